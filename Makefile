@@ -1,0 +1,40 @@
+# The README's two commands are `make demo` and `make test`; the rest is for those who work on wan-core.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test lint soak bench clean
+
+demo: .venv/installed  ## make a video from a sentence
+	$(BIN)/wan-core run examples/hello.toml
+	@echo "The video is in examples/outputs/hello.mp4"
+
+test: .venv/installed-dev lint  ## every check that a change must pass
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+soak: .venv/installed-dev  ## the long checks: the tiny models' figures on held-out prompts
+	$(BIN)/python -m zoo.evaluate soak
+
+bench: .venv/installed  ## start-up time, and the demo's time and memory
+	$(BIN)/python benchmarks/help_time.py
+	$(BIN)/python benchmarks/hello.py
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(PIP) --editable '.[dev]'
+	@touch $@
+
+clean:
+	rm -rf .venv build dist examples/outputs
+	find . -name __pycache__ -prune -exec rm -rf {} +

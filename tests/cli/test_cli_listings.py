@@ -1,0 +1,288 @@
+"""``wan-core`` itself, ``plan``, ``plugins``, ``models``, and commands of plugins."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fake_engine import Script
+from fake_plugins import found
+from rich.cells import cell_len
+from terminal import on_a_terminal
+
+from wan_core.cli import main
+from wan_core.contract.descriptions import (
+    Command,
+    Component,
+    Family,
+    Preset,
+    PublishedFile,
+    Solver,
+    Stage,
+)
+
+Install = Callable[..., None]
+Capture = pytest.CaptureFixture[str]
+
+FAMILY = Family(
+    name="big-t2v",
+    title="a big model",
+    task="text-to-video",
+    components={
+        "transformer": Component(
+            "wan-transformer", "m:t",
+            published=(PublishedFile("Org/Big", "sub/model.safetensors"),),
+        ),
+        "vae": Component("wan-vae", "m:v", bundled="vae.safetensors"),
+        "own": Component("other", "m:o"),
+        "shards": Component("s", "m:s", published=(PublishedFile("Org/Big", "a/part*.safetensors"),)),
+        "noise": Component("noise", "m:n", needs_file=False),
+    },
+    preset=Preset(
+        width=832, height=480, frames=81, fps=23.976, steps=50, shift=5.0, guidance=(4.0, 3.5),
+        negative_prompt="blurry, 模糊", boundary=0.875, sizes=((832, 480), (480, 832)),
+    ),
+)  # fmt: skip
+
+LIBRARIES = {"torch", "transformers", "av", "numpy", "PIL", "scipy", "safetensors", "rich"}
+
+
+def run_command(arguments: list[str]) -> int:
+    """The command that a plugin of these tests brings."""
+    print("got", arguments)
+    return 3
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "",
+        "--help",
+        "-h",
+        "--version",
+        "plugins",
+        "plugins --json",
+        "models",
+        "models --json",
+        "run -h",
+    ],
+)
+def test_looking_around_imports_no_library(arguments: str) -> None:
+    script = (
+        "import sys; from wan_core.cli import main\n"
+        f"code = main({arguments.split()!r}); print(code, sorted({LIBRARIES!r} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "0 []", done.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_help_lists_all_commands(
+    install_plugins: Install, capsys: Capture, arguments: list[str]
+) -> None:
+    install_plugins(found("x", Command("bake", "Bake a cake.", "not.there:at_all")))
+    assert main(arguments) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    names = [words[0] for words in lines if words]
+    assert {"run", "plan", "models", "plugins", "bake"} <= set(names)
+    assert ["bake", "Bake", "a", "cake."] in lines
+
+
+def test_version(capsys: Capture) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("wan-core ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["pluggins"], 'there is no command "pluggins"; did you mean "plugins".'),
+        (["run"], "wan-core run: missing argument 'WORKFLOW'; see wan-core run --help."),
+        (
+            ["run", "a", "b"],
+            "wan-core run: got unexpected extra argument (b); see wan-core run --help.",
+        ),
+    ],
+)  # fmt: skip
+def test_mistakes_on_the_command_line(
+    install_plugins: Install, capsys: Capture, arguments: list[str], sentence: str
+) -> None:
+    assert main(arguments) == 2
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", f"{sentence}\n")
+
+
+def test_a_command_of_a_plugin_gets_its_arguments(
+    install_plugins: Install, capsys: Capture
+) -> None:
+    install_plugins(found("x", Command("bake", "Bake.", f"{__name__}:run_command")))
+    assert main(["bake", "--hot", "-s", "a=b", "--help"]) == 3
+    assert capsys.readouterr().out == "got ['--hot', '-s', 'a=b', '--help']\n"
+
+
+def test_a_command_that_cannot_be_loaded_is_the_plugins_fault(
+    install_plugins: Install, capsys: Capture
+) -> None:
+    install_plugins(found("x", Command("bake", "Bake.", "not_there:run")))
+    assert main(["bake"]) == 4
+    assert capsys.readouterr().err.startswith('command "bake" can\'t be loaded (No module named')
+
+
+def test_a_plugin_cannot_take_the_name_of_a_built_in_command(
+    install_plugins: Install, script: Script
+) -> None:
+    install_plugins(found("x", Command("run", "Mine.", f"{__name__}:run_command")))
+    assert main(["run", "hello.toml", "--quiet"]) == 0
+
+
+def test_help_helps_when_the_configuration_is_broken(
+    own_configuration: Path, capsys: Capture
+) -> None:
+    own_configuration.parent.mkdir(parents=True)
+    own_configuration.write_text("[plugin]")
+    assert main(["--help"]) == 0
+    assert "Commands of plugins are missing" in capsys.readouterr().out
+    assert main(["plugins"]) == 2
+
+
+@pytest.fixture
+def three(install_plugins: Install) -> None:
+    install_plugins(
+        found("ati", Stage("ati", "s", "o", "r"), Solver("a", "s", "b"), Solver("b", "s", "b")),
+        found("humo"),
+        found("ovi", error=ImportError("no module named ovi")),
+    )
+
+
+def test_plugins_says_who_brings_what_and_what_is_wrong(three: None, capsys: Capture) -> None:
+    assert main(["plugins", "--without", "humo"]) == 0
+    lines = [line.split(maxsplit=4) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["NAME", "DISTRIBUTION", "VERSION", "STATE", "PROVIDES"]
+    assert lines[1] == ["ati", "wan-plugin-ati", "1.2", "on", "stage: ati; solver: a, b"]
+    assert lines[2] == ["humo", "wan-plugin-humo", "1.2", "off", "-"]
+    assert lines[3][3] == "broken"
+    text = "\n".join(" ".join(line) for line in lines)
+    assert "ovi (wan-plugin-ovi 1.2): ImportError: no module named ovi" in text
+    for way in ("--without NAME", "WAN_CORE_DISABLE=NAME,NAME", 'disable = ["NAME"]'):
+        assert way in text
+
+
+def test_plugins_can_be_switched_off_in_three_ways(
+    three: None, own_configuration: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    own_configuration.parent.mkdir(parents=True)
+    own_configuration.write_text('[plugins]\ndisable = ["ati", "not-installed"]')
+    monkeypatch.setenv("WAN_CORE_DISABLE", "humo")
+    assert main(["plugins", "--json", "--without", "ovi"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert [p["enabled"] for p in listed["plugins"]] == [False, False, False]
+    assert listed["problems"] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("humor", '--without: there is no plugin "humor" to leave out; did you mean "humo".'),
+        ("core", "--without core: the core can't be left out."),
+    ],
+)
+def test_only_what_is_there_can_be_left_out(
+    three: None, capsys: Capture, name: str, sentence: str
+) -> None:
+    assert main(["plugins", "--without", name]) == 4
+    assert capsys.readouterr().err == f"{sentence}\n"
+
+
+def test_models_lists_families_with_their_files(install_plugins: Install, capsys: Capture) -> None:
+    install_plugins(found("x", FAMILY))
+    assert main(["models"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:7] == [
+        "big-t2v: a big model",
+        "  text-to-video; 832x480, 81 frames at 23.976 per second, 50 steps",
+        "  transformer  Org/Big: sub/model.safetensors",
+        "  vae          comes with the package",
+        "  own          your own file",
+        "  shards       Org/Big: a/part*.safetensors",
+        "  noise        makes its own weights",
+    ]
+
+
+def test_a_model_in_full(install_plugins: Install, capsys: Capture) -> None:
+    install_plugins(found("x", FAMILY))
+    assert main(["models", "big-t2v"]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    for line in (
+        "width 832 (a multiple of 16)",
+        "frames 81 (4 n + 1)",
+        "fps 23.976",
+        "guidance 4 at high noise, 3.5 at low noise",
+        "boundary 0.875",
+        "negative_prompt blurry, 模糊",
+        "sizes 832x480, 480x832",
+        'family = "big-t2v"',
+        'transformer = "model.safetensors"',
+        'own = "FILE"',
+        'shards = "FILE" # part*.safetensors',
+    ):
+        assert line in lines
+    assert not any(line.startswith("vae =") for line in lines)
+
+
+def test_models_as_json(install_plugins: Install, capsys: Capture) -> None:
+    install_plugins(found("x", FAMILY))
+    assert main(["models", "big-t2v", "--json"]) == 0
+    family = json.loads(capsys.readouterr().out)
+    assert family["preset"]["guidance"] == [4.0, 3.5]
+    assert family["components"]["transformer"]["published"][0]["repository"] == "Org/Big"
+    assert main(["models", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"families": [family]}
+
+
+def test_an_unknown_model_is_an_error(install_plugins: Install, capsys: Capture) -> None:
+    install_plugins(found("x", FAMILY))
+    assert main(["models", "big-t2w"]) == 4
+    assert capsys.readouterr().err.endswith('did you mean "big-t2v".\n')
+
+
+def test_plan_prints_a_workflow_that_can_be_run_and_comments(
+    script: Script, capsys: Capture
+) -> None:
+    import tomllib
+
+    assert main(["plan", "hello.toml", "-s", "a=1", "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert tomllib.loads(printed) == {"format": 1}
+    assert printed == "format = 1\n\n# Machine\n#   CPU, 2 cores\n\n# Notes\n#   one\n#   two\n"
+    assert (script.asked["overrides"], script.asked["device"]) == (("a=1",), "cpu")
+
+
+def test_plan_as_json(script: Script, capsys: Capture) -> None:
+    assert main(["plan", "hello.toml", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {
+        "workflow": {"format": 1},
+        "plan": {"Machine": ["CPU, 2 cores"], "Notes": ["one", "two"]},
+    }
+
+
+def test_a_reader_of_a_listing_who_leaves_is_no_error() -> None:
+    run = subprocess.Popen(
+        [sys.executable, "-m", "wan_core", "models"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert run.stdout and run.stderr
+    run.stdout.close()
+    assert run.stderr.read() == b""
+    assert run.wait(timeout=20) == 141
+
+
+def test_on_a_terminal_long_cells_are_wrapped_at_its_edge() -> None:
+    seen = on_a_terminal([sys.executable, "-m", "wan_core", "models", "wan2.1-t2v-1.3b"])
+    lines = [line.rstrip("\r") for line in seen.split("\n")]
+    (start,) = [i for i, line in enumerate(lines) if "negative_prompt" in line]
+    column = lines[start].index("色")
+    assert all(cell_len(line) <= 80 for line in lines)
+    assert lines[start + 1].startswith(" " * column) and lines[start + 1][column] != " "

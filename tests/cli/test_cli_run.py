@@ -1,0 +1,189 @@
+"""``wan-core run``: what is handed on, what is printed, and how failures end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fake_engine import Script
+from terminal import on_a_terminal
+
+from wan_core.cli import main
+from wan_core.contract.errors import DeadLatentsError, PluginError, WeightsError
+from wan_core.contract.events import RunFailed
+
+FAKE = [sys.executable, str(Path(__file__).with_name("fake_engine.py"))]
+
+PLAIN_LINES = """\
+warning: the word dragon was never taught
+text: encoding prompts, 2 prompts, 0.5 s
+generate: loading transformer, 1.2 s
+generate: sampling, 3 steps, 1 min 15 s
+note: three steps are few
+"""
+SUMMARY = """
+text                   0.5 s
+  encoding prompts     0.5 s
+generate               1 min 16 s
+  loading transformer  1.2 s
+  sampling             1 min 15 s
+total                  1 min 17 s
+peak memory            1.3 GB RAM
+written                out.mp4
+"""
+
+
+def test_without_a_terminal_there_is_one_plain_line_for_each_finished_task(
+    script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "hello.toml"]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == PLAIN_LINES
+    assert printed.out == SUMMARY
+
+
+def test_what_the_user_says_is_handed_on(script: Script, tmp_path: Path) -> None:
+    arguments = ["-s", "stages.0.seed=7", "-s", "stages.0.prompt=a=b", "--device", "cuda:1"]
+    assert main(["run", "w/hello.toml", *arguments, "-o", "here.mp4", "--quiet"]) == 0
+    asked = script.asked
+    assert asked["path"] == Path("w/hello.toml")
+    assert asked["overrides"] == ("stages.0.seed=7", "stages.0.prompt=a=b")
+    assert asked["device"] == asked["session_device"] == "cuda:1"
+    assert asked["output"] == Path.cwd() / "here.mp4"
+    assert asked["closed"]
+
+
+def test_the_workflow_says_where_unless_told_otherwise(script: Script) -> None:
+    assert main(["run", "hello.toml", "--quiet"]) == 0
+    assert script.asked["output"] == Path("outputs/hello.mp4")
+
+
+def test_quiet_says_only_what_must_be_known(
+    script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "hello.toml", "--quiet"]) == 0
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", "warning: the word dragon was never taught\n")
+
+
+def test_json_is_one_event_a_line_and_nothing_else(
+    script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script.prints = "a plugin chats"
+    assert main(["run", "hello.toml", "--json"]) == 0
+    printed = capsys.readouterr()
+    events = [json.loads(line) for line in printed.out.splitlines()]
+    assert [e["event"] for e in events] == [type(e).__name__ for e in script.events]
+    assert events[0] == {"event": "RunStarted", "workflow": "hello.toml", "stages": ["generate"]}
+    assert events[-1]["seconds"]["generate / sampling"] == 75.0
+    assert printed.err == "a plugin chats\n"
+
+
+@pytest.mark.parametrize("at", ["plan", "run"])
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (WeightsError("no VAE", where="a.toml", remedy="look"), 3, "a.toml: no VAE; look."),
+        (PluginError("it broke"), 4, "it broke."),
+        (DeadLatentsError("all black"), 6, "all black."),
+        (KeyboardInterrupt(), 130, "stopped."),
+        (MemoryError(), 5, "this machine has no more memory; use a smaller size."),
+        (
+            KeyError("x\ny"), 1,
+            "internal error: KeyError: 'x\\ny'; run again with --debug and report",
+        ),
+        (
+            RuntimeError("a.\nb"), 1,
+            "internal error: RuntimeError: a; run again with --debug and report",
+        ),
+        (AssertionError(), 1, "internal error: AssertionError; run again with --debug and report"),
+    ],
+)  # fmt: skip
+def test_every_error_is_one_sentence_and_a_code(
+    script: Script, capsys: pytest.CaptureFixture[str],
+    at: str, error: BaseException, code: int, sentence: str,
+) -> None:  # fmt: skip
+    script.error, script.at, script.events = error, at, ()
+    assert main(["run", "hello.toml"]) == code
+    printed = capsys.readouterr()
+    assert (printed.out, printed.err) == ("", f"{sentence}\n")
+
+    assert main(["run", "hello.toml", "--json"]) == code
+    printed = capsys.readouterr()
+    failed = {"event": "RunFailed", "error": sentence, "exit_code": code}
+    assert json.loads(printed.out) == failed
+    assert printed.err == f"{sentence}\n"
+
+
+def test_a_failure_that_the_engine_has_told_is_not_told_twice(
+    script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script.error = PluginError("it broke")
+    script.events = [RunFailed("it broke.", 4)]
+    assert main(["run", "hello.toml", "--json"]) == 4
+    assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_debug_shows_the_traceback(script: Script, capsys: pytest.CaptureFixture[str]) -> None:
+    script.error, script.events = RuntimeError("boom"), ()
+    assert main(["run", "hello.toml", "--debug"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1].startswith("internal error: RuntimeError: boom")
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_a_signal_stops_the_run_tidily(stop: signal.Signals, options: list[str]) -> None:
+    run = subprocess.Popen(
+        [*FAKE, "0.2", "run", "x.toml", *options],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert run.stderr and run.stdout
+    (run.stdout if options else run.stderr).readline()
+    run.send_signal(stop)
+    out, err = run.communicate(timeout=20)
+    assert run.returncode == 130
+    assert err.splitlines()[-2:] == ["stopped.", "session closed"]
+    assert "Traceback" not in err
+    if options:
+        assert json.loads(out.splitlines()[-1])["event"] == "RunFailed"
+
+
+@pytest.mark.parametrize("options", [["--json"], []])
+def test_a_reader_who_leaves_does_not_stop_the_run(options: list[str]) -> None:
+    reading, writing = os.pipe()
+    streams = {"stdout" if options else "stderr": writing}
+    other = "stderr" if options else "stdout"
+    run = subprocess.Popen(
+        [*FAKE, "0.02", "run", "x.toml", *options], **streams, **{other: subprocess.PIPE}, text=True
+    )
+    os.close(writing)
+    os.read(reading, 10)
+    os.close(reading)
+    out, err = run.communicate(timeout=20)
+    assert run.returncode == 0
+    assert (err == "session closed\n") if options else (out == SUMMARY)
+
+
+def test_on_a_terminal_bars_move_and_finished_tasks_stay() -> None:
+    seen = on_a_terminal([*FAKE, "0.15", "run", "x.toml"])
+    assert "\x1b[" in seen
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen)
+    assert re.search(r"━ generate: sampling 2/3 steps, \d s left", text)
+    assert "✓ text: encoding prompts, 2 prompts, 0.5 s" in text
+    assert "✓ generate: sampling, 3 steps, 1 min 15 s" in text
+    assert "written                out.mp4" in text
+    assert max(len(line) for line in re.split(r"[\r\n]+", text)) <= 80
+
+
+def test_a_failure_on_a_terminal_leaves_the_cursor_visible() -> None:
+    seen = on_a_terminal([*FAKE, "0", "run", "x.toml", "--without", "nobody"])
+    assert "there is no plugin" in seen
+    assert seen.rfind("\x1b[?25h") > seen.rfind("\x1b[?25l")

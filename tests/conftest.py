@@ -1,0 +1,21 @@
+"""Shared by all tests: one thread per worker (two workers on two cores), and a cache of their own."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("WAN_CORE_CACHE", str(home / "cache"))
+    (home / "config.toml").touch()
+    monkeypatch.setenv("WAN_CORE_CONFIG", str(home / "config.toml"))
+    monkeypatch.delenv("WAN_CORE_DISABLE", raising=False)

@@ -1,0 +1,200 @@
+"""Features: asked ones are called in order, their slots and patches reach the denoiser, conflicts are named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+import torch
+
+from wan_core import Session
+from wan_core.contract.attention import AttentionSupport
+from wan_core.contract.conditioning import Conditioning, StepRange, Timed
+from wan_core.contract.descriptions import AttentionBackend, Feature
+from wan_core.contract.errors import PluginError, WorkflowError
+from wan_core.contract.events import Event, Note
+from wan_core.contract.requests import AttentionPatch
+from wan_core.hookspecs import hookimpl
+from wan_core.media import read_frames
+from wan_core.models.wan import attend
+from wan_core.plugins import Plugins
+from wan_core.workflow import Workflow
+
+Make = Callable[..., Workflow]
+WithPlugins = Callable[..., Plugins]
+
+
+@attrs.frozen
+class NoOptions:
+    """A feature without options."""
+
+
+def plugin(name: str, *, description: dict[str, Any] | None = None, **hooks: Any) -> ModuleType:
+    made = ModuleType(name)
+    options = f"{__name__}:NoOptions"
+    feature = Feature(name=name, summary="", options=options, **(description or {}))
+    vars(made).update(
+        {hook: hookimpl(function) for hook, function in hooks.items()},
+        WAN_CORE_CONTRACT=(1, 0),
+        wan_register=hookimpl(lambda: [feature]),
+    )
+    return made
+
+
+def apply(*names: str) -> str:
+    return "\n".join(f'[[stages.apply]]\nuse = "{name}"' for name in names)
+
+
+def frames(path: Path) -> np.ndarray:
+    return np.stack(list(read_frames(path)))
+
+
+def run(workflow: Workflow, plugins: Plugins, **more: Any) -> np.ndarray:
+    with Session(plugins=plugins) as session:
+        return frames(session.run(workflow, **more).outputs[0])
+
+
+def test_conditioning_is_changed_in_the_workflows_order(
+    make: Make, plugins_with: WithPlugins
+) -> None:
+    seen: list[tuple[str, Any]] = []
+
+    def writer(name: str, value: float) -> ModuleType:
+        def wan_condition(request: Any, conditioning: Conditioning) -> Conditioning:
+            assert request.latent_shapes == {"video": (16, 2, 4, 4)}
+            assert (request.size.width, request.size.frames, request.steps) == (32, 5, 2)
+            seen.append((name, conditioning.held_timestep))
+            return attrs.evolve(conditioning, held_timestep=value)
+
+        return plugin(name, wan_condition=wan_condition)
+
+    plugins = plugins_with(a=writer("a", 1.0), b=writer("b", 2.0), c=writer("c", 3.0))
+    run(make(apply("b", "a"), plugins), plugins)
+    assert seen == [("b", None), ("a", 2.0)]
+
+
+def test_a_conditioning_slot_changes_the_video_and_an_unasked_feature_does_not(
+    make: Make, plugins_with: WithPlugins
+) -> None:
+    def wan_condition(request: Any, conditioning: Conditioning) -> Conditioning:
+        text = conditioning.text["video"].value
+        return attrs.evolve(conditioning, text={"video": Timed(torch.roll(text, 1, dims=2))})
+
+    plain, plugins = plugins_with(), plugins_with(roll=plugin("roll", wan_condition=wan_condition))
+    before = run(make(), plain)
+    assert np.array_equal(before, run(make("", plugins), plugins))
+    assert not np.array_equal(before, run(make(apply("roll"), plugins), plugins))
+
+
+def test_two_writers_of_one_slot_are_refused_at_planning_unless_one_replaces(
+    make: Make, plugins_with: WithPlugins
+) -> None:
+    writes = {"writes": ("concat",)}
+    replaces = {"writes": ("concat",), "replaces": ("concat",)}
+    plugins = plugins_with(
+        a=plugin("a", description=writes),
+        b=plugin("b", description=writes),
+        c=plugin("c", description=replaces),
+    )
+    with Session(plugins=plugins) as session:
+        with pytest.raises(
+            PluginError, match=r"test\.toml, line \d+.*features a and b both write concat"
+        ):
+            session.plan(make(apply("a", "b"), plugins))
+        session.plan(make(apply("a", "c"), plugins))
+
+
+def test_a_feature_for_other_families_is_refused(make: Make, plugins_with: WithPlugins) -> None:
+    plugins = plugins_with(a=plugin("a", description={"families": ("wan2.1-t2v-14b",)}))
+    with (
+        Session(plugins=plugins) as session,
+        pytest.raises(
+            WorkflowError,
+            match=r"feature a does not fit family tiny-random; it fits wan2\.1-t2v-14b",
+        ),
+    ):
+        session.plan(make(apply("a"), plugins))
+
+
+def counting(calls: list[tuple[int, str]]) -> Any:
+    def patched(q: Any, k: Any, v: Any, call: Any) -> Any:
+        calls.append((call.block, call.source))
+        return attend(q, k, v, call)
+
+    return patched
+
+
+def test_an_attention_patch_serves_the_blocks_and_steps_it_names(
+    make: Make, plugins_with: WithPlugins
+) -> None:
+    calls: list[tuple[int, str]] = []
+
+    def wan_patch_attention(request: Any) -> list[AttentionPatch]:
+        assert (request.blocks, request.token_grid) == (2, (2, 2, 2))
+        first_half = StepRange(0, 0.5)
+        return [AttentionPatch(counting(calls), blocks=frozenset({1}), steps=first_half)]
+
+    plugins = plugins_with(p=plugin("p", wan_patch_attention=wan_patch_attention))
+    patched = run(make(apply("p"), plugins), plugins)
+    # 2 steps, of which the first; 2 branches; block 1 alone
+    assert calls == [(1, "self")] * 2
+    assert np.array_equal(patched, run(make(), plugins_with()))
+
+
+def test_two_patches_of_the_same_attention_are_refused(
+    make: Make, plugins_with: WithPlugins
+) -> None:
+    def wan_patch_attention(request: Any) -> list[AttentionPatch]:
+        return [AttentionPatch(attend)]
+
+    patches = {n: plugin(n, wan_patch_attention=wan_patch_attention) for n in ("p", "q")}
+    plugins = plugins_with(**patches)
+    with pytest.raises(PluginError, match='two attention patches serve the attention "self"'):
+        run(make(apply("p", "q"), plugins), plugins)
+
+
+def test_an_attention_backend_serves_all_and_is_refused_where_it_cannot(
+    make: Make, plugins_with: WithPlugins
+) -> None:
+    backend = AttentionBackend(name="mine", summary="", attend=f"{__name__}:counted")
+    bf16 = AttentionBackend(
+        name="only16", summary="", attend="x:y", support=AttentionSupport(dtypes=("bfloat16",))
+    )
+    brings = ModuleType("brings")
+    vars(brings).update(WAN_CORE_CONTRACT=(1, 0), wan_register=hookimpl(lambda: [backend, bf16]))
+    plugins = plugins_with(brings=brings)
+    text = (
+        'format=1\n[model]\nfamily="tiny-random"\nattention="{more}"\n[[stages]]\nuse="generate"\n'
+        'prompt="a circle"\n[output]\npath="out.mp4"'
+    )
+    COUNTED.clear()
+    run(make("mine", plugins, text), plugins)
+    # 2 steps x 2 branches x 2 blocks, self and text
+    assert len(COUNTED) == 16
+    with (
+        Session(plugins=plugins) as session,
+        pytest.raises(
+            WorkflowError, match=r"attention only16 can't run in float32; it runs in bfloat16"
+        ),
+    ):
+        session.plan(make("only16", plugins, text))
+
+
+COUNTED: list[tuple[int, str]] = []
+counted = counting(COUNTED)
+
+
+def test_an_observer_that_fails_is_reported_once(make: Make, plugins_with: WithPlugins) -> None:
+    def wan_on_event(event: Any) -> None:
+        raise ValueError("no")
+
+    events: list[Event] = []
+    plugins = plugins_with(w=plugin("w", wan_on_event=wan_on_event))
+    run(make("", plugins), plugins, listen=events.append)
+    notes = [e.text for e in events if isinstance(e, Note)]
+    assert notes == ["plugin w stopped watching: ValueError('no')"]

@@ -1,0 +1,151 @@
+"""Sessions: a workflow in, a video out; nothing lost, nothing half-written, nothing loaded twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wan_core import Session
+from wan_core.contract.errors import Cancelled, WanCoreError
+from wan_core.contract.events import (
+    Event,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    StageFinished,
+    StageStarted,
+    TaskFinished,
+    TaskProgress,
+    TaskStarted,
+)
+from wan_core.media import read_frames
+from wan_core.workflow import Workflow
+
+Make = Callable[..., Workflow]
+
+
+def frames(path: Path) -> np.ndarray:
+    return np.stack(list(read_frames(path)))
+
+
+def started(events: list[Event]) -> list[str]:
+    return [e.task for e in events if isinstance(e, TaskStarted)]
+
+
+def test_a_run_writes_the_video_and_tells_how_it_goes(make: Make, tmp_path: Path) -> None:
+    events: list[Event] = []
+    with Session() as session:
+        result = session.run(make(), listen=events.append)
+    assert result.outputs == (tmp_path / "out.mp4",)
+    assert frames(result.outputs[0]).shape == (5, 32, 32, 3)
+    assert isinstance(events[0], RunStarted)
+    assert isinstance(events[-1], RunFinished)
+    stages = [e.stage for e in events if isinstance(e, StageStarted | StageFinished)]
+    assert stages == ["generate", "generate"]
+    sampled = [e.done for e in events if isinstance(e, TaskProgress) and e.task == "sampling"]
+    assert sampled == [1, 2]
+    written = [e.done for e in events if isinstance(e, TaskProgress) and "writing" in e.task]
+    assert written[-1] == 5
+    finished = {e.task for e in events if isinstance(e, TaskFinished)}
+    assert finished == set(started(events))
+    assert result.seconds["generate / sampling"] > 0
+    assert result.peak_ram > 10_000_000
+    assert result.peak_vram is None
+
+
+def test_same_seed_same_bits_other_seed_other_bits(make: Make, tmp_path: Path) -> None:
+    videos = []
+    with Session() as session:
+        for seed in (1, 1, 2):
+            session.run(make(f"seed = {seed}"))
+            videos.append(frames(tmp_path / "out.mp4"))
+    assert np.array_equal(videos[0], videos[1])
+    assert not np.array_equal(videos[0], videos[2])
+
+
+def test_a_session_keeps_components_between_runs(make: Make) -> None:
+    with Session() as session:
+        first: list[Event] = []
+        session.run(make(), listen=first.append)
+        again: list[Event] = []
+        session.run(make("seed = 2"), listen=again.append)
+    assert {"loading text encoder", "loading transformer", "loading vae"} <= set(started(first))
+    assert not any(task.startswith("loading") for task in started(again))
+
+
+def test_all_texts_are_encoded_in_one_residency_before_the_first_stage(make: Make) -> None:
+    second = '[[stages]]\nuse = "generate"\nprompt = "a square"\nname = "second"'
+    events: list[Event] = []
+    with Session() as session:
+        session.run(make(second), listen=events.append)
+    tasks = [e for e in events if isinstance(e, TaskStarted | StageStarted)]
+    first_stage = next(i for i, e in enumerate(tasks) if isinstance(e, StageStarted))
+    before = [e.task for e in tasks[:first_stage] if isinstance(e, TaskStarted)]
+    assert before == ["loading text encoder", "encoding"]
+    assert started(events).count("encoding") == 1
+    # three texts: two prompts and the (equal) negative prompt of both
+    encoding = next(e for e in events if isinstance(e, TaskStarted) and e.task == "encoding")
+    assert encoding.total == 3
+    assert [e.stage for e in events if isinstance(e, StageStarted)] == ["generate", "second"]
+
+
+def test_without_guidance_only_one_text_is_encoded(make: Make) -> None:
+    events: list[Event] = []
+    with Session() as session:
+        session.run(make("guidance = 1"), listen=events.append)
+    encoding = next(e for e in events if isinstance(e, TaskStarted) and e.task == "encoding")
+    assert encoding.total == 1
+
+
+def stop_at(task: str) -> Callable[[Event], None]:
+    def listen(event: Event) -> None:
+        if isinstance(event, TaskProgress) and event.task == task:
+            raise KeyboardInterrupt
+
+    return listen
+
+
+def test_stopped_while_sampling_leaves_nothing(make: Make, tmp_path: Path) -> None:
+    with Session(cache=tmp_path / "cache") as session, pytest.raises(Cancelled, match="stopped"):
+        session.run(make(), listen=stop_at("sampling"))
+    assert not (tmp_path / "out.mp4").exists()
+    assert not list(tmp_path.glob("*.mp4*")) + list(tmp_path.glob(".*"))
+    assert not list((tmp_path / "cache").rglob("runs/*/*"))
+
+
+def test_stopped_while_writing_keeps_the_latents_and_no_half_file(
+    make: Make, tmp_path: Path
+) -> None:
+    says = "the latents are kept in"
+    with Session(cache=tmp_path / "cache") as session, pytest.raises(Cancelled, match=says):
+        session.run(make(), listen=stop_at("decoding and writing"))
+    assert not list(tmp_path.glob("*.mp4*")) + list(tmp_path.glob(".*"))
+    (kept,) = (tmp_path / "cache").rglob("generate.safetensors")
+    assert kept.stat().st_size > 16 * 2 * 4 * 4 * 4
+
+
+def test_a_run_that_succeeds_leaves_no_latents_behind(make: Make, tmp_path: Path) -> None:
+    with Session(cache=tmp_path / "cache") as session:
+        session.run(make())
+    assert not list((tmp_path / "cache").rglob("*.safetensors"))
+
+
+def test_a_failure_is_told_to_the_listener(make: Make, tmp_path: Path) -> None:
+    events: list[Event] = []
+    (tmp_path / "taken").write_text("a file where a folder should be")
+    workflow = make(text='format=1\n[model]\nfamily="tiny-random"\n'
+                    '[[stages]]\nuse="generate"\nprompt="x"\n[output]\npath="out.mp4"')  # fmt: skip
+
+    def listen(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, TaskProgress) and "writing" in event.task:
+            raise WanCoreError("the disk is full")
+
+    with Session() as session, pytest.raises(WanCoreError, match="the disk is full"):
+        session.run(workflow, listen=listen)
+    failed = events[-1]
+    assert isinstance(failed, RunFailed)
+    assert "the disk is full; the latents are kept in" in failed.error

@@ -1,0 +1,141 @@
+"""Discovery: a broken plugin is named in one line and takes nobody down."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from wan_core.contract.descriptions import Feature, Stage
+from wan_core.contract.errors import PluginError
+from wan_core.hookspecs import hookimpl
+from wan_core.plugins import CORE, Found, Plugins, installed_entry_points
+
+
+def plugin(*descriptions: Any, contract: Any = (1, 0), **hooks: Any) -> ModuleType:
+    made = ModuleType("plugin")
+    vars(made).update(hooks, wan_register=hookimpl(lambda: list(descriptions)))
+    if contract is not None:
+        vars(made)["WAN_CORE_CONTRACT"] = contract
+    return made
+
+
+def feature(name: str, **more: Any) -> Feature:
+    return Feature(name=name, summary="", options="builtins:object", **more)
+
+
+def found(name: str, plugin: Any) -> Found:
+    def load() -> Any:
+        if isinstance(plugin, Exception):
+            raise plugin
+        return plugin
+
+    return Found(name, f"wan-plugin-{name}", "1.2.3", load)
+
+
+CORE_FOUND = next(iter(installed_entry_points()))
+
+
+def test_the_core_is_its_own_first_plugin() -> None:
+    plugins = Plugins([CORE_FOUND])
+    assert plugins.installed[0].name == CORE
+    assert plugins.installed[0].enabled
+    assert {"tiny-t2v", "wan2.1-t2v-14b"} <= set(plugins.families)
+    assert "generate" in plugins.stages
+    assert "unipc" in plugins.solvers
+
+
+BROKEN = [
+    (ImportError("No module named 'nothere'"), "ImportError: No module named 'nothere'"),
+    (plugin(contract=None), "it does not state its contract version (WAN_CORE_CONTRACT = (1, 0))"),
+    (plugin(contract=(2, 0)), "it was made for contract 2.0, this wan-core has 1.0"),
+    (plugin(contract=(1, 9)), "it was made for contract 1.9, this wan-core has 1.0"),
+    (
+        plugin(wan_condition=hookimpl(lambda request, nonsense: None)),
+        "nonsense",
+    ),
+    (
+        plugin(wan_conditoin=hookimpl(lambda request: None)),
+        "there is no hook wan_conditoin; did you mean",
+    ),
+    (plugin("a string"), "wan_register returned 'a string', which is no description"),
+]
+
+
+@pytest.mark.parametrize(("broken", "says"), BROKEN)
+def test_a_broken_plugin_is_named_in_one_line_and_the_others_go_on(broken: Any, says: str) -> None:
+    plugins = Plugins([CORE_FOUND, found("bad", broken), found("good", plugin(feature("blur")))])
+    (problem,) = plugins.problems
+    assert problem.startswith("plugin bad (wan-plugin-bad 1.2.3): ")
+    assert says in problem
+    assert "\n" not in problem
+    assert "blur" in plugins.features
+    assert "generate" in plugins.stages
+
+
+def test_a_plugin_that_is_switched_off_is_not_even_imported() -> None:
+    plugins = Plugins([CORE_FOUND, found("bad", AssertionError("imported"))], disabled=["bad"])
+    assert not plugins.problems
+    assert not plugins.installed[1].enabled
+
+
+def test_environment_switches_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAN_CORE_DISABLE", "core, something")
+    plugins = Plugins.discover()
+    assert plugins.installed[0].enabled, "the core can't be switched off"
+
+
+def test_two_plugins_with_one_name_are_in_conflict_until_one_is_off() -> None:
+    both = [found("one", plugin(feature("blur"))), found("two", plugin(feature("blur")))]
+    plugins = Plugins(both)
+    assert plugins.problems == ("feature 'blur' is claimed by plugins one and two",)
+    with pytest.raises(PluginError, match="claimed by plugins one and two; switch one of them off"):
+        plugins.feature("blur")
+    assert Plugins(both, disabled=["two"]).feature("blur").name == "blur"
+
+
+def test_an_unknown_name_gets_the_nearest_or_the_package() -> None:
+    plugins = Plugins([CORE_FOUND])
+    with pytest.raises(PluginError, match='did you mean "generate"'):
+        plugins.stage("genrate")
+    with pytest.raises(PluginError, match="pip install wan-plugin-sharpen"):
+        plugins.feature("sharpen")
+    broken = Plugins([found("sharpen", ImportError("x"))])
+    with pytest.raises(PluginError, match="sharpen is installed but broken"):
+        broken.feature("sharpen")
+
+
+def test_only_the_owner_of_a_feature_is_called() -> None:
+    calls: list[str] = []
+
+    def answering(name: str) -> Any:
+        @hookimpl
+        def wan_condition(request: Any, conditioning: Any) -> Any:
+            calls.append(name)
+            return f"{conditioning}+{name}"
+
+        return plugin(feature(name), wan_condition=wan_condition)
+
+    plugins = Plugins([found(n, answering(n)) for n in ("one", "two")])
+    answer = plugins.call_feature("wan_condition", "two", request=None, conditioning="c")
+    assert answer == "c+two"
+    assert calls == ["two"]
+    assert plugins.call_feature("wan_patch_attention", "two", request=None) is None
+
+
+def test_an_exception_in_a_hook_names_the_plugin() -> None:
+    @hookimpl
+    def wan_condition(request: Any, conditioning: Any) -> Any:
+        raise ZeroDivisionError("oops")
+
+    plugins = Plugins([found("one", plugin(feature("one"), wan_condition=wan_condition))])
+    says = r'feature "one" of plugin one \(wan-plugin-one 1\.2\.3\) failed: ZeroDivisionError: oops'
+    with pytest.raises(PluginError, match=says):
+        plugins.call_feature("wan_condition", "one", request=None, conditioning=None)
+
+
+def test_what_a_plugin_provides_is_listed() -> None:
+    stage = Stage(name="shine", summary="", options="builtins:object", run="builtins:print")
+    plugins = Plugins([found("one", plugin(feature("blur"), stage))])
+    assert plugins.installed[0].provides == ("feature blur", "stage shine")

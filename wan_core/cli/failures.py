@@ -1,0 +1,39 @@
+"""Every failure as one sentence and an exit code."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TextIO
+
+import click
+
+from wan_core.contract.errors import Cancelled, ResourceError, WanCoreError, WorkflowError
+
+INTERNAL_ERROR = 1
+BROKEN_PIPE = 141  # what a shell shows for a program that SIGPIPE has ended
+
+
+def explain(error: BaseException) -> tuple[str, int]:
+    """The sentence and the exit code for an error."""
+    if isinstance(error, click.ClickException):
+        path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
+        problem = error.format_message().rstrip(".")
+        problem = problem[:1].lower() + problem[1:]
+        error = WorkflowError(problem, where=path, remedy=f"see {path or 'wan-core'} --help")
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        error = Cancelled("stopped")
+    if isinstance(error, MemoryError):
+        error = ResourceError("this machine has no more memory", remedy="use a smaller size")
+    if isinstance(error, WanCoreError):
+        return str(error), error.exit_code
+    brief = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": .")
+    return f"internal error: {brief}; run again with --debug and report", INTERNAL_ERROR
+
+
+def silence(stream: TextIO) -> None:
+    """Let what is still buffered for a reader who has gone away vanish without a word."""
+    with suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)

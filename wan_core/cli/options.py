@@ -1,0 +1,105 @@
+"""What the commands share: common options, and the plugins they ask for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+import click
+
+from wan_core.cli.config import load_config
+from wan_core.contract.errors import PluginError, nearest
+
+if TYPE_CHECKING:
+    from wan_core.plugins import Plugins
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+@attrs.define
+class Settings:
+    """What options say about the whole program."""
+
+    debug: bool = False
+
+
+def _note_debug(context: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        context.ensure_object(Settings).debug = True
+
+
+def debug_option(function: _F) -> _F:
+    """``--debug`` on a command."""
+    return click.option(
+        "--debug", is_flag=True, is_eager=True, expose_value=False, callback=_note_debug,
+        help="Show the traceback of an error.",
+    )(function)  # fmt: skip
+
+
+def without_option(function: _F) -> _F:
+    """``--without PLUGIN`` on a command, as the argument ``without``."""
+    return click.option(
+        "--without", multiple=True, metavar="PLUGIN",
+        help="Leave a plugin out (may be given several times).",
+    )(function)  # fmt: skip
+
+
+def workflow_options(function: _F) -> _F:
+    """The workflow and what may overrule it, as ``workflow, overrides, device, output``."""
+    for decorate in (
+        click.option(
+            "-o", "--output", metavar="PATH",
+            help="Write the video here instead (counted from this folder).",
+        ),
+        click.option(
+            "--device", default="auto", show_default=True, metavar="DEVICE",
+            help="auto, cpu, cuda or cuda:N.",
+        ),
+        click.option(
+            "-s", "--set", "overrides", multiple=True, metavar="KEY=VALUE",
+            help="Overrule a key of the workflow, such as stages.0.seed=7 (several times).",
+        ),
+        click.argument("workflow"),
+    ):  # fmt: skip
+        function = decorate(function)
+    return function
+
+
+def discover(without: tuple[str, ...] = ()) -> Plugins:
+    """The installed plugins, less those that the command line or the configuration leaves out.
+
+    Raises:
+        PluginError: ``without`` names a plugin that is not installed.
+        WorkflowError: the configuration can't be read.
+    """
+    from wan_core.plugins import CORE, Plugins
+
+    plugins = Plugins.discover({*load_config().disable, *without})
+    names = {one.name for one in plugins.installed} - {CORE}
+    for name in without:
+        if name == CORE:
+            raise PluginError("the core can't be left out", where="--without core")
+        if name not in names:
+            raise PluginError(
+                f'there is no plugin "{name}" to leave out',
+                where="--without",
+                remedy=nearest(name, names),
+            )
+    return plugins
+
+
+def to_json(value: object) -> str:
+    """One line of JSON; attrs objects, mappings and paths are turned into what JSON has."""
+
+    def plain(found: Any) -> Any:
+        if attrs.has(type(found)):
+            return {field.name: getattr(found, field.name) for field in attrs.fields(type(found))}
+        if isinstance(found, Mapping):
+            return dict(found)
+        if isinstance(found, (set, frozenset)):
+            return sorted(found)
+        return str(found)
+
+    return json.dumps(value, default=plain)

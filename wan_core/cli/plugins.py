@@ -1,0 +1,50 @@
+"""``wan-core plugins``: who is installed, what each brings, what is wrong with it."""
+
+from __future__ import annotations
+
+import click
+
+from wan_core.cli.config import config_file
+from wan_core.cli.options import debug_option, discover, to_json, without_option
+from wan_core.cli.text import columns
+
+
+@click.command()
+@without_option
+@click.option("--json", is_flag=True, help="Print one JSON object.")
+@debug_option
+def plugins(without: tuple[str, ...], json: bool) -> None:
+    """List what is installed, what each plugin brings, and how to switch one off."""
+    found = discover(without)
+    if json:
+        click.echo(to_json({"plugins": found.installed, "problems": found.problems}))
+        return
+    rows = [("NAME", "DISTRIBUTION", "VERSION", "STATE", "PROVIDES")]
+    for one in found.installed:
+        state = "broken" if one.problem else "on" if one.enabled else "off"
+        rows.append((one.name, one.distribution, one.version, state, _by_sort(one.provides) or "-"))
+    lines = columns(rows)
+    if found.problems:
+        lines += ["", "Problems:", *columns([(problem,) for problem in found.problems], indent=2)]
+    lines += [
+        "",
+        "To switch a plugin off:",
+        *columns(
+            [
+                ("--without NAME", "for one command"),
+                ("WAN_CORE_DISABLE=NAME,NAME", "in the environment"),
+                ('[plugins] disable = ["NAME"]', f"for good, in {config_file()}"),
+            ],
+            indent=2,
+        ),
+    ]
+    click.echo("\n".join(lines))
+
+
+def _by_sort(provides: tuple[str, ...]) -> str:
+    """``("solver a", "solver b", "stage c")`` as ``"solver: a, b; stage: c"``."""
+    sorts: dict[str, list[str]] = {}
+    for one in provides:
+        sort, _, name = one.rpartition(" ")
+        sorts.setdefault(sort, []).append(name)
+    return "; ".join(f"{sort}: {', '.join(names)}" for sort, names in sorts.items())

@@ -1,0 +1,107 @@
+"""``wan-core run``: plans and runs a workflow, shows what happens, and sums up."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import click
+
+from wan_core.cli.options import debug_option, discover, without_option, workflow_options
+from wan_core.cli.text import columns, duration, short_path
+from wan_core.cli.views import choose_view
+
+if TYPE_CHECKING:
+    from wan_core.engine import RunResult
+    from wan_core.planning import Plan
+    from wan_core.plugins import Plugins
+
+
+@click.command()
+@workflow_options
+@without_option
+@click.option("--json", is_flag=True, help="Print the events of the run, one JSON object a line.")
+@click.option("--quiet", is_flag=True, help="Print nothing but warnings and errors.")
+@debug_option
+def run(
+    workflow: str,
+    overrides: tuple[str, ...],
+    device: str,
+    output: str | None,
+    without: tuple[str, ...],
+    json: bool,
+    quiet: bool,
+) -> None:
+    """Run a workflow and write its video.
+
+    \b
+    wan-core run examples/hello.toml
+    wan-core run hello.toml -s stages.0.seed=7 -o seven.mp4
+    """
+    with choose_view(json=json, quiet=quiet) as view, _terminated_like_interrupted():
+        plugins = discover(without)
+        plan = make_plan(workflow, overrides, output, device, plugins)
+        # only now is torch imported: what can't work has been said already
+        from wan_core.engine import Session
+
+        with Session(plugins=plugins, device=device) as session:
+            result = session.run(plan, listen=view)
+    if not (json or quiet):
+        click.echo("\n".join(["", *summary(result)]))
+
+
+def make_plan(
+    workflow: str,
+    overrides: tuple[str, ...],
+    output: str | None,
+    device: str,
+    plugins: Plugins,
+) -> Plan:
+    """Read, overrule and plan a workflow; ``output`` counts from the current folder."""
+    from wan_core.planning import make_plan as plan_it
+    from wan_core.workflow import load_workflow
+
+    loaded = load_workflow(Path(workflow), overrides, plugins=plugins)
+    if output is not None:
+        target = attrs.evolve(loaded.output, path=Path(output).absolute())
+        loaded = attrs.evolve(loaded, output=target)
+    return plan_it(loaded, plugins, device=device)
+
+
+def summary(result: RunResult) -> list[str]:
+    """Time by stage and task, peak memory, and what was written."""
+    from wan_core.memory import gigabytes
+
+    tasks = {key: s for key, s in result.seconds.items() if " / " in key}
+    stages: dict[str, float] = {}
+    for key, seconds in tasks.items():
+        stage = key.partition(" / ")[0]
+        stages[stage] = result.seconds.get(stage, stages.get(stage, 0.0) + seconds)
+    rows = []
+    for stage, seconds in stages.items():
+        rows.append((stage, duration(seconds)))
+        for key, part in tasks.items():
+            if key.startswith(f"{stage} / "):
+                rows.append((f"  {key.partition(' / ')[2]}", duration(part)))
+    if "total" in result.seconds:
+        rows.append(("total", duration(result.seconds["total"])))
+    memory = f"{gigabytes(result.peak_ram)} RAM"
+    if result.peak_vram is not None:
+        memory += f", {gigabytes(result.peak_vram)} VRAM"
+    rows.append(("peak memory", memory))
+    rows += [("written", short_path(path)) for path in result.outputs]
+    return columns(rows)
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    # batch systems and container runtimes say SIGTERM: leave as tidily as after Ctrl-C
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

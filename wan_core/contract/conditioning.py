@@ -1,0 +1,236 @@
+"""Conditioning: everything a denoiser is told besides the noisy latents, in one frozen object.
+
+A stage starts from the empty :class:`Conditioning`; the family and then every feature that the stage asks
+for return the next one (hook ``wan_condition``). Nothing in it is computed in the sampler's hot loop:
+:meth:`Conditioning.at` only picks what holds at a step and slices nothing it does not have to.
+
+Tensors carry a leading batch axis unless said otherwise. Latents are *named* (``"video"``, ``"audio"``),
+so most slots are mappings from that name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+import attrs
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+@attrs.frozen
+class StepRange:
+    """The part of the sampling run in which something holds: ``start <= step / steps < end``."""
+
+    start: float = 0.0
+    end: float = 1.0
+
+    def __attrs_post_init__(self) -> None:
+        if not 0.0 <= self.start < self.end <= 1.0:
+            raise ValueError(
+                f"a step range needs 0 <= start < end <= 1, got {self.start}, {self.end}"
+            )
+
+    def holds(self, step: int, steps: int) -> bool:
+        """Whether the range covers step ``step`` (from 0) of ``steps``."""
+        return self.start * steps <= step < self.end * steps
+
+
+ALWAYS = StepRange()
+
+
+@attrs.frozen
+class Time:
+    """How a tensor relates to the time axis of its latents, so that the core can slice it for windows.
+
+    Attributes:
+        kind: ``"whole"`` (the same for every window), ``"sliced"`` (rows belong to latent frames) or
+            ``"head"`` / ``"tail"`` (belongs to the first or last frames whichever window is computed).
+        axis: the tensor axis that is time (``"sliced"`` only).
+        ratio: rows per latent frame.
+        offset: rows before the one that belongs to latent frame 0.
+    """
+
+    kind: Literal["whole", "sliced", "head", "tail"] = "whole"
+    axis: int = 2
+    ratio: int = 1
+    offset: int = 0
+
+
+WHOLE = Time()
+
+
+def whole() -> Time:
+    """The tensor has no time of its own (a prompt)."""
+    return WHOLE
+
+
+def sliced(ratio: int = 1, offset: int = 0, *, axis: int = 2) -> Time:
+    """Rows ``offset + ratio * t`` … of ``axis`` belong to latent frame ``t`` (channels, sound features)."""
+    return Time("sliced", axis, ratio, offset)
+
+
+def anchored(where: Literal["head", "tail"]) -> Time:
+    """The tensor stays at the first (``head``) or last (``tail``) frames of every window."""
+    return Time(where)
+
+
+@attrs.frozen(eq=False)
+class Timed:
+    """A tensor, how time applies to it, and for which steps it holds."""
+
+    value: Tensor
+    time: Time = WHOLE
+    steps: StepRange = ALWAYS
+
+
+@attrs.frozen(eq=False)
+class Held:
+    """Latent frames that are given, not generated.
+
+    Attributes:
+        value: ``[batch, channels, frames, height, width]`` (or the rank of the named latent, frames third).
+        start: index of the first latent frame it occupies; negative counts from the end.
+    """
+
+    value: Tensor
+    start: int = 0
+
+    def span(self, frames: int) -> tuple[int, int]:
+        """First and one-past-last latent frame in a latent of ``frames`` frames."""
+        first = self.start + frames if self.start < 0 else self.start
+        return first, first + int(self.value.shape[2])
+
+
+@attrs.frozen
+class Axis:
+    """Positions along one axis: ``offset + scale * (0, 1, 2, …)``; ``length`` None = the latent's own."""
+
+    length: int | None = None
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+@attrs.frozen
+class Positions:
+    """Rope positions of one stream, per axis (frames, height, width)."""
+
+    frames: Axis = Axis()
+    height: Axis = Axis()
+    width: Axis = Axis()
+
+
+NATURAL = Positions()
+
+
+@attrs.frozen(eq=False)
+class Inputs:
+    """What a denoiser gets for one call: one branch at one step, everything resolved to plain tensors.
+
+    Attributes:
+        branch: name of the guidance branch (``"cond"``, ``"uncond"``, …).
+        step: index of the step, from 0.
+        text: latent name -> text rows ``[batch, rows, text width]`` with their true number of rows.
+        image_tokens: latent name -> ``[batch, tokens, width]``.
+        concat: latent name -> tensors ``[batch, channels, frames, height, width]`` to be joined, in
+            order, after the latents on the channel axis.
+        add_ons: add-on name -> input name -> tensor.
+        positions: latent name -> rope positions, where they differ from the natural ones.
+        skip_blocks: indices of blocks that this call leaves out.
+        state: state across calls, by name (see ``wan_core.contract.state``).
+    """
+
+    branch: str = "cond"
+    step: int = 0
+    text: Mapping[str, Tensor] = NOTHING
+    image_tokens: Mapping[str, Tensor] = NOTHING
+    concat: Mapping[str, tuple[Tensor, ...]] = NOTHING
+    add_ons: Mapping[str, Mapping[str, Tensor]] = NOTHING
+    positions: Mapping[str, Positions] = NOTHING
+    skip_blocks: frozenset[int] = frozenset()
+    state: Mapping[str, Any] = NOTHING
+
+
+@attrs.frozen(eq=False)
+class Conditioning:
+    """All slots. A feature returns ``attrs.evolve(conditioning, slot=…)``; see the module's docstring.
+
+    Attributes:
+        text: latent name -> text rows of the prompt (true rows only; the transformer pads).
+        image_tokens: latent name -> image tokens that join the cross-attention.
+        concat: latent name -> channels after the latents. Parts may exclude each other by their step
+            ranges (an edit in one range, the plain picture in the others).
+        add_ons: add-on name -> input name -> tensor, for modules attached to blocks.
+        extra_frames: latent name -> latent frames (before, after) sampled along with the video and
+            dropped from the output.
+        pin: given frames, written into the latents before each step and after the last.
+        overlay: given frames, written into the model's input only (normally in a branch's override).
+        freeze: given frames, which neither the solver nor the sums of guidance touch.
+        held_timestep: the timestep of pinned, overlaid and frozen frames; None = that of the step.
+        positions: latent name -> rope positions.
+        branches: branch name -> overrides ``{slot: value}`` of the slots above. A branch that is not
+            listed sees the shared slots.
+    """
+
+    text: Mapping[str, Timed] = NOTHING
+    image_tokens: Mapping[str, Timed] = NOTHING
+    concat: Mapping[str, tuple[Timed, ...]] = NOTHING
+    add_ons: Mapping[str, Mapping[str, Timed]] = NOTHING
+    extra_frames: Mapping[str, tuple[int, int]] = NOTHING
+    pin: Mapping[str, tuple[Held, ...]] = NOTHING
+    overlay: Mapping[str, tuple[Held, ...]] = NOTHING
+    freeze: Mapping[str, tuple[Held, ...]] = NOTHING
+    held_timestep: float | None = None
+    positions: Mapping[str, Positions] = NOTHING
+    branches: Mapping[str, Mapping[str, Any]] = NOTHING
+
+    def __attrs_post_init__(self) -> None:
+        for branch, overrides in self.branches.items():
+            if unknown := set(overrides) - set(SLOTS):
+                raise ValueError(f"branch {branch!r} overrides unknown slots {sorted(unknown)}")
+
+    def view(self, branch: str) -> Conditioning:
+        """The slots as ``branch`` sees them (without further branches)."""
+        return attrs.evolve(self, branches=NOTHING, **self.branches.get(branch, {}))
+
+    def with_branch(self, branch: str, **overrides: Any) -> Conditioning:
+        """A copy in which ``branch`` overrides the given slots, over what it overrode before."""
+        merged = {**self.branches.get(branch, {}), **overrides}
+        return attrs.evolve(self, branches={**self.branches, branch: merged})
+
+    def at(
+        self,
+        branch: str,
+        step: int,
+        steps: int,
+        *,
+        skip_blocks: frozenset[int] = frozenset(),
+        state: Mapping[str, Any] = NOTHING,
+    ) -> Inputs:
+        """What ``branch`` tells the denoiser at step ``step`` of ``steps``."""
+        seen = self.view(branch)
+
+        def now(timed: Timed) -> bool:
+            return timed.steps.holds(step, steps)
+
+        return Inputs(
+            branch=branch,
+            step=step,
+            text={n: t.value for n, t in seen.text.items() if now(t)},
+            image_tokens={n: t.value for n, t in seen.image_tokens.items() if now(t)},
+            concat={n: tuple(p.value for p in ps if now(p)) for n, ps in seen.concat.items()},
+            add_ons={
+                name: {n: t.value for n, t in tensors.items() if now(t)}
+                for name, tensors in seen.add_ons.items()
+            },
+            positions=seen.positions,
+            skip_blocks=skip_blocks,
+            state=state,
+        )
+
+
+SLOTS: tuple[str, ...] = tuple(f.name for f in attrs.fields(Conditioning) if f.name != "branches")

@@ -1,0 +1,115 @@
+"""Events of a run, streamed to whoever listens: the progress bar, ``--json`` lines, plugins, tests.
+
+Each event is frozen and turns into a flat JSON object by :func:`to_dict`; the names of its fields are part
+of the contract.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen
+class Event:
+    """Base of all events."""
+
+
+@attrs.frozen
+class RunStarted(Event):
+    """The plan is made; ``stages`` are their names in order."""
+
+    workflow: str
+    stages: tuple[str, ...]
+
+
+@attrs.frozen
+class StageStarted(Event):
+    """A stage begins."""
+
+    stage: str
+
+
+@attrs.frozen
+class TaskStarted(Event):
+    """A long step begins: loading, compiling, encoding, sampling, decoding, writing.
+
+    Attributes:
+        task: what is done, in plain words.
+        total: number of units, None when unknown.
+        unit: what is counted (``"step"``, ``"frame"``, ``"MB"``).
+    """
+
+    stage: str
+    task: str
+    total: int | None = None
+    unit: str = ""
+
+
+@attrs.frozen
+class TaskProgress(Event):
+    """``done`` units of the task are done."""
+
+    stage: str
+    task: str
+    done: int
+
+
+@attrs.frozen
+class TaskFinished(Event):
+    """The task is over; ``seconds`` is its wall-clock time."""
+
+    stage: str
+    task: str
+    seconds: float
+
+
+@attrs.frozen
+class StageFinished(Event):
+    """A stage is over."""
+
+    stage: str
+    seconds: float
+
+
+@attrs.frozen
+class Note(Event):
+    """Something the user should know but that does not stop the run."""
+
+    text: str
+    level: str = "info"
+
+
+@attrs.frozen
+class RunFinished(Event):
+    """The run is over.
+
+    Attributes:
+        outputs: files written.
+        seconds: wall-clock time by stage and task (``"generate / sampling"``).
+        peak_ram: highest resident memory of the process in bytes.
+        peak_vram: highest memory allocated on the device in bytes, None without one.
+    """
+
+    outputs: tuple[str, ...]
+    seconds: Mapping[str, float]
+    peak_ram: int
+    peak_vram: int | None = None
+
+
+@attrs.frozen
+class RunFailed(Event):
+    """The run stopped; ``error`` is the sentence the user reads."""
+
+    error: str
+    exit_code: int
+
+
+Listener = Callable[[Event], None]
+
+
+def to_dict(event: Event) -> dict[str, Any]:
+    """The event as a flat JSON object, its kind under ``"event"``."""
+    return {"event": type(event).__name__, **attrs.asdict(event)}

@@ -1,0 +1,245 @@
+"""What hooks, loaders and stages are handed. Frozen facts plus the few services they may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+
+from wan_core.contract.attention import Attend
+from wan_core.contract.conditioning import ALWAYS, NOTHING, StepRange
+from wan_core.contract.descriptions import Component, Family, Solver
+from wan_core.contract.events import Event
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+@attrs.frozen
+class VideoSize:
+    """The size of what a stage makes: pixels, frames, frames per second."""
+
+    width: int
+    height: int
+    frames: int
+    fps: float
+
+
+@attrs.frozen
+class LoadRequest:
+    """A component to be loaded.
+
+    Attributes:
+        slot: name of the slot (``"transformer"``).
+        component: its description.
+        file: the file that fills it; None when the component makes its own weights.
+        device, dtype: where and in which precision it is wanted.
+        options: further keys of the ``[model]`` table (tokenizer, attention …).
+    """
+
+    slot: str
+    component: Component
+    file: Path | None
+    device: torch.device
+    dtype: torch.dtype
+    options: Mapping[str, Any] = NOTHING
+
+
+class Components(Protocol):
+    """Access to the loaded components of a stage's model; loading happens on first use."""
+
+    def get(self, slot: str) -> Any:
+        """The component, resident on its device."""
+        ...
+
+    def release(self, slot: str) -> None:
+        """Say that the component is not needed any more in this stage."""
+        ...
+
+
+@attrs.frozen
+class FeatureCheck:
+    """A feature at planning: everything known before a weight is read.
+
+    Attributes:
+        feature: its name.
+        options: its options, an instance of its options class.
+        stage: name of the stage.
+        where: file, line and key of the feature in the workflow, for error messages.
+        folder: the folder that relative paths start from.
+        family: the stage's family.
+        size: what the stage makes.
+    """
+
+    feature: str
+    options: Any
+    stage: str
+    where: str
+    folder: Path
+    family: Family
+    size: VideoSize
+
+
+@attrs.frozen
+class ConditioningRequest:
+    """What ``wan_condition`` is asked (see :mod:`wan_core.hookspecs`).
+
+    Attributes:
+        feature: the feature asked for.
+        options: its options.
+        stage: name of the stage.
+        folder: the folder that relative paths start from.
+        family: the stage's family.
+        size: what the stage makes.
+        latent_shapes: latent name -> shape without the batch axis.
+        steps: number of sampling steps.
+        seed: the stage's seed.
+        components: the model's components, should the feature need to encode something.
+        device, dtype: what the transformer runs in.
+    """
+
+    feature: str
+    options: Any
+    stage: str
+    folder: Path
+    family: Family
+    size: VideoSize
+    latent_shapes: Mapping[str, Sequence[int]]
+    steps: int
+    seed: int
+    components: Components
+    device: torch.device
+    dtype: torch.dtype
+
+
+@attrs.frozen
+class AttentionRequest:
+    """What ``wan_patch_attention`` is asked: the same circumstances, and how many blocks there are."""
+
+    feature: str
+    options: Any
+    stage: str
+    family: Family
+    blocks: int
+    steps: int
+    token_grid: tuple[int, int, int]
+    device: torch.device
+    dtype: torch.dtype
+
+
+@attrs.frozen(eq=False)
+class AttentionPatch:
+    """Which callable serves which attention of which blocks, in which part of the run.
+
+    Attributes:
+        attend: the callable.
+        source: ``"self"``, or the name of a cross-attention source.
+        blocks: indices of blocks; None = all.
+        steps: the part of the run; outside it the default serves.
+    """
+
+    attend: Attend
+    source: str = "self"
+    blocks: frozenset[int] | None = None
+    steps: StepRange = ALWAYS
+
+
+@attrs.frozen
+class PostProcessRequest:
+    """What ``wan_post_process`` is asked: circumstances of a decoded video."""
+
+    feature: str
+    options: Any
+    stage: str
+    folder: Path
+    size: VideoSize
+
+
+@attrs.frozen
+class PlanContext:
+    """What a stage's ``plan`` gets: everything known before a weight is read.
+
+    Attributes:
+        stage: name of the stage.
+        options: its options as the workflow gives them (None = not given).
+        where: turns the name of an option into file, line and key, for error messages.
+        folder: the folder that relative paths start from.
+        family: the family of the stage's model, None for a stage without one.
+        solver: looks a solver up by name, or raises with the nearest name.
+    """
+
+    stage: str
+    options: Any
+    where: Callable[[str], str]
+    folder: Path
+    family: Family | None
+    solver: Callable[[str], Solver]
+
+
+@attrs.frozen
+class StageNeeds:
+    """What a stage says it will do.
+
+    Attributes:
+        options: its options with every default filled in.
+        size: the video it makes, None when it makes none.
+        prompts: texts to be encoded by its model's text encoder.
+        branches: number of model calls per step, for predictions of time.
+        notes: things the user should know.
+    """
+
+    options: Any
+    size: VideoSize | None = None
+    prompts: tuple[str, ...] = ()
+    branches: int = 1
+    notes: tuple[str, ...] = ()
+
+
+@attrs.frozen(eq=False)
+class StageContext:
+    """What a stage's ``run`` gets.
+
+    Attributes:
+        stage: name of the stage.
+        options: its options with every default filled in.
+        family: the family of its model, or None for a stage without one.
+        size: what it makes.
+        components: the model's components; None for a stage without a model.
+        text: encoded prompts, by prompt: ``[rows, text width]``.
+        inputs: sources of earlier stages by ``"stage.output"``.
+        condition: ``condition(conditioning, **circumstances)`` lets the asked features change a
+            conditioning, in order; circumstances are the remaining fields of
+            :class:`ConditioningRequest`.
+        attention: what computes attention where no feature patches it.
+        attention_patches: asks the features for attention patches, likewise.
+        solver: looks a solver up by name.
+        post_process: lets the asked features change a decoded source.
+        keep: stores tensors of this stage until the run has succeeded, so that a crash loses nothing.
+        task: ``with task("sampling", total=30, unit="step") as progress`` times and reports a long step.
+        emit: sends an event.
+        folder: the folder that relative paths start from.
+        device, dtype: what the model runs in.
+    """
+
+    stage: str
+    options: Any
+    family: Family | None
+    size: VideoSize | None
+    components: Components | None
+    text: Mapping[str, Tensor]
+    inputs: Mapping[str, Any]
+    condition: Callable[..., Any]
+    attention: Attend
+    solver: Callable[[str], Solver]
+    attention_patches: Callable[..., Sequence[AttentionPatch]]
+    post_process: Callable[[Any], Any]
+    keep: Callable[[Mapping[str, Tensor]], Path]
+    task: Callable[..., AbstractContextManager[Callable[[int], None]]]
+    emit: Callable[[Event], None]
+    folder: Path
+    device: torch.device
+    dtype: torch.dtype

@@ -1,0 +1,13 @@
+"""The engine: runs a plan, streams events, and lets nothing get lost."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wan_core.contract.lazy import exports
+
+if TYPE_CHECKING:
+    from wan_core.engine.session import RunResult as RunResult
+    from wan_core.engine.session import Session as Session
+
+__getattr__, __dir__, __all__ = exports(__name__, {"RunResult": "session", "Session": "session"})

@@ -1,0 +1,84 @@
+"""The components of a planned model, loaded on first use and shared between stages and runs."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import torch
+
+from wan_core.contract.errors import ResourceError
+from wan_core.contract.lazy import resolve
+from wan_core.contract.requests import LoadRequest
+from wan_core.memory import Ledger, Residency, gigabytes
+from wan_core.planning import PlannedModel
+
+
+class ModelComponents:
+    """What a stage sees of its model (protocol ``Components``).
+
+    Two plans that name the same file in the same slot, device and precision share the component.
+    """
+
+    def __init__(
+        self, model: PlannedModel, residency: Residency, ledger: Ledger, stage: str
+    ) -> None:
+        self.model = model
+        self._residency = residency
+        self._ledger = ledger
+        self._stage = stage
+        self._held: list[Hashable] = []
+
+    def get(self, slot: str) -> Any:
+        key = self._key(slot)
+        title = f"{self.model.family.name} {slot.replace('_', ' ')}"
+        size = self.model.resident_bytes(slot)
+        if key in self._held:
+            return self._residency.acquire(key, title, size, lambda: self._load(slot))
+        component = self._residency.acquire(key, title, size, lambda: self._load(slot))
+        self._held.append(key)
+        return component
+
+    def release(self, slot: str) -> None:
+        key = self._key(slot)
+        if key in self._held:
+            self._held.remove(key)
+            self._residency.release(key)
+
+    def close(self) -> None:
+        """Release everything this stage still uses; it stays resident while there is room."""
+        for key in self._held:
+            self._residency.release(key)
+        self._held.clear()
+
+    def _key(self, slot: str) -> Hashable:
+        file = self.model.files.get(slot)
+        return (
+            slot,
+            self.model.family.name,
+            file.fingerprint if file else None,
+            tuple(sorted(self.model.companions.items())),
+            self.model.device,
+            self.model.dtype,
+        )
+
+    def _load(self, slot: str) -> Any:
+        component = self.model.family.components[slot]
+        file = self.model.files.get(slot)
+        request = LoadRequest(
+            slot=slot,
+            component=component,
+            file=file.path if file else None,
+            device=torch.device(self.model.device),
+            dtype=getattr(torch, self.model.dtype),
+            options=dict(self.model.companions),
+        )
+        with self._ledger.task(self._stage, f"loading {slot.replace('_', ' ')}"):
+            try:
+                return resolve(component.load)(request)
+            except torch.OutOfMemoryError as error:
+                raise ResourceError(
+                    f"{self.model.device} has no room for the {slot} "
+                    f"({gigabytes(self.model.resident_bytes(slot))})",
+                    remedy="use a smaller precision or model",
+                ) from error

@@ -1,0 +1,165 @@
+"""Executing a plan: texts first, then stage by stage, then the chain that ends in the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+import torch
+
+from wan_core.contract.attention import Attend
+from wan_core.contract.conditioning import Conditioning
+from wan_core.contract.events import Listener, Note, StageFinished, StageStarted
+from wan_core.contract.lazy import resolve
+from wan_core.contract.protocols import ChunkSource
+from wan_core.contract.requests import (
+    AttentionPatch,
+    AttentionRequest,
+    ConditioningRequest,
+    PostProcessRequest,
+    StageContext,
+)
+from wan_core.engine.components import ModelComponents
+from wan_core.engine.keep import Keepsakes
+from wan_core.engine.text import encode_texts
+from wan_core.media import write_video
+from wan_core.memory import Ledger, Residency
+from wan_core.planning import Plan, PlannedModel, PlannedStage
+from wan_core.plugins import Plugins
+
+Texts = Mapping[str, Mapping[str, torch.Tensor]]
+
+
+@attrs.frozen(eq=False)
+class Run:
+    """One execution of a plan, with everything it shares with the session."""
+
+    plan: Plan
+    plugins: Plugins
+    residency: Residency
+    ledger: Ledger
+    keepsakes: Keepsakes
+    emit: Listener
+    cache: Path
+
+    def execute(self) -> tuple[Path, ...]:
+        """Run every stage and write the output. Returns the files written."""
+        for note in self.plan.notes:
+            self.emit(Note(note, "warning"))
+        texts = encode_texts(self.plan, self.residency, self.ledger, self.cache / "text")
+        made: dict[str, ChunkSource] = {}
+        files: list[Path] = []
+        for stage in self.plan.stages:
+            self.emit(StageStarted(stage.name))
+            outputs = self._run_stage(stage, texts, made)
+            made.update({f"{stage.name}.{name}": source for name, source in outputs.items()})
+            if stage is self.plan.output_stage:
+                files.append(self._write(stage, made[f"{stage.name}.video"]))
+            self.emit(StageFinished(stage.name, self.ledger.seconds_of(stage.name)))
+        return tuple(files)
+
+    def _run_stage(
+        self, stage: PlannedStage, texts: Texts, made: Mapping[str, ChunkSource]
+    ) -> Mapping[str, ChunkSource]:
+        model = self.plan.models[stage.spec.model] if stage.spec.model else None
+        components = (
+            ModelComponents(model, self.residency, self.ledger, stage.name) if model else None
+        )
+        features = _Features(self.plan, stage, self.plugins)
+        context = StageContext(
+            stage=stage.name,
+            options=stage.needs.options,
+            family=model.family if model else None,
+            size=stage.needs.size,
+            components=components,
+            text=texts.get(stage.spec.model or "", {}),
+            inputs=made,
+            condition=features.condition,
+            attention=self._attention(model),
+            solver=self.plugins.solver,
+            attention_patches=features.attention_patches,
+            post_process=features.post_process,
+            keep=partial(self.keepsakes.keep, stage.name),
+            task=partial(self.ledger.task, stage.name),
+            emit=self.emit,
+            folder=self.plan.workflow.source.folder,
+            device=torch.device(model.device if model else self.plan.machine.device),
+            dtype=getattr(torch, model.dtype if model else "float32"),
+        )
+        outputs: Mapping[str, ChunkSource] = resolve(stage.description.run)(context)
+        return outputs
+
+    def _attention(self, model: PlannedModel | None) -> Attend:
+        backend = self.plugins.attention_backend(model.attention if model else "sdpa")
+        attend: Attend = resolve(backend.attend)
+        return attend
+
+    def _write(self, stage: PlannedStage, source: ChunkSource) -> Path:
+        size = stage.needs.size
+        path = self.plan.workflow.output.path
+        task = "decoding and writing"
+        total = size.frames if size else None
+        with self.ledger.task(stage.name, task, total=total, unit="frame") as progress:
+            write_video(path, source, self.plan.fps, on_frames=progress)
+        return path
+
+
+@attrs.frozen
+class _Features:
+    """The features that one stage asks for, called in the workflow's order."""
+
+    plan: Plan
+    stage: PlannedStage
+    plugins: Plugins
+
+    def condition(self, conditioning: Conditioning, **circumstances: Any) -> Conditioning:
+        """Each feature's ``wan_condition`` in turn."""
+        for feature in self.stage.spec.apply:
+            request = ConditioningRequest(
+                feature=feature.use,
+                options=feature.options,
+                stage=self.stage.name,
+                folder=self.plan.workflow.source.folder,
+                **circumstances,
+            )
+            changed = self.plugins.call_feature(
+                "wan_condition", feature.use, request=request, conditioning=conditioning
+            )
+            conditioning = conditioning if changed is None else changed
+        return conditioning
+
+    def attention_patches(self, **circumstances: Any) -> Sequence[AttentionPatch]:
+        """All patches of all features, in order."""
+        patches: list[AttentionPatch] = []
+        for feature in self.stage.spec.apply:
+            request = AttentionRequest(
+                feature=feature.use,
+                options=feature.options,
+                stage=self.stage.name,
+                **circumstances,
+            )
+            answer = self.plugins.call_feature("wan_patch_attention", feature.use, request=request)
+            patches.extend(answer or ())
+        return patches
+
+    def post_process(self, source: ChunkSource) -> ChunkSource:
+        """Each feature's ``wan_post_process`` around the one before it."""
+        size = self.stage.needs.size
+        if size is None:
+            return source
+        for feature in self.stage.spec.apply:
+            request = PostProcessRequest(
+                feature=feature.use,
+                options=feature.options,
+                stage=self.stage.name,
+                folder=self.plan.workflow.source.folder,
+                size=size,
+            )
+            changed = self.plugins.call_feature(
+                "wan_post_process", feature.use, source=source, request=request
+            )
+            source = source if changed is None else changed
+        return source

@@ -1,0 +1,144 @@
+"""A session plans and runs workflows and keeps their components between runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import attrs
+import torch
+
+from wan_core.contract.errors import Cancelled, WanCoreError
+from wan_core.contract.events import Listener, RunFailed, RunFinished, RunStarted
+from wan_core.engine.events import Broadcast
+from wan_core.engine.keep import Keepsakes, cache_folder
+from wan_core.engine.run import Run
+from wan_core.memory import Ledger, Residency
+from wan_core.planning import Plan, make_plan
+from wan_core.plugins import Plugins
+from wan_core.workflow import Workflow
+
+
+@attrs.frozen
+class RunResult:
+    """What a run made and what it took.
+
+    Attributes:
+        outputs: files written.
+        seconds: wall-clock time by stage and task (``"generate / sampling"``).
+        peak_ram: highest resident memory of the process, in bytes.
+        peak_vram: highest memory allocated on the device, in bytes; None on the CPU.
+    """
+
+    outputs: tuple[Path, ...]
+    seconds: Mapping[str, float]
+    peak_ram: int
+    peak_vram: int | None
+
+
+class Session:
+    """Plans and runs workflows. Components stay loaded between runs while there is room.
+
+    ::
+
+        with Session() as session:
+            result = session.run(load_workflow("hello.toml"))
+        print(result.outputs)
+
+    Args:
+        plugins: what is installed; None = discover.
+        device: ``"auto"`` leaves it to the workflow; ``"cpu"``, ``"cuda"``, ``"cuda:1"`` overrule it.
+        cache: folder for text embeddings and kept latents.
+    """
+
+    def __init__(
+        self, *, plugins: Plugins | None = None, device: str = "auto", cache: Path | None = None
+    ) -> None:
+        self.plugins = plugins or Plugins.discover()
+        self.device = device
+        self.cache = cache or cache_folder()
+        self._residency = Residency(on_leave=_give_back)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let all components go."""
+        self._residency.clear()
+
+    def plan(self, workflow: Workflow) -> Plan:
+        """Check the workflow and work out what a run will do.
+
+        Raises:
+            WanCoreError: for everything that can't work, before any weight is read.
+        """
+        return make_plan(workflow, self.plugins, device=self.device)
+
+    def run(self, what: Workflow | Plan, *, listen: Listener | None = None) -> RunResult:
+        """Run a workflow or a plan.
+
+        Args:
+            listen: gets every event as it happens.
+
+        Raises:
+            WanCoreError: one sentence for everything a user, a file or the machine can cause.
+            Cancelled: on Ctrl-C; nothing half-written is left behind.
+        """
+        plan = what if isinstance(what, Plan) else self.plan(what)
+        emit = Broadcast(listen, self.plugins)
+        ledger = Ledger(emit, torch.device(plan.machine.device))
+        keepsakes = Keepsakes(self.cache)
+        self._residency.budget = _weights_budget(plan, self._residency)
+        start = time.perf_counter()
+        emit(RunStarted(plan.workflow.source.name, tuple(s.name for s in plan.stages)))
+        try:
+            outputs = Run(
+                plan, self.plugins, self._residency, ledger, keepsakes, emit, self.cache
+            ).execute()
+        except (KeyboardInterrupt, Cancelled) as error:
+            cancelled = Cancelled("stopped" + _kept(keepsakes))
+            emit(RunFailed(str(cancelled), cancelled.exit_code))
+            raise cancelled from error
+        except WanCoreError as error:
+            error.remedy = "; ".join(filter(None, (error.remedy, _kept(keepsakes).lstrip("; "))))
+            emit(RunFailed(str(error), error.exit_code))
+            raise
+        except Exception as error:
+            emit(RunFailed(f"{type(error).__name__}: {error}{_kept(keepsakes)}", 1))
+            raise
+        keepsakes.discard()
+        seconds = {**ledger.seconds, "total": time.perf_counter() - start}
+        result = RunResult(outputs, seconds, ledger.peak_ram, ledger.peak_vram)
+        emit(
+            RunFinished(tuple(map(str, outputs)), result.seconds, result.peak_ram, result.peak_vram)
+        )
+        return result
+
+
+def _weights_budget(plan: Plan, residency: Residency) -> int | None:
+    """Bytes that all resident weights together may take on a GPU; the CPU's are left to the system."""
+    if plan.machine.vram is None:
+        return None
+    room = plan.machine.vram + residency.bytes
+    if plan.workflow.memory.vram is not None:
+        room = min(room, plan.workflow.memory.vram)
+    return room - max((phase.activations for phase in plan.phases), default=0)
+
+
+def _kept(keepsakes: Keepsakes) -> str:
+    return f"; the latents are kept in {keepsakes.folder}" if keepsakes.files else ""
+
+
+def _give_back() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

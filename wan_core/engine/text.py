@@ -1,0 +1,71 @@
+"""Encoding the texts of all stages in one residency of each text encoder, or taking them from the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wan_core.engine.components import ModelComponents
+from wan_core.memory import Ledger, Residency
+from wan_core.models.encoders import EmbeddingCache, embedding_key
+from wan_core.planning import Plan, PlannedModel
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+STAGE = "text"
+
+
+def encode_texts(
+    plan: Plan, residency: Residency, ledger: Ledger, cache: Path
+) -> dict[str, Mapping[str, Tensor]]:
+    """Model name -> prompt -> text rows ``[rows, text width]`` on the CPU.
+
+    Args:
+        cache: folder of the embedding cache.
+    """
+    return {
+        name: _encode(plan.models[name], prompts, residency, ledger, EmbeddingCache(cache))
+        for name, prompts in plan.texts.items()
+        if prompts
+    }
+
+
+def _encode(
+    model: PlannedModel,
+    prompts: Sequence[str],
+    residency: Residency,
+    ledger: Ledger,
+    cache: EmbeddingCache,
+) -> dict[str, Tensor]:
+    keys = {prompt: _key(model, prompt) for prompt in prompts}
+    rows = {p: found for p, key in keys.items() if key and (found := cache.get(key)) is not None}
+    lacking = [prompt for prompt in prompts if prompt not in rows]
+    if lacking:
+        components = ModelComponents(model, residency, ledger, STAGE)
+        encoder = components.get("text_encoder")
+        with ledger.task(STAGE, "encoding", total=len(lacking), unit="prompt") as progress:
+            for done, prompt in enumerate(lacking, 1):
+                rows[prompt] = encoder.encode([prompt])[0].cpu()
+                progress(done)
+        components.close()
+    for prompt in lacking:
+        if key := keys[prompt]:
+            cache.put(key, rows[prompt])
+    return rows
+
+
+def _key(model: PlannedModel, prompt: str) -> str | None:
+    """What the rows depend on; None for a component that makes its own weights."""
+    file = model.files.get("text_encoder")
+    if file is None or model.tokenizer is None:
+        return None
+    return embedding_key(
+        prompt,
+        encoder=file.fingerprint,
+        tokenizer=model.tokenizer.fingerprint,
+        dtype=model.dtype,
+        device=model.device.partition(":")[0],
+        text_len=int(model.family.components["text_encoder"].config["text_len"]),
+    )

@@ -1,0 +1,60 @@
+"""The ledger: what time and memory a run really took, beside what was predicted."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from wan_core.contract.events import Event, TaskFinished, TaskProgress, TaskStarted
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Ledger:
+    """Times every long step, reports it as events, and reads the peaks of memory."""
+
+    def __init__(self, emit: Callable[[Event], None], device: torch.device) -> None:
+        self._emit = emit
+        self._device = device
+        self.seconds: dict[str, float] = {}
+        if device.type == "cuda":
+            import torch
+
+            torch.cuda.reset_peak_memory_stats(device)
+
+    @contextmanager
+    def task(
+        self, stage: str, task: str, *, total: int | None = None, unit: str = ""
+    ) -> Iterator[Callable[[int], None]]:
+        """A long step. Yields ``progress(done)``."""
+        self._emit(TaskStarted(stage, task, total, unit))
+        start = time.perf_counter()
+        yield lambda done: self._emit(TaskProgress(stage, task, done))
+        seconds = time.perf_counter() - start
+        key = f"{stage} / {task}"
+        self.seconds[key] = self.seconds.get(key, 0.0) + seconds
+        self._emit(TaskFinished(stage, task, seconds))
+
+    def seconds_of(self, stage: str) -> float:
+        """Seconds of all finished tasks of a stage."""
+        return sum(s for key, s in self.seconds.items() if key.startswith(f"{stage} / "))
+
+    @property
+    def peak_ram(self) -> int:
+        """Highest resident memory of this process so far, in bytes (of the whole process's life)."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
+
+    @property
+    def peak_vram(self) -> int | None:
+        """Highest memory allocated on the device during this run, in bytes; None on the CPU."""
+        if self._device.type != "cuda":
+            return None
+        import torch
+
+        return torch.cuda.max_memory_allocated(self._device)

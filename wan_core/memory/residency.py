@@ -1,0 +1,99 @@
+"""Which components are in memory: loaded on first use, kept as long as the budget allows.
+
+A component (text encoder, transformer, VAE …) that is asked for again is handed out without loading. When a
+new one would exceed the budget, those that are not in use leave, the least recently used first. Sizes are
+known before anything is loaded: they come from the files' headers.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import attrs
+
+from wan_core.contract.errors import ResourceError
+
+
+@attrs.define
+class _Resident:
+    value: Any
+    bytes: int
+    title: str
+    users: int = 0
+
+
+class Residency:
+    """Components that share one memory.
+
+    Args:
+        budget: bytes that all resident components together may take; None = no bound.
+        on_leave: called after a component was dropped (to give its memory back to the device).
+    """
+
+    def __init__(
+        self, budget: int | None = None, *, on_leave: Callable[[], None] | None = None
+    ) -> None:
+        self.budget = budget
+        self._on_leave = on_leave
+        self._residents: OrderedDict[Hashable, _Resident] = OrderedDict()
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all resident components."""
+        return sum(one.bytes for one in self._residents.values())
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._residents
+
+    def acquire(self, key: Hashable, title: str, size: int, load: Callable[[], Any]) -> Any:
+        """The component under ``key``, loaded by ``load`` if it is not resident; counts one more user.
+
+        Args:
+            title: what it is, in plain words, for messages.
+            size: bytes it takes once loaded.
+
+        Raises:
+            ResourceError: it does not fit the budget even after all idle components left.
+        """
+        if key not in self._residents:
+            self._make_room(title, size)
+            self._residents[key] = _Resident(load(), size, title)
+        self._residents.move_to_end(key)
+        self._residents[key].users += 1
+        return self._residents[key].value
+
+    def release(self, key: Hashable) -> None:
+        """One user less. The component stays until its room is needed."""
+        if key in self._residents:
+            self._residents[key].users = max(0, self._residents[key].users - 1)
+
+    def drop(self, key: Hashable) -> None:
+        """Let the component go now, whoever uses it."""
+        if self._residents.pop(key, None) is not None and self._on_leave:
+            self._on_leave()
+
+    def clear(self) -> None:
+        """Let everything go."""
+        for key in list(self._residents):
+            self.drop(key)
+
+    def _make_room(self, title: str, size: int) -> None:
+        if self.budget is None:
+            return
+        idle = [key for key, one in self._residents.items() if one.users == 0]
+        while self.bytes + size > self.budget and idle:
+            self.drop(idle.pop(0))
+        if self.bytes + size > self.budget:
+            in_use = ", ".join(f"{o.title} {gigabytes(o.bytes)}" for o in self._residents.values())
+            raise ResourceError(
+                f"{title} needs {gigabytes(size)} and the budget for weights is "
+                f"{gigabytes(self.budget)}" + (f", of which in use: {in_use}" if in_use else ""),
+                remedy="give [memory] a larger budget, or use a smaller precision or model",
+            )
+
+
+def gigabytes(count: int) -> str:
+    """A number of bytes for people: ``"11.4 GB"``, ``"7 MB"`` (decimal units)."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(1, round(count / 1e6))} MB"

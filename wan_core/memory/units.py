@@ -1,0 +1,45 @@
+"""Units: what is swapped, quantised, skipped and given LoRA.
+
+A model that is a stack of blocks says which modules these are. Residency, precision and adapters
+work on this list, whether the model is a transformer, an encoder or a decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import attrs
+from torch import Tensor, nn
+
+
+@attrs.frozen(eq=False)
+class Unit:
+    """A module that is moved and treated as a whole, with all that is attached to it.
+
+    Attributes:
+        name: its path in the model (``"blocks.7"``).
+        module: the module; running it means calling it, so its forward hooks see every use.
+    """
+
+    name: str
+    module: nn.Module
+
+
+class BlockStack(Protocol):
+    """An ordered list of units and the rest."""
+
+    def units(self) -> Sequence[Unit]:
+        """The units in the order in which a forward pass calls them."""
+        ...
+
+    def rest(self) -> dict[str, Tensor]:
+        """Parameters and buffers that belong to no unit, by their name in the model."""
+        ...
+
+
+def rest_of(model: nn.Module, units: Sequence[Unit]) -> dict[str, Tensor]:
+    """All parameters and buffers of ``model`` outside ``units``, by name."""
+    prefixes = tuple(f"{unit.name}." for unit in units)
+    named = [*model.named_parameters(), *model.named_buffers()]
+    return {name: tensor for name, tensor in named if not name.startswith(prefixes)}

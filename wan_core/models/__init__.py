@@ -1,0 +1,1 @@
+"""Models: families with their presets, and the networks they are made of."""

@@ -1,0 +1,149 @@
+"""The built-in families with their presets (facts of the makers' own configurations).
+
+Sources: Wan-Video/Wan2.1 ``wan/configs/*.py`` and ``generate.py``; the sizes of the bundled tiny family are
+ours (``zoo/README.md``).
+"""
+
+from __future__ import annotations
+
+from wan_core.contract.descriptions import Component, Family, Preset, PublishedFile
+
+# Wan-Video/Wan2.1 wan/configs/shared_config.py: what the unconditional branch is told by default
+WAN_NEGATIVE_PROMPT = (
+    "色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，"
+    "JPEG压缩残留，丑陋的，残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的"
+    "肢体，手指融合，静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走"
+)
+TEXT_LENGTH = 512
+
+_LOADERS = "wan_core.models.loaders"
+
+
+def _text_encoder() -> Component:
+    repository = "Wan-AI/Wan2.1-T2V-1.3B"
+    return Component(
+        kind="umt5-encoder",
+        load=f"{_LOADERS}:load_text_encoder",
+        config={"dim": 4096, "layers": 24, "text_len": TEXT_LENGTH},
+        published=(
+            PublishedFile(repository, "models_t5_umt5-xxl-enc-bf16.pth"),
+            PublishedFile(repository, "google/umt5-xxl/tokenizer.json"),
+        ),
+    )
+
+
+def _vae() -> Component:
+    return Component(
+        kind="wan-vae",
+        load=f"{_LOADERS}:load_vae",
+        config={"z_dim": 16},
+        published=(PublishedFile("Wan-AI/Wan2.1-T2V-1.3B", "Wan2.1_VAE.pth"),),
+    )
+
+
+def _transformer(dim: int, ffn_dim: int, heads: int, layers: int, repository: str) -> Component:
+    return Component(
+        kind="wan-transformer",
+        load=f"{_LOADERS}:load_transformer",
+        config={
+            "dim": dim,
+            "ffn_dim": ffn_dim,
+            "num_layers": layers,
+            "in_dim": 16,
+            "out_dim": 16,
+            "num_heads": heads,
+            "text_len": TEXT_LENGTH,
+        },
+        published=(PublishedFile(repository, "diffusion_pytorch_model*.safetensors"),),
+    )
+
+
+WAN21_T2V_1_3B = Family(
+    name="wan2.1-t2v-1.3b",
+    title="Wan 2.1 text to video, 1.3 B parameters",
+    task="text-to-video",
+    components={
+        "transformer": _transformer(1536, 8960, 12, 30, "Wan-AI/Wan2.1-T2V-1.3B"),
+        "text_encoder": _text_encoder(),
+        "vae": _vae(),
+    },
+    preset=Preset(
+        width=832,
+        height=480,
+        frames=81,
+        fps=16,
+        steps=50,
+        shift=5.0,
+        guidance=5.0,
+        negative_prompt=WAN_NEGATIVE_PROMPT,
+        sizes=((832, 480), (480, 832)),
+    ),
+)
+
+WAN21_T2V_14B = Family(
+    name="wan2.1-t2v-14b",
+    title="Wan 2.1 text to video, 14 B parameters",
+    task="text-to-video",
+    components={
+        "transformer": _transformer(5120, 13824, 40, 40, "Wan-AI/Wan2.1-T2V-14B"),
+        "text_encoder": _text_encoder(),
+        "vae": _vae(),
+    },
+    preset=Preset(
+        width=1280,
+        height=720,
+        frames=81,
+        fps=16,
+        steps=50,
+        shift=5.0,
+        guidance=5.0,
+        negative_prompt=WAN_NEGATIVE_PROMPT,
+        sizes=((1280, 720), (720, 1280), (832, 480), (480, 832)),
+    ),
+)
+
+TINY_TEXT_LENGTH = 64
+
+TINY_T2V = Family(
+    name="tiny-t2v",
+    title="bundled toy model: one coloured shape that moves, for demos and tests",
+    task="text-to-video",
+    components={
+        "transformer": Component(
+            kind="wan-transformer",
+            load=f"{_LOADERS}:load_transformer",
+            config={"num_heads": 4, "text_len": TINY_TEXT_LENGTH},
+            bundled="tiny/t2v.safetensors",
+        ),
+        "text_encoder": Component(
+            kind="umt5-encoder",
+            load=f"{_LOADERS}:load_text_encoder",
+            config={"text_len": TINY_TEXT_LENGTH},
+            bundled="tiny/text_encoder.safetensors",
+        ),
+        "vae": Component(
+            kind="wan-vae", load=f"{_LOADERS}:load_vae", bundled="tiny/vae.safetensors"
+        ),
+    },
+    preset=Preset(
+        width=96, height=96, frames=33, fps=12, steps=24, shift=3.0, guidance=4.0, sizes=((96, 96),)
+    ),
+    warn="wan_core.models.tiny.vocabulary:warn",
+)
+
+TINY_RANDOM = Family(
+    name="tiny-random",
+    title="random weights in the smallest shapes: no pictures, only plumbing",
+    task="text-to-video",
+    components={
+        slot: Component(kind=kind, load=f"{_LOADERS}:random_{slot}", needs_file=False)
+        for slot, kind in (
+            ("transformer", "wan-transformer"),
+            ("text_encoder", "umt5-encoder"),
+            ("vae", "wan-vae"),
+        )
+    },
+    preset=Preset(width=32, height=32, frames=5, fps=8, steps=2, shift=3.0, guidance=2.0),
+)
+
+FAMILIES = (WAN21_T2V_1_3B, WAN21_T2V_14B, TINY_T2V, TINY_RANDOM)

@@ -1,0 +1,156 @@
+"""From a file (or a seed) to the components of the built-in families."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from wan_core.contract.errors import WeightsError
+from wan_core.contract.requests import LoadRequest
+from wan_core.models.encoders import TextEncoder
+from wan_core.models.encoders import load_text_encoder as open_text_encoder
+from wan_core.models.vae import WAN21, VaeConfig, VaeDescriptor, WanVAE
+from wan_core.models.vae.dialects import DIALECTS as VAE_DIALECTS
+from wan_core.models.wan import WanConfig, WanDenoiser, WanTransformer
+from wan_core.models.wan.dialects import DIALECTS as WAN_DIALECTS
+from wan_core.weights import TensorSource, in_official_names, load_into, open_weights
+
+_M = TypeVar("_M", bound=nn.Module)
+
+
+def load_transformer(request: LoadRequest) -> WanDenoiser:
+    """A Wan transformer in any of its dialects; its sizes are read off the tensors.
+
+    Number of heads and text length, which no tensor shows, come from the family, else from the file's
+    own header (``config``), else they are the published ones.
+    """
+    source = in_official_names(_source(request), WAN_DIALECTS)
+    shapes = {name: info.shape for name, info in source.tensors.items()}
+    stated = {**_stated(source, "config"), **request.component.config}
+    config = WanConfig.from_shapes(
+        shapes, num_heads=stated.get("num_heads"), text_len=stated.get("text_len", 512)
+    )
+    transformer = _on_meta(lambda: WanTransformer(config))
+    load_into(
+        transformer,
+        source,
+        dtype=request.dtype,
+        device=request.device,
+        keep_float32=WanTransformer.KEEP_FLOAT32,
+    )
+    return WanDenoiser(transformer.eval())
+
+
+def load_vae(request: LoadRequest) -> WanVAE:
+    """A Wan 2.1 VAE of any width; see :func:`vae_descriptor`."""
+    source = in_official_names(_source(request), VAE_DIALECTS)
+    descriptor = vae_descriptor(source)
+    vae = _on_meta(lambda: WanVAE.of(descriptor))
+    load_into(vae, source, dtype=request.dtype, device=request.device)
+    return vae.eval()
+
+
+def vae_descriptor(source: TensorSource) -> VaeDescriptor:
+    """The descriptor of a VAE file (official names), from its header alone.
+
+    A file may state its own ``config``, ``latents_mean`` and ``latents_std`` there; without them it is
+    the published network, of whatever width, with the published constants.
+    """
+    stated = _stated(source, "config")
+    width = source.shape("decoder.head.2.weight")[1]
+    return VaeDescriptor(
+        name="own" if stated else WAN21.name,
+        config=VaeConfig(**stated) if stated else VaeConfig(dim=width),
+        mean=_stated(source, "latents_mean") or WAN21.mean,
+        std=_stated(source, "latents_std") or WAN21.std,
+    )
+
+
+def _stated(source: TensorSource, key: str) -> Any:
+    """What a file's header says under ``key`` (JSON), ``{}`` when it says nothing."""
+    try:
+        return json.loads(source.metadata.get(key, "{}"))
+    except ValueError as error:
+        raise WeightsError(f"the header entry {key} is no JSON", where=source.label) from error
+
+
+def load_text_encoder(request: LoadRequest) -> TextEncoder:
+    """UMT5 with its tokenizer; the option ``tokenizer`` names the latter's file or folder."""
+    if request.file is None:
+        raise WeightsError("the text encoder needs a file", where=request.slot)
+    return open_text_encoder(
+        request.file,
+        request.options.get("tokenizer"),
+        device=request.device,
+        dtype=request.dtype,
+        text_len=request.component.config.get("text_len", 512),
+    )
+
+
+# -- components that make their own weights, for tests of plumbing --------------------------------------
+
+RANDOM_CONFIG = WanConfig(
+    dim=32, ffn_dim=64, num_heads=2, num_layers=2, freq_dim=16, text_dim=16, text_len=16
+)
+RANDOM_VAE = VaeDescriptor("random", VaeConfig(dim=4), (0.0,) * 16, (1.0,) * 16)
+
+
+def random_transformer(request: LoadRequest) -> WanDenoiser:
+    """A transformer of the smallest shapes with fixed random weights."""
+    transformer = _random(WanTransformer(RANDOM_CONFIG), request)
+    return WanDenoiser(transformer)
+
+
+def random_vae(request: LoadRequest) -> WanVAE:
+    """A VAE of the smallest shapes with fixed random weights."""
+    return _random(WanVAE.of(RANDOM_VAE), request)
+
+
+class RandomTextEncoder:
+    """Turns a prompt into rows by hashing its words: equal words give equal rows, nothing is learned."""
+
+    def __init__(self, width: int, length: int) -> None:
+        self.width = width
+        self.length = length
+
+    def encode(self, prompts: list[str]) -> list[Tensor]:
+        """One ``[words + 1, width]`` per prompt; the last row stands for the end of the text."""
+        return [self._rows(prompt.split()[: self.length - 1]) for prompt in prompts]
+
+    def _rows(self, words: list[str]) -> Tensor:
+        seeds = [int.from_bytes(word.encode()[:7], "big") for word in words] + [1]
+        rows = [torch.randn(self.width, generator=_seeded(seed)) for seed in seeds]
+        return torch.stack(rows)
+
+
+def random_text_encoder(request: LoadRequest) -> RandomTextEncoder:
+    """See :class:`RandomTextEncoder`."""
+    return RandomTextEncoder(RANDOM_CONFIG.text_dim, RANDOM_CONFIG.text_len)
+
+
+def _random(module: _M, request: LoadRequest) -> _M:
+    generator = _seeded(0)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            scale = max(1, parameter[0].numel()) ** -0.5 if parameter.ndim > 1 else 0.1
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
+    return module.requires_grad_(False).eval().to(request.device, request.dtype)
+
+
+def _seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def _source(request: LoadRequest) -> TensorSource:
+    if request.file is None:
+        raise WeightsError(f"the {request.slot} needs a file", where=request.slot)
+    return open_weights(request.file)
+
+
+def _on_meta(build: Callable[[], _M]) -> _M:
+    with torch.device("meta"):
+        return build()

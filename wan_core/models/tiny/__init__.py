@@ -1,0 +1,1 @@
+"""The bundled tiny weights (see ``zoo/``) and the words they were taught."""

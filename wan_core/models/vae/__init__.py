@@ -1,0 +1,45 @@
+"""The Wan video auto-encoder: descriptors (without torch), the network, streams, tiling."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wan_core.contract.lazy import exports
+
+if TYPE_CHECKING:
+    from wan_core.models.vae.descriptor import LIGHT21 as LIGHT21
+    from wan_core.models.vae.descriptor import WAN21 as WAN21
+    from wan_core.models.vae.descriptor import VaeConfig as VaeConfig
+    from wan_core.models.vae.descriptor import VaeDescriptor as VaeDescriptor
+    from wan_core.models.vae.dialects import DIALECTS as DIALECTS
+    from wan_core.models.vae.end_frame import decode_with_end_frame as decode_with_end_frame
+    from wan_core.models.vae.end_frame import encode_with_end_frame as encode_with_end_frame
+    from wan_core.models.vae.model import WanVAE as WanVAE
+    from wan_core.models.vae.sizes import VaeMemory as VaeMemory
+    from wan_core.models.vae.sizes import decoder_memory as decoder_memory
+    from wan_core.models.vae.sizes import encoder_memory as encoder_memory
+    from wan_core.models.vae.state import DecoderState as DecoderState
+    from wan_core.models.vae.state import EncoderState as EncoderState
+    from wan_core.models.vae.tiling import InPlaceTiling as InPlaceTiling
+    from wan_core.models.vae.tiling import RampTiling as RampTiling
+
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "DIALECTS": "dialects",
+        "DecoderState": "state",
+        "EncoderState": "state",
+        "InPlaceTiling": "tiling",
+        "LIGHT21": "descriptor",
+        "RampTiling": "tiling",
+        "VaeConfig": "descriptor",
+        "VaeDescriptor": "descriptor",
+        "VaeMemory": "sizes",
+        "WAN21": "descriptor",
+        "WanVAE": "model",
+        "decode_with_end_frame": "end_frame",
+        "decoder_memory": "sizes",
+        "encode_with_end_frame": "end_frame",
+        "encoder_memory": "sizes",
+    },
+)

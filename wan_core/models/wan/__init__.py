@@ -1,0 +1,49 @@
+"""The Wan transformer, 2.1 and 2.2: text, image, first-last-frame and VACE conditioning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wan_core.contract.lazy import exports
+
+if TYPE_CHECKING:
+    from wan_core.models.wan.attention import attend as attend
+    from wan_core.models.wan.attention import rotate as rotate
+    from wan_core.models.wan.block import BlockCall as BlockCall
+    from wan_core.models.wan.block import WanBlock as WanBlock
+    from wan_core.models.wan.config import WanConfig as WanConfig
+    from wan_core.models.wan.denoiser import WanDenoiser as WanDenoiser
+    from wan_core.models.wan.dialects import DIALECTS as DIALECTS
+    from wan_core.models.wan.layers import gated_add as gated_add
+    from wan_core.models.wan.layers import modulated_norm as modulated_norm
+    from wan_core.models.wan.patches import AttentionPatches as AttentionPatches
+    from wan_core.models.wan.rope import rope_tables as rope_tables
+    from wan_core.models.wan.sub_steps import CrossAttention as CrossAttention
+    from wan_core.models.wan.sub_steps import FeedForward as FeedForward
+    from wan_core.models.wan.sub_steps import SelfAttention as SelfAttention
+    from wan_core.models.wan.sub_steps import Source as Source
+    from wan_core.models.wan.transformer import WanTransformer as WanTransformer
+    from wan_core.models.wan.vace import VaceBlock as VaceBlock
+
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "DIALECTS": "dialects",
+        "AttentionPatches": "patches",
+        "BlockCall": "block",
+        "CrossAttention": "sub_steps",
+        "FeedForward": "sub_steps",
+        "SelfAttention": "sub_steps",
+        "Source": "sub_steps",
+        "VaceBlock": "vace",
+        "WanBlock": "block",
+        "WanConfig": "config",
+        "WanDenoiser": "denoiser",
+        "WanTransformer": "transformer",
+        "attend": "attention",
+        "gated_add": "layers",
+        "modulated_norm": "layers",
+        "rope_tables": "rope",
+        "rotate": "attention",
+    },
+)

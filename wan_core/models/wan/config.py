@@ -1,0 +1,133 @@
+"""The sizes of a Wan transformer, and how they show in its tensors' shapes. Imports no torch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from wan_core.contract.errors import WeightsError
+
+PATCH = (1, 2, 2)
+"""Latent frames, rows and columns of one token; the same in every published Wan model."""
+
+HEAD_WIDTH = 128
+"""Head width of every published Wan model; only tiny test models have another."""
+
+
+@attrs.frozen
+class WanConfig:
+    """Sizes of a Wan transformer; the names are those of the official ``config.json``.
+
+    Attributes:
+        dim: width of the residual stream.
+        ffn_dim: hidden width of the feed-forward.
+        num_heads: attention heads.
+        num_layers: blocks.
+        in_dim: input channels, those of concatenated conditioning included (16, 36, 48 …).
+        out_dim: channels of the velocity.
+        freq_dim: width of the time sinusoid.
+        text_dim: width of the text rows.
+        text_len: rows that the text is padded to.
+        image_dim: width of the image tokens (CLIP features); None = no image cross-attention.
+        image_positions: learned positions of the image tokens (first-last-frame models), or None.
+        vace_layers: blocks that get a VACE hint; empty = no VACE blocks.
+        vace_in_dim: channels of the VACE context; None = ``in_dim``.
+        eps: of every norm but those of the image embedding.
+    """
+
+    dim: int
+    ffn_dim: int
+    num_heads: int
+    num_layers: int
+    in_dim: int = 16
+    out_dim: int = 16
+    freq_dim: int = 256
+    text_dim: int = 4096
+    text_len: int = 512
+    image_dim: int | None = None
+    image_positions: int | None = None
+    vace_layers: tuple[int, ...] = ()
+    vace_in_dim: int | None = None
+    eps: float = 1e-6
+
+    def __attrs_post_init__(self) -> None:
+        if self.dim % self.num_heads or (self.dim // self.num_heads) % 2:
+            raise ValueError(
+                f"{self.num_heads} heads of even width do not make a width of {self.dim}"
+            )
+        if any(not 0 <= layer < self.num_layers for layer in self.vace_layers):
+            raise ValueError(f"VACE layers {self.vace_layers} outside 0 … {self.num_layers - 1}")
+
+    @property
+    def head_width(self) -> int:
+        return self.dim // self.num_heads
+
+    @classmethod
+    def from_shapes(
+        cls,
+        shapes: Mapping[str, Sequence[int]],
+        *,
+        num_heads: int | None = None,
+        text_len: int = 512,
+        vace_layers: Sequence[int] | None = None,
+    ) -> WanConfig:
+        """Deduce the sizes from the shapes of an official state dict.
+
+        Args:
+            shapes: official tensor name -> shape. Other names are ignored.
+            num_heads: heads, when the head width is not the published 128.
+            text_len: rows that the text is padded to; it does not show in the tensors.
+            vace_layers: blocks that get a hint; None = evenly spread from block 0, as published.
+
+        Raises:
+            WeightsError: a tensor that every Wan transformer has is missing, or the width is no
+                multiple of 128 and ``num_heads`` is not given.
+        """
+
+        def shape(name: str) -> Sequence[int]:
+            if name not in shapes:
+                raise WeightsError(
+                    f"no tensor {name!r}: these are not the weights of a Wan transformer",
+                    remedy="check the file, or whether it holds only an extension such as VACE",
+                )
+            return shapes[name]
+
+        dim, in_dim = shape("patch_embedding.weight")[:2]
+        if num_heads is None and dim % HEAD_WIDTH:
+            raise WeightsError(
+                f"the number of heads does not follow from a width of {dim}",
+                remedy="state num_heads",
+            )
+        layers = _count(shapes, "blocks")
+        hints = _count(shapes, "vace_blocks")
+        if vace_layers is None:
+            vace_layers = range(0, layers, -(-layers // hints)) if hints else ()
+        if len(vace_layers) != hints:
+            raise WeightsError(
+                f"{hints} VACE blocks do not fit the {len(vace_layers)} layers {list(vace_layers)}"
+            )
+        image = shapes.get("img_emb.proj.0.weight")
+        positions = shapes.get("img_emb.emb_pos")
+        return cls(
+            dim=dim,
+            ffn_dim=shape("blocks.0.ffn.0.weight")[0],
+            num_heads=num_heads or dim // HEAD_WIDTH,
+            num_layers=layers,
+            in_dim=in_dim,
+            out_dim=shape("head.head.weight")[0] // (PATCH[0] * PATCH[1] * PATCH[2]),
+            freq_dim=shape("time_embedding.0.weight")[1],
+            text_dim=shape("text_embedding.0.weight")[1],
+            text_len=text_len,
+            image_dim=image[0] if image else None,
+            image_positions=positions[1] if positions else None,
+            vace_layers=tuple(vace_layers),
+            vace_in_dim=shape("vace_patch_embedding.weight")[1] if hints else None,
+        )
+
+
+def _count(shapes: Mapping[str, object], stack: str) -> int:
+    """Number of blocks in ``stack``: one more than the highest index."""
+    pattern = re.compile(rf"{stack}\.(\d+)\.")
+    return max((int(m[1]) + 1 for m in map(pattern.match, shapes) if m), default=0)

@@ -1,0 +1,95 @@
+"""The Wan transformer as a denoiser of named latents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from wan_core.contract.conditioning import NATURAL, Conditioning, Inputs
+from wan_core.contract.protocols import Latents
+from wan_core.models.wan.config import PATCH
+from wan_core.models.wan.transformer import WanTransformer
+
+
+class WanDenoiser:
+    """Predicts ``{"video": velocity}`` from ``{"video": latents}`` (the contract's ``Denoiser``).
+
+    Latents of odd height or width are padded below and to the right by repeating the last row or
+    column, as are channels and VACE contexts; the prediction is cut back.
+
+    Attributes:
+        transformer: the transformer.
+        name: the latents that it denoises.
+        sign: the prediction is ``noise - clean``.
+    """
+
+    sign = 1
+
+    def __init__(self, transformer: WanTransformer, name: str = "video") -> None:
+        self.transformer = transformer
+        self.name = name
+
+    def prefill(self, conditioning: Conditioning) -> Mapping[str, Any]:
+        """Nothing is computed ahead."""
+        return {}
+
+    @torch.no_grad()
+    def __call__(
+        self, latents: Latents, timesteps: Mapping[str, Tensor], inputs: Inputs
+    ) -> dict[str, Tensor]:
+        """Predict.
+
+        Args:
+            latents: ``[batch, channels, frames, height, width]`` under :attr:`name`.
+            timesteps: ``[batch]``, ``[batch, frames]`` or ``[batch, tokens]`` likewise.
+            inputs: text, image tokens, channels to concatenate and positions likewise; inputs of
+                add-ons (of ``"vace"``: see :func:`~wan_core.models.wan.vace.contexts_of`), blocks to
+                skip, branch and state.
+
+        Raises:
+            ValueError: there is no text for these latents.
+        """
+        name = self.name
+        if name not in inputs.text:
+            raise ValueError(f"no text rows for the latents {name!r}")
+        noisy = latents[name]
+        channels = [part.to(noisy) for part in inputs.concat.get(name, ())]
+        height, width = noisy.shape[-2:]
+        velocity: Tensor = self.transformer(
+            whole_patches(torch.cat((noisy, *channels), dim=1)),
+            timesteps[name],
+            inputs.text[name],
+            image_tokens=inputs.image_tokens.get(name),
+            positions=inputs.positions.get(name, NATURAL),
+            branch=inputs.branch,
+            add_ons=_whole_contexts(inputs.add_ons),
+            skip_blocks=inputs.skip_blocks,
+            state=inputs.state,
+        )
+        return {name: velocity[..., :height, :width]}
+
+
+def whole_patches(video: Tensor) -> Tensor:
+    """Pad ``[batch, channels, frames, height, width]`` to whole patches by repeating the border."""
+    height, width = video.shape[-2:]
+    below, right = -height % PATCH[1], -width % PATCH[2]
+    if not below and not right:
+        return video
+    return F.pad(video, (0, right, 0, below, 0, 0), mode="replicate")
+
+
+def _whole_contexts(
+    add_ons: Mapping[str, Mapping[str, Tensor]],
+) -> Mapping[str, Mapping[str, Tensor]]:
+    """The add-ons' inputs with the contexts of VACE padded like the latents."""
+    if "vace" not in add_ons:
+        return add_ons
+    padded = {
+        name: whole_patches(tensor) if name.startswith("context") else tensor
+        for name, tensor in add_ons["vace"].items()
+    }
+    return {**add_ons, "vace": padded}

@@ -1,0 +1,70 @@
+"""Norms and sums of the Wan transformer. What must be float32 is so whatever the weights are."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[object]:
+    """A region in which float32 stays float32."""
+    if device.type == "meta":  # has no autocast
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)
+
+
+class Float32Linear(nn.Linear):
+    """A linear layer computed in float32, also when its weights are kept in less."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with without_autocast(x.device):
+            return F.linear(x.float(), self.weight.float(), self.bias.float())
+
+
+class Float32LayerNorm(nn.LayerNorm):
+    """A layer norm computed in float32; returns float32."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.weight.float(), self.bias.float()
+        return F.layer_norm(x.float(), self.normalized_shape, weight, bias, self.eps)
+
+
+class RMSNorm(nn.RMSNorm):
+    """Root-mean-square norm over the last axis, computed in float32; keeps the input's dtype."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.weight.to(x.dtype)  # torch's fused kernel wants equal dtypes
+        return F.rms_norm(x, self.normalized_shape, weight, self.eps).to(x.dtype)
+
+
+def modulated_norm(
+    x: Tensor, shift: Tensor, scale: Tensor, eps: float, dtype: torch.dtype
+) -> Tensor:
+    """``LayerNorm(x) * (1 + scale) + shift``, computed in float32, returned as ``dtype``.
+
+    Args:
+        x: ``[batch, tokens, dim]``.
+        shift, scale: ``[batch, groups, dim]`` float32. A group serves ``tokens / groups`` tokens in
+            succession: one group for a timestep per sample, one a frame, or one a token.
+    """
+    batch, groups, dim = shift.shape
+    x = x.float()
+    if batch * groups == 1:  # the norm's own affine: one pass less over the tokens
+        return F.layer_norm(x, (dim,), (1 + scale).flatten(), shift.flatten(), eps).to(dtype)
+    normed = _by_group(F.layer_norm(x, (dim,), None, None, eps), groups)
+    out = torch.addcmul(shift.unsqueeze(2), normed, (1 + scale).unsqueeze(2))
+    return out.flatten(1, 2).to(dtype)
+
+
+def gated_add(x: Tensor, y: Tensor, gate: Tensor) -> Tensor:
+    """``x + y * gate`` in float32, returned in the dtype of ``x``; ``gate`` as ``scale`` above."""
+    groups = gate.shape[1]
+    out = torch.addcmul(_by_group(x, groups), _by_group(y, groups), gate.unsqueeze(2))
+    return out.flatten(1, 2).to(x.dtype)
+
+
+def _by_group(x: Tensor, groups: int) -> Tensor:
+    return x.reshape(x.shape[0], groups, -1, x.shape[-1])

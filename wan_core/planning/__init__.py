@@ -1,0 +1,27 @@
+"""Planning: everything that can fail fails here, before a weight is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wan_core.contract.lazy import exports
+
+if TYPE_CHECKING:
+    from wan_core.planning.files import PlannedFile as PlannedFile
+    from wan_core.planning.machine import Machine as Machine
+    from wan_core.planning.plan import Plan as Plan
+    from wan_core.planning.plan import PlannedModel as PlannedModel
+    from wan_core.planning.plan import PlannedStage as PlannedStage
+    from wan_core.planning.plan import make_plan as make_plan
+
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "Machine": "machine",
+        "Plan": "plan",
+        "PlannedFile": "files",
+        "PlannedModel": "plan",
+        "PlannedStage": "plan",
+        "make_plan": "plan",
+    },
+)

@@ -1,0 +1,88 @@
+"""What this machine offers: the device, its memory, the precision that suits it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import attrs
+
+from wan_core.contract.errors import ResourceError, WorkflowError
+
+
+@attrs.frozen
+class Machine:
+    """A device and the memory that is free now, in bytes (``vram`` None on the CPU)."""
+
+    device: str
+    title: str
+    ram: int
+    vram: int | None = None
+
+
+def look(device: str, *, where: str = "") -> Machine:
+    """Resolve ``"auto"``, ``"cpu"``, ``"cuda"``, ``"cuda:1"`` to a machine.
+
+    torch is imported only when the answer depends on it.
+
+    Raises:
+        WorkflowError: the device's name is not one of these.
+        ResourceError: the device is not there.
+    """
+    kind = device.partition(":")[0]
+    if kind not in ("auto", "cpu", "cuda"):
+        raise WorkflowError(
+            f'there is no device "{device}"',
+            where=where,
+            remedy="known are auto, cpu, cuda, cuda:N",
+        )
+    if kind == "cpu" or (kind == "auto" and not _has_nvidia_driver()):
+        return Machine("cpu", f"CPU, {os.cpu_count()} cores", free_ram())
+    import torch
+
+    if not torch.cuda.is_available():
+        if kind == "auto":
+            return Machine("cpu", f"CPU, {os.cpu_count()} cores", free_ram())
+        raise ResourceError(
+            f"device {device} was asked for, but torch {torch.__version__} sees no CUDA device",
+            where=where,
+            remedy="install a CUDA build of torch and a driver, or use device cpu",
+        )
+    index = int(device.partition(":")[2] or 0) if kind == "cuda" else 0
+    if index >= torch.cuda.device_count():
+        raise ResourceError(
+            f"device {device} was asked for, but this machine has {torch.cuda.device_count()}",
+            where=where,
+        )
+    free, _ = torch.cuda.mem_get_info(index)
+    return Machine(f"cuda:{index}", torch.cuda.get_device_name(index), free_ram(), free)
+
+
+def free_ram() -> int:
+    """Memory that a new process can have, in bytes; the control group's bound counts."""
+    available = 0
+    for line in Path("/proc/meminfo").read_text().splitlines() if _linux() else ():
+        if line.startswith("MemAvailable:"):
+            available = int(line.split()[1]) * 1024
+    if not available:
+        available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    bound = Path("/sys/fs/cgroup/memory.max")
+    if bound.exists() and (text := bound.read_text().strip()).isdigit():
+        available = min(available, int(text))
+    return available
+
+
+def precision(asked: str, device: str) -> str:
+    """The dtype's name: ``auto`` is float32 on the CPU (the reference) and bfloat16 on a GPU."""
+    if asked != "auto":
+        return asked
+    return "float32" if device == "cpu" else "bfloat16"
+
+
+def _has_nvidia_driver() -> bool:
+    # a look at two files spares everybody without a GPU the import of torch
+    return Path("/proc/driver/nvidia").exists() or Path("/dev/nvidiactl").exists()
+
+
+def _linux() -> bool:
+    return Path("/proc/meminfo").exists()

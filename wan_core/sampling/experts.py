@@ -1,0 +1,57 @@
+"""Two experts: one denoiser for high noise, one for low, switched by timestep (Wan 2.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+from torch import Tensor
+
+from wan_core.contract.conditioning import Conditioning, Inputs
+from wan_core.contract.protocols import Denoiser, Latents
+from wan_core.sampling.schedules import TRAINING_STEPS
+
+
+def is_high_noise(timestep: float, boundary: float) -> bool:
+    """Whether the high-noise expert serves this timestep: ``t >= 1000 * boundary``."""
+    return timestep >= TRAINING_STEPS * boundary
+
+
+@attrs.frozen(eq=False)
+class TwoExperts:
+    """A denoiser made of two; one solver runs over all steps, whichever expert predicts.
+
+    Attributes:
+        high, low: the experts; both predict with the same sign.
+        boundary: noise level from which on ``high`` serves, e.g. 0.875.
+    """
+
+    high: Denoiser
+    low: Denoiser
+    boundary: float
+
+    def __attrs_post_init__(self) -> None:
+        if self.high.sign != self.low.sign:
+            raise ValueError("the two experts predict with different signs")
+
+    @property
+    def sign(self) -> int:
+        """The experts' sign."""
+        return self.high.sign
+
+    def prefill(self, conditioning: Conditioning) -> Mapping[str, Any]:
+        """Each expert's own state, under its name."""
+        return {
+            "high": self.high.prefill(conditioning),
+            "low": self.low.prefill(conditioning),
+        }
+
+    def __call__(
+        self, latents: Latents, timesteps: Mapping[str, Tensor], inputs: Inputs
+    ) -> dict[str, Tensor]:
+        """Predict with the expert of this timestep; frames held at a lower one do not count."""
+        timestep = max(float(told.max()) for told in timesteps.values())
+        name = "high" if is_high_noise(timestep, self.boundary) else "low"
+        expert: Denoiser = getattr(self, name)
+        return expert(latents, timesteps, attrs.evolve(inputs, state=inputs.state.get(name, {})))

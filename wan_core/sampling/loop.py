@@ -1,0 +1,137 @@
+"""The sampling loop: a function of explicit state.
+
+Example (what the stage ``generate`` does)::
+
+    setup = resolve(solver.build)(steps=30, shift=5.0)  # a description's build
+    setup = setup.on(setup.schedule.sliced(0, 20))  # if only a part is to be run
+    noise = noise_sources(seed, shapes)
+    latents = start_latents(setup.schedule, shapes, noise, device=device)
+    state = SamplerState.start(setup, latents, noise)
+    video = sample(
+        denoiser,
+        setup.schedule,
+        state,
+        conditioning=conditioning,
+        guidance=build_guidance(5.0),
+        health=Health({"video": LatentStatistics(vae.mean, vae.std)}),
+    )["video"]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+import torch
+from torch import Tensor
+
+from wan_core.contract.conditioning import Conditioning
+from wan_core.contract.protocols import BranchCall, Denoiser, Guidance, Latents, Step
+from wan_core.sampling import held
+from wan_core.sampling.health import STANDARD, Health
+from wan_core.sampling.schedules import Schedule
+from wan_core.sampling.state import SamplerState
+
+
+@attrs.frozen(eq=False)
+class StepReport:
+    """A step that has been done.
+
+    Attributes:
+        step: where it stood.
+        seen: latents before it.
+        velocity: the guided velocity, zero on frozen frames.
+        latents: latents after it.
+    """
+
+    step: Step
+    seen: Latents
+    velocity: Latents
+    latents: Latents
+
+    def preview(self) -> dict[str, Tensor]:
+        """The clean latents as the model imagines them now: ``x − σ·v``."""
+        return {n: x - self.step.sigma * self.velocity[n] for n, x in self.seen.items()}
+
+
+Observer = Callable[[StepReport], None]
+
+
+@torch.no_grad()
+def sample(
+    denoiser: Denoiser,
+    schedule: Schedule,
+    state: SamplerState,
+    *,
+    conditioning: Conditioning,
+    guidance: Guidance,
+    observe: Observer | None = None,
+    health: Health | None = STANDARD,
+) -> dict[str, Tensor]:
+    """Run the steps from ``state`` to the end of the schedule.
+
+    ``state`` is advanced step by step and is whole between steps: when a step fails, the same call
+    with the same state tries it again; a stored state gives the same bits as an uninterrupted run.
+
+    Args:
+        observe: called after each step, for progress and previews; to stop the run it raises
+            :class:`~wan_core.contract.errors.Cancelled`.
+        health: looks at the first step and at the end; None = nobody looks.
+
+    Returns:
+        latent name -> float32 latents, pinned and frozen frames in their places.
+
+    Raises:
+        DeadLatentsError: the prediction or the latents are broken in a way that would give a black
+            or broken video.
+    """
+    prefilled = denoiser.prefill(conditioning)
+    state.latents = held.write(held.write(state.latents, conditioning.freeze), conditioning.pin)
+    moving = held.Moving(state.latents, conditioning.freeze)
+    unchecked = health
+    while state.index < schedule.steps:
+        step, seen = schedule.step(state.index), state.latents
+        with state.atomic():
+            raw = {
+                call.name: predict(denoiser, seen, step, conditioning, call, prefilled)
+                for call in guidance.branches(step)
+            }
+            moved = moving.take(seen)
+            predictions = {branch: moving.take(_velocity(v, denoiser)) for branch, v in raw.items()}
+            velocity = guidance.combine(predictions, moved, step)
+            for name, solver in state.solvers.items():
+                moved[name] = solver.step(velocity[name], moved[name], step.index)
+            state.latents = held.write(moving.put(moved, seen), conditioning.pin)
+            state.index += 1
+        if unchecked is not None and raw:
+            unchecked.after_first_step(denoiser, conditioning, raw, seen, state.latents, step)
+            unchecked = None
+        if observe is not None:
+            still = {name: torch.zeros_like(latent) for name, latent in seen.items()}
+            observe(StepReport(step, seen, moving.put(velocity, still), state.latents))
+    if health is not None:
+        health.at_end(state.latents)
+    return dict(state.latents)
+
+
+def predict(
+    denoiser: Denoiser,
+    latents: Latents,
+    step: Step,
+    conditioning: Conditioning,
+    call: BranchCall,
+    prefilled: Mapping[str, Any],
+) -> dict[str, Tensor]:
+    """One branch at one step: what the denoiser says, as it says it."""
+    view = conditioning.view(call.name)
+    inputs = conditioning.at(
+        call.name, step.index, step.steps, skip_blocks=call.skip_blocks, state=prefilled
+    )
+    timesteps = held.timesteps(latents, view, step.timestep)
+    return denoiser(held.write(latents, view.overlay), timesteps, inputs)
+
+
+def _velocity(prediction: Latents, denoiser: Denoiser) -> dict[str, Tensor]:
+    """Predictions as float32 velocities ``noise − clean``, whatever the model's sign and dtype."""
+    return {name: denoiser.sign * p.float() for name, p in prediction.items()}

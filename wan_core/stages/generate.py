@@ -1,0 +1,131 @@
+"""The stage ``generate``: text to video."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import attrs
+import torch
+from torch import Tensor
+
+from wan_core.contract.conditioning import Conditioning, Timed
+from wan_core.contract.lazy import resolve
+from wan_core.contract.protocols import ChunkSource
+from wan_core.contract.requests import Components, StageContext, VideoSize
+from wan_core.models.vae import WanVAE
+from wan_core.models.wan import AttentionPatches, WanDenoiser
+from wan_core.sampling import (
+    Health,
+    LatentStatistics,
+    SamplerSetup,
+    SamplerState,
+    StepReport,
+    build_guidance,
+    noise_sources,
+    sample,
+    start_latents,
+)
+
+VIDEO = "video"
+
+
+def run(context: StageContext) -> Mapping[str, ChunkSource]:
+    """Sample latents and hand out a source that decodes them chunk by chunk as it is read."""
+    components, size = context.components, context.size
+    assert components is not None and size is not None, "generate has a model and a size"
+    vae: WanVAE = components.get("vae")
+    latents = _sample(context, components, size, vae)
+    components.release("transformer")
+    context.keep({VIDEO: latents})
+    return {VIDEO: context.post_process(DecodedVideo(vae, latents))}
+
+
+def _sample(context: StageContext, components: Components, size: VideoSize, vae: WanVAE) -> Tensor:
+    options = context.options
+    assert context.family is not None, "generate has a model"
+    shape = vae.latent_shape(size.frames, size.height, size.width)
+    denoiser: WanDenoiser = components.get("transformer")
+    config = denoiser.transformer.config
+    setup: SamplerSetup = resolve(context.solver(options.solver).build)(
+        steps=options.steps, shift=options.shift, sigmas=options.sigmas, width=config.dim
+    )
+    end = -1 if options.end_step is None else options.end_step
+    setup = setup.on(setup.schedule.sliced(options.start_step, end))
+    steps = setup.schedule.steps
+    circumstances = {
+        "family": context.family,
+        "device": context.device,
+        "dtype": context.dtype,
+        "steps": steps,
+    }
+    conditioning = context.condition(
+        text_conditioning(context),
+        size=size,
+        latent_shapes={VIDEO: shape},
+        seed=options.seed,
+        components=components,
+        **circumstances,
+    )
+    patches = AttentionPatches(
+        denoiser.transformer,
+        context.attention,
+        context.attention_patches(
+            blocks=config.num_layers,
+            token_grid=(shape[1], (shape[2] + 1) // 2, (shape[3] + 1) // 2),
+            **circumstances,
+        ),
+    )
+    noise = noise_sources(options.seed, [VIDEO])
+    latents = start_latents(setup.schedule, {VIDEO: (1, *shape)}, noise, device=context.device)
+    with context.task("sampling", total=steps, unit="step") as progress, patches.active():
+
+        def advance(report: StepReport) -> None:
+            progress(report.step.index + 1)
+            patches.use(report.step.index + 1, steps)
+
+        patches.use(0, steps)
+        return sample(
+            denoiser,
+            setup.schedule,
+            SamplerState.start(setup, latents, noise),
+            conditioning=conditioning,
+            guidance=build_guidance(options.guidance, boundary=context.family.preset.boundary),
+            observe=advance,
+            health=Health({VIDEO: statistics_of(vae)}),
+        )[VIDEO]
+
+
+def statistics_of(vae: WanVAE) -> LatentStatistics:
+    """The constants that the VAE will decode with."""
+    channels = vae.config.z_dim
+    return LatentStatistics(
+        mean=torch.tensor(vae.mean or (0.0,) * channels),
+        std=torch.tensor(vae.std or (1.0,) * channels),
+    )
+
+
+def text_conditioning(context: StageContext) -> Conditioning:
+    """The prompt for every branch, and the negative prompt for the branch ``"uncond"``."""
+
+    def rows(prompt: str) -> dict[str, Timed]:
+        text = context.text[prompt].to(context.device, context.dtype)
+        return {VIDEO: Timed(text.unsqueeze(0))}
+
+    conditioning = Conditioning(text=rows(context.options.prompt))
+    negative = context.options.negative_prompt
+    if negative in context.text:
+        conditioning = conditioning.with_branch("uncond", text=rows(negative))
+    return conditioning
+
+
+@attrs.frozen(eq=False)
+class DecodedVideo:
+    """Decodes latents as it is read: chunks ``[frames, 3, height, width]``, float32 in -1…1, on the CPU."""
+
+    vae: WanVAE
+    latents: Tensor
+    replayable: bool = True
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for frames in self.vae.decode_stream(self.latents):
+            yield frames[0].transpose(0, 1).float().clamp(-1, 1).cpu()

@@ -1,0 +1,1 @@
+"""What plugin authors test with: the golden runner and helpers."""

@@ -1,0 +1,114 @@
+"""Runs reference cases through the product's own classes and says how they compare."""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Callable, Iterable, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from wan_core.contract.lazy import resolve
+from wan_core.plugins import Plugins
+from wan_core.testing.golden.case import Case, Check, NotBuilt
+
+Handler = Callable[[Case], None]
+OWN_HANDLERS = tuple(
+    f"wan_core.testing.golden.kinds.{topic}:HANDLERS"
+    for topic in ("samplers", "transformer", "vae", "encoders")
+)
+
+
+class Verdict(Enum):
+    """How a case ended."""
+
+    PASSED = "ok"
+    FAILED = "FAILED"
+    NOT_BUILT = "not built"
+    UNKNOWN = "unknown kind"
+
+
+@attrs.frozen
+class Outcome:
+    """A case and how it ended; ``worst`` is the check closest to (or furthest over) its bound."""
+
+    path: Path
+    kind: str
+    verdict: Verdict
+    worst: Check | None = None
+    note: str = ""
+
+
+def handlers(plugins: Plugins | None = None) -> dict[str, Handler]:
+    """Kind -> handler, of the core and of every plugin in use."""
+    sources = (*OWN_HANDLERS, *(plugins or Plugins.discover()).golden_handlers)
+    merged: dict[str, Handler] = {}
+    for source in sources:
+        merged.update(resolve(source))
+    return merged
+
+
+def find_cases(folders: Iterable[Path]) -> list[Path]:
+    """Every JSON file below the folders that says it is a case (or the file itself)."""
+    found: set[Path] = set()
+    for folder in folders:
+        files = [folder] if folder.is_file() else folder.rglob("*.json")
+        found.update(path for path in files if _is_case(path))
+    return sorted(found)
+
+
+def run_case(path: Path, known: Mapping[str, Handler], planned: Iterable[str] = ()) -> Outcome:
+    """Run one case.
+
+    Args:
+        known: kind -> handler.
+        planned: kinds that are known by name but have no handler in this installation.
+    """
+    case = Case(path)
+    handler = known.get(case.kind)
+    if handler is None:
+        verdict = Verdict.NOT_BUILT if case.kind in planned else Verdict.UNKNOWN
+        return Outcome(path, case.kind, verdict)
+    try:
+        handler(case)
+    except NotBuilt as reason:
+        return Outcome(path, case.kind, Verdict.NOT_BUILT, note=str(reason))
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        note = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
+        return Outcome(path, case.kind, Verdict.FAILED, note=note)
+    return _judge(case)
+
+
+def _judge(case: Case) -> Outcome:
+    if not case.checks:
+        return Outcome(case.path, case.kind, Verdict.FAILED, note="nothing was compared")
+    worst = max(case.checks, key=_closeness)
+    failed = [check for check in case.checks if not check.ok]
+    uncompared = case.uncompared()
+    notes = []
+    if failed:
+        notes.append(f"{len(failed)} of {len(case.checks)} checks: {failed[0].name}")
+        notes.append(failed[0].note)
+    if uncompared:
+        notes.append(f"not compared: {', '.join(uncompared[:3])} ({len(uncompared)} in all)")
+    verdict = Verdict.FAILED if failed or uncompared else Verdict.PASSED
+    return Outcome(case.path, case.kind, verdict, worst, "; ".join(filter(None, notes)))
+
+
+def _closeness(check: Check) -> float:
+    """How much of its bound a check uses; NaN errors are the worst there is."""
+    if not check.ok:
+        return float("inf")
+    return check.error / check.bound if check.bound > 0 else 0.0
+
+
+def _is_case(path: Path) -> bool:
+    try:
+        data: Any = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError):
+        return False
+    return isinstance(data, dict) and "kind" in data and "tolerance_rel" in data

@@ -1,0 +1,43 @@
+"""Weights: opening checkpoint files, telling what they are, and loading them into modules."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wan_core.contract.lazy import exports
+
+if TYPE_CHECKING:
+    from wan_core.weights.dialects import Dialect as Dialect
+    from wan_core.weights.dialects import renaming as renaming
+    from wan_core.weights.files import open_weights as open_weights
+    from wan_core.weights.fingerprints import fingerprint as fingerprint
+    from wan_core.weights.identity import Identity as Identity
+    from wan_core.weights.identity import identify as identify
+    from wan_core.weights.loading import in_official_names as in_official_names
+    from wan_core.weights.loading import load_into as load_into
+    from wan_core.weights.prefixes import strip_prefixes as strip_prefixes
+    from wan_core.weights.safetensors_header import read_header as read_header
+    from wan_core.weights.sources import RenamedSource as RenamedSource
+    from wan_core.weights.sources import TensorInfo as TensorInfo
+    from wan_core.weights.sources import TensorSource as TensorSource
+    from wan_core.weights.state_dict import StateDict as StateDict
+
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "Dialect": "dialects",
+        "Identity": "identity",
+        "RenamedSource": "sources",
+        "StateDict": "state_dict",
+        "TensorInfo": "sources",
+        "TensorSource": "sources",
+        "fingerprint": "fingerprints",
+        "identify": "identity",
+        "in_official_names": "loading",
+        "load_into": "loading",
+        "open_weights": "files",
+        "read_header": "safetensors_header",
+        "renaming": "dialects",
+        "strip_prefixes": "prefixes",
+    },
+)

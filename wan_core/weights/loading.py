@@ -1,0 +1,153 @@
+"""Loading a checkpoint into a module that was built on the meta device."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+
+from wan_core.contract.errors import WeightsError
+from wan_core.weights.dialects import Dialect, detect
+from wan_core.weights.identity import TITLES, identify
+from wan_core.weights.prefixes import strip_prefixes
+from wan_core.weights.safetensors_header import shown
+from wan_core.weights.sources import RenamedSource, TensorSource
+
+__all__ = ["in_official_names", "load_into"]
+
+# companions of quantised weights: without them the weights are wrong by their scales
+QUANTISED = (
+    "*.scale_weight",
+    "*.weight_scale",
+    "*.weight_scale_2",
+    "*.comfy_quant",
+    "*.scale_input",
+)
+
+
+def in_official_names(source: TensorSource, dialects: Sequence[Dialect]) -> RenamedSource:
+    """The component of ``dialects`` that ``source`` holds, under its official names.
+
+    Prefixes are stripped and the dialect is detected from the names. Sizes of the architecture are
+    best deduced from the result's shapes.
+
+    Raises:
+        WeightsError: none of the dialects fits; the message says what the file is instead.
+    """
+    component = dialects[0].component
+    stripped = strip_prefixes(source, component)
+    dialect = detect(frozenset(stripped.names()), dialects)
+    if dialect is None:
+        wanted = TITLES.get(component, component)
+        raise WeightsError(
+            f"this is {identify(source, component)}, not {wanted}", where=source.label
+        )
+    stored: dict[str, str] = {}
+    unknown: list[str] = []
+    for name in stripped.names():
+        official = dialect.to_official(name)
+        if official is None:
+            if not _matches(name, dialect.ignores):
+                unknown.append(name)
+        elif official not in stored or dialect.from_official(official) == name:
+            stored[official] = name
+    return RenamedSource(stripped, stored, tuple(unknown))
+
+
+def load_into(
+    module: nn.Module,
+    source: TensorSource,
+    dialects: Sequence[Dialect] = (),
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    keep_float32: Collection[str] = (),
+    module_dialect: Dialect | None = None,
+    ignore: Collection[str] = (),
+) -> None:
+    """Assign the tensors of ``source`` to the parameters and buffers of ``module``, strictly.
+
+    Every tensor is read once and put in place as it is; on the CPU in its stored type it stays a
+    view of the memory-mapped file. Parameters that the module shares between several names stay
+    shared. Nothing is read before all names and shapes have been found right.
+
+    Args:
+        module: built under ``torch.device("meta")``. Afterwards it needs no gradients.
+        source: a checkpoint, or what :func:`in_official_names` made of one.
+        dialects: the names that ``source`` may use; empty when it has official names already.
+        dtype: precision of all floating-point tensors; None keeps the stored one.
+        keep_float32: ``fnmatch`` patterns of the module's names that become float32 nevertheless.
+        module_dialect: the dialect of the module's own names, when they are not the official ones.
+        ignore: ``fnmatch`` patterns of official names that the file may hold and the module lacks.
+
+    Raises:
+        WeightsError: a tensor is missing, left over or of the wrong shape, or the file is
+            quantised. The message says what the file is, how many tensors are wrong, and which.
+    """
+    if dialects:
+        source = in_official_names(source, dialects)
+    own = module.state_dict(keep_vars=True)
+    stored = {_module_name(name, module_dialect): name for name in source.names()}
+    _refuse_mismatch(source, stored, own, ignore)
+    loaded: dict[int, Tensor] = {}
+    for name, target in own.items():
+        if id(target) not in loaded:
+            precision = torch.float32 if _matches(name, keep_float32) else dtype
+            kept = precision if target.is_floating_point() else None
+            tensor = source.get(stored[name], device, kept)
+            is_parameter = isinstance(target, nn.Parameter)
+            loaded[id(target)] = (
+                nn.Parameter(tensor, requires_grad=False) if is_parameter else tensor
+            )
+        owner, _, leaf = name.rpartition(".")
+        setattr(module.get_submodule(owner), leaf, loaded[id(target)])
+
+
+def _module_name(name: str, dialect: Dialect | None) -> str:
+    return (dialect and dialect.from_official(name)) or name
+
+
+def _refuse_mismatch(
+    source: TensorSource, stored: dict[str, str], own: dict[str, Tensor], ignore: Collection[str]
+) -> None:
+    """Raise unless ``source`` has exactly the tensors of the module (``own``), in their shapes."""
+    # a tensor that the module has under several names needs to be in the file once, under the first
+    first = {id(target): name for name, target in reversed(own.items())}
+    missing = [name for name in first.values() if name not in stored]
+    left = [name for name in stored if name not in own and not _matches(stored[name], ignore)]
+    left += source.unknown if isinstance(source, RenamedSource) else ()
+    if any(_matches(name, QUANTISED) for name in left):
+        raise WeightsError(
+            "the file holds quantised weights with scales, which this version does not read",
+            where=source.label,
+            remedy="use the bf16 or fp16 file of the model",
+        )
+    wrong = [
+        f"{name} {info.dtype} {list(info.shape)} instead of {list(own[name].shape)}"
+        for name, info in ((name, source.tensors[old]) for name, old in stored.items())
+        if name in own
+        and (info.shape, info.is_float) != (own[name].shape, own[name].is_floating_point())
+    ]
+    problems = [
+        *_listed("missing", missing),
+        *_listed("unexpected", left),
+        *_listed("of the wrong shape or kind", wrong),
+    ]
+    if problems:
+        base = source.base if isinstance(source, RenamedSource) else source
+        raise WeightsError(
+            f"this is {identify(base)} and its tensors do not fit: {'; '.join(problems)}",
+            where=source.label,
+        )
+
+
+def _listed(what: str, names: Sequence[str]) -> Iterable[str]:
+    if names:
+        some = ", ".join(shown(name) for name in sorted(names)[:3])
+        yield f"{len(names)} {what} ({some}{', …' if len(names) > 3 else ''})"
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
