@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+import json
+import tomllib
+from collections.abc import Iterator
+from typing import Any
+
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from workflow_fakes import PLUGINS
@@ -90,3 +96,92 @@ def test_any_document(beginning: str, more: list[str], asked: list[str]) -> None
 @given(st.text(), overrides)
 def test_any_text(text: str, asked: list[str]) -> None:
     read(text, asked)
+
+
+# -- a good document with something wrong here and there -------------------------------------------
+
+GOOD = """
+format = 1
+models.main = { family = "tiny-t2v", transformer = { high = "a", low = "b" }, device = "cuda:1" }
+models.up = { family = "flashvsr", vae = "~/vae.st" }
+memory = { vram = "12GiB", ram = 2000000 }
+output = { path = "out.mp4", fps = 24, stage = "join" }
+[[stages]]
+use = "generate"
+name = "first"
+prompt = "a red circle"
+guidance = [3, 4.5]
+sigmas = [1, 0.5, 0]
+post = ["plain"]
+apply = [
+    { use = "ati", tracks = "t", points = [{ x = 1, y = 2, label = "p" }], names = { a = 1 } },
+    { use = "picky", end = 3 },
+]
+[[stages]]
+use = "upscale"
+model = "up"
+video = "first.video"
+tiled = true
+[[stages]]
+use = "join"
+video = "upscale.video"
+audio = "first.video"
+"""
+junk = st.one_of(
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.dates(),
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x7f"), max_size=5),
+    st.sampled_from(
+        ["ati", "main", "up", "first.video", "join.video", "odd", "~/a", "cuda", [], {}]
+    ),
+    st.sampled_from([[1], ["a"], [[1], {"x": 1}], {"x": 1}, {"use": "ati"}, {"high": "a"}]),
+)
+
+
+def places(node: Any) -> Iterator[tuple[Any, Any]]:
+    """Every value of a document, as the table or list that holds it and its key there."""
+    for part in list(node) if isinstance(node, dict) else range(len(node)):
+        yield node, part
+        if isinstance(node[part], dict | list):
+            yield from places(node[part])
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> dict[str, Any]:
+    """GOOD with up to three nodes replaced, renamed, doubled or left out."""
+    document: Any = tomllib.loads(GOOD)
+    for _ in range(draw(st.integers(0, 3))):
+        node, part = draw(st.sampled_from(list(places(document))[1:]))  # not the format
+        change = draw(st.sampled_from(["replace", "replace", "leave out", "rename", "double"]))
+        if change == "replace":
+            node[part] = copy.deepcopy(draw(junk))
+        elif change == "leave out":
+            del node[part]
+        elif isinstance(node, list):
+            node.append(copy.deepcopy(node[part]))
+        else:
+            name = draw(st.sampled_from(KEYS[:-4]))
+            node[name] = copy.deepcopy(node[part]) if change == "double" else node.pop(part)
+    return document
+
+
+def toml(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(k)} = {toml(one)}" for k, one in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    if isinstance(value, str | bool):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
+
+
+@settings(max_examples=400, deadline=None)
+@given(damaged())
+def test_any_damage(document: dict[str, Any]) -> None:
+    text = "\n".join(f"{json.dumps(key)} = {toml(one)}" for key, one in document.items())
+    workflow = read(text, [])
+    if workflow is not None:
+        folder = workflow.source.folder
+        assert parse_workflow(to_toml(workflow), folder=folder, plugins=PLUGINS) == workflow

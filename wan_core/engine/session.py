@@ -10,12 +10,12 @@ from types import TracebackType
 import attrs
 import torch
 
-from wan_core.contract.errors import Cancelled, WanCoreError
+from wan_core.contract.errors import Cancelled, ResourceError, WanCoreError
 from wan_core.contract.events import Listener, RunFailed, RunFinished, RunStarted
 from wan_core.engine.events import Broadcast
 from wan_core.engine.keep import Keepsakes, cache_folder
 from wan_core.engine.run import Run
-from wan_core.memory import Ledger, Residency
+from wan_core.memory import Ledger, Residency, gigabytes
 from wan_core.planning import Plan, make_plan
 from wan_core.plugins import Plugins
 from wan_core.workflow import Workflow
@@ -109,12 +109,20 @@ class Session:
             cancelled = Cancelled("stopped" + _kept(keepsakes))
             emit(RunFailed(str(cancelled), cancelled.exit_code))
             raise cancelled from error
+        except torch.OutOfMemoryError as error:
+            short = ResourceError(
+                f"{plan.machine.title} ran out of memory; the plan predicted {gigabytes(plan.peak)}",
+                remedy="use a smaller size, fewer frames or a smaller precision" + _kept(keepsakes),
+            )
+            emit(RunFailed(str(short), short.exit_code))
+            raise short from error
         except WanCoreError as error:
             error.remedy = "; ".join(filter(None, (error.remedy, _kept(keepsakes).lstrip("; "))))
             emit(RunFailed(str(error), error.exit_code))
             raise
         except Exception as error:
-            emit(RunFailed(f"{type(error).__name__}: {error}{_kept(keepsakes)}", 1))
+            problem = f"internal error: {type(error).__name__}: {error}"
+            emit(RunFailed(problem + _kept(keepsakes), 1))
             raise
         keepsakes.discard()
         seconds = {**ledger.seconds, "total": time.perf_counter() - start}

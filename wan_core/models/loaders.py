@@ -13,7 +13,7 @@ from wan_core.contract.errors import WeightsError
 from wan_core.contract.requests import LoadRequest
 from wan_core.models.encoders import TextEncoder
 from wan_core.models.encoders import load_text_encoder as open_text_encoder
-from wan_core.models.vae import WAN21, VaeConfig, VaeDescriptor, WanVAE
+from wan_core.models.vae import VaeConfig, VaeDescriptor, WanVAE, vae_descriptor
 from wan_core.models.vae.dialects import DIALECTS as VAE_DIALECTS
 from wan_core.models.wan import WanConfig, WanDenoiser, WanTransformer
 from wan_core.models.wan.dialects import DIALECTS as WAN_DIALECTS
@@ -46,28 +46,12 @@ def load_transformer(request: LoadRequest) -> WanDenoiser:
 
 
 def load_vae(request: LoadRequest) -> WanVAE:
-    """A Wan 2.1 VAE of any width; see :func:`vae_descriptor`."""
-    source = in_official_names(_source(request), VAE_DIALECTS)
+    """A Wan 2.1 VAE of any width; see :func:`wan_core.models.vae.vae_descriptor`."""
+    source = _source(request)
     descriptor = vae_descriptor(source)
     vae = _on_meta(lambda: WanVAE.of(descriptor))
-    load_into(vae, source, dtype=request.dtype, device=request.device)
+    load_into(vae, source, VAE_DIALECTS, dtype=request.dtype, device=request.device)
     return vae.eval()
-
-
-def vae_descriptor(source: TensorSource) -> VaeDescriptor:
-    """The descriptor of a VAE file (official names), from its header alone.
-
-    A file may state its own ``config``, ``latents_mean`` and ``latents_std`` there; without them it is
-    the published network, of whatever width, with the published constants.
-    """
-    stated = _stated(source, "config")
-    width = source.shape("decoder.head.2.weight")[1]
-    return VaeDescriptor(
-        name="own" if stated else WAN21.name,
-        config=VaeConfig(**stated) if stated else VaeConfig(dim=width),
-        mean=_stated(source, "latents_mean") or WAN21.mean,
-        std=_stated(source, "latents_std") or WAN21.std,
-    )
 
 
 def _stated(source: TensorSource, key: str) -> Any:

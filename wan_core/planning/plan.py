@@ -8,7 +8,6 @@ stages collected, memory predicted. No weight is read; torch is imported only to
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 
 import attrs
@@ -17,8 +16,10 @@ from wan_core.contract.descriptions import Family, Stage
 from wan_core.contract.errors import PluginError, ResourceError, WanCoreError, WorkflowError
 from wan_core.contract.lazy import resolve
 from wan_core.contract.requests import FeatureCheck, PlanContext, StageNeeds, VideoSize
+from wan_core.media import check_target
 from wan_core.memory import gigabytes
 from wan_core.models.encoders import TokenizerFile, find_tokenizer, open_tokenizer
+from wan_core.models.vae import decoder_memory, vae_descriptor
 from wan_core.planning.files import PlannedFile, plan_files
 from wan_core.planning.machine import Machine, look, precision
 from wan_core.planning.predict import (
@@ -26,11 +27,13 @@ from wan_core.planning.predict import (
     Phase,
     tokens,
     transformer_activations,
-    vae_decode,
 )
 from wan_core.plugins import Plugins
 from wan_core.weights import open_weights
 from wan_core.workflow import ModelSpec, StageSpec, Workflow
+
+# 512 rows of the largest text encoder: scores of 64 heads and the gated hidden rows, in float32
+TEXT_ACTIVATIONS = 110_000_000
 
 
 @attrs.frozen
@@ -283,9 +286,7 @@ def _check_features(
 
 
 def _check_output(workflow: Workflow, stages: tuple[PlannedStage, ...]) -> None:
-    where = partial(workflow.source.where, "output.path")
-    path = workflow.output.path
-    makers = [s.name for s in stages if "video" in s.description.outputs]
+    makers = {s.name: s for s in stages if "video" in s.description.outputs}
     if not makers:
         raise WorkflowError("no stage makes a video", where=workflow.source.where("stages"))
     if workflow.output.stage and workflow.output.stage not in makers:
@@ -294,7 +295,13 @@ def _check_output(workflow: Workflow, stages: tuple[PlannedStage, ...]) -> None:
             where=workflow.source.where("output.stage"),
             remedy="stages that do are " + ", ".join(makers),
         )
-    resolve("wan_core.media:check_target")(path, where=where())
+    size = makers[workflow.output.stage or list(makers)[-1]].needs.size
+    check_target(
+        workflow.output.path,
+        width=size.width if size else None,
+        height=size.height if size else None,
+        where=workflow.source.where("output.path"),
+    )
 
 
 def _predict(stage: PlannedStage, models: Mapping[str, PlannedModel]) -> list[Phase]:
@@ -303,15 +310,19 @@ def _predict(stage: PlannedStage, models: Mapping[str, PlannedModel]) -> list[Ph
     if model is None or size is None or not model.files:
         return []
     item = ITEM_SIZE[model.dtype]
-    config = model.files["transformer"].identity.details
-    width = model.files["vae"].identity.details.get("dim", 96)
-    sampling = transformer_activations(tokens(size), config["dim"], config["ffn_dim"], item)
+    vae = vae_descriptor(open_weights(model.files["vae"].path))
+    sizes = model.files["transformer"].identity.details
+    count = tokens(size, vae.stride)
+    sampling = transformer_activations(count, sizes["dim"], sizes["ffn_dim"], item)
+    decoding = decoder_memory(vae.config, size.height, size.width, item=item)
+    parts = [
+        ("text", "text_encoder", TEXT_ACTIVATIONS),
+        ("sampling", "transformer", sampling),
+        ("decoding", "vae", decoding.peak),
+    ]
     return [
-        Phase(f"{stage.name} / text", model.resident_bytes("text_encoder"), 64_000_000),
-        Phase(f"{stage.name} / sampling", model.resident_bytes("transformer"), sampling),
-        Phase(
-            f"{stage.name} / decoding", model.resident_bytes("vae"), vae_decode(size, width, item)
-        ),
+        Phase(f"{stage.name} / {name}", model.resident_bytes(slot), activations)
+        for name, slot, activations in parts
     ]
 
 

@@ -44,13 +44,3 @@ def transformer_activations(count: int, dim: int, ffn_dim: int, item: int) -> in
     feed_forward = count * (2 * dim * item + 2 * ffn_dim * item)
     attention = count * (6 * dim * item + 2 * dim * 4)
     return max(feed_forward, attention)
-
-
-def vae_decode(size: VideoSize, width: int, item: int) -> int:
-    """Peak of decoding one latent frame at a time: constant in the number of frames.
-
-    The last stage works on ``width`` channels at full resolution, four frames a chunk, with the carried
-    two frames of each causal convolution: measured on live tensors at 17.9 kB per pixel for width 96 in
-    float32.
-    """
-    return int(size.width * size.height * 17_900 * (width / 96) * (item / 4))

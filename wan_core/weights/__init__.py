@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from wan_core.weights.fingerprints import fingerprint as fingerprint
     from wan_core.weights.identity import Identity as Identity
     from wan_core.weights.identity import identify as identify
-    from wan_core.weights.loading import in_official_names as in_official_names
     from wan_core.weights.loading import load_into as load_into
+    from wan_core.weights.naming import in_official_names as in_official_names
     from wan_core.weights.prefixes import strip_prefixes as strip_prefixes
     from wan_core.weights.safetensors_header import read_header as read_header
     from wan_core.weights.sources import RenamedSource as RenamedSource
@@ -33,7 +33,7 @@ __getattr__, __dir__, __all__ = exports(
         "TensorSource": "sources",
         "fingerprint": "fingerprints",
         "identify": "identity",
-        "in_official_names": "loading",
+        "in_official_names": "naming",
         "load_into": "loading",
         "open_weights": "files",
         "read_header": "safetensors_header",

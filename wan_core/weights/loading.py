@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
 
 from wan_core.contract.errors import WeightsError
-from wan_core.weights.dialects import Dialect, detect
-from wan_core.weights.identity import TITLES, identify
-from wan_core.weights.prefixes import strip_prefixes
+from wan_core.weights.dialects import Dialect
+from wan_core.weights.identity import identify
+from wan_core.weights.naming import in_official_names, matches
 from wan_core.weights.safetensors_header import shown
 from wan_core.weights.sources import RenamedSource, TensorSource
 
-__all__ = ["in_official_names", "load_into"]
+__all__ = ["load_into"]
 
 # companions of quantised weights: without them the weights are wrong by their scales
 QUANTISED = (
@@ -25,35 +24,6 @@ QUANTISED = (
     "*.comfy_quant",
     "*.scale_input",
 )
-
-
-def in_official_names(source: TensorSource, dialects: Sequence[Dialect]) -> RenamedSource:
-    """The component of ``dialects`` that ``source`` holds, under its official names.
-
-    Prefixes are stripped and the dialect is detected from the names. Sizes of the architecture are
-    best deduced from the result's shapes.
-
-    Raises:
-        WeightsError: none of the dialects fits; the message says what the file is instead.
-    """
-    component = dialects[0].component
-    stripped = strip_prefixes(source, component)
-    dialect = detect(frozenset(stripped.names()), dialects)
-    if dialect is None:
-        wanted = TITLES.get(component, component)
-        raise WeightsError(
-            f"this is {identify(source, component)}, not {wanted}", where=source.label
-        )
-    stored: dict[str, str] = {}
-    unknown: list[str] = []
-    for name in stripped.names():
-        official = dialect.to_official(name)
-        if official is None:
-            if not _matches(name, dialect.ignores):
-                unknown.append(name)
-        elif official not in stored or dialect.from_official(official) == name:
-            stored[official] = name
-    return RenamedSource(stripped, stored, tuple(unknown))
 
 
 def load_into(
@@ -94,7 +64,7 @@ def load_into(
     loaded: dict[int, Tensor] = {}
     for name, target in own.items():
         if id(target) not in loaded:
-            precision = torch.float32 if _matches(name, keep_float32) else dtype
+            precision = torch.float32 if matches(name, keep_float32) else dtype
             kept = precision if target.is_floating_point() else None
             tensor = source.get(stored[name], device, kept)
             is_parameter = isinstance(target, nn.Parameter)
@@ -116,9 +86,9 @@ def _refuse_mismatch(
     # a tensor that the module has under several names needs to be in the file once, under the first
     first = {id(target): name for name, target in reversed(own.items())}
     missing = [name for name in first.values() if name not in stored]
-    left = [name for name in stored if name not in own and not _matches(stored[name], ignore)]
+    left = [name for name in stored if name not in own and not matches(stored[name], ignore)]
     left += source.unknown if isinstance(source, RenamedSource) else ()
-    if any(_matches(name, QUANTISED) for name in left):
+    if any(matches(name, QUANTISED) for name in left):
         raise WeightsError(
             "the file holds quantised weights with scales, which this version does not read",
             where=source.label,
@@ -147,7 +117,3 @@ def _listed(what: str, names: Sequence[str]) -> Iterable[str]:
     if names:
         some = ", ".join(shown(name) for name in sorted(names)[:3])
         yield f"{len(names)} {what} ({some}{', …' if len(names) > 3 else ''})"
-
-
-def _matches(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)

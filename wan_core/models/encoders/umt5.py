@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from wan_core.contract.errors import WeightsError
 from wan_core.models.encoders.dialects import UMT5_DIALECTS, UMT5_HF
-from wan_core.weights.loading import in_official_names, load_into
+from wan_core.weights.loading import load_into
+from wan_core.weights.naming import in_official_names
 from wan_core.weights.sources import TensorSource
 
 __all__ = ["UMT5Config", "UMT5Encoder", "build_umt5", "load_umt5"]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from wan_core.models.vae.dialects import DIALECTS as DIALECTS
     from wan_core.models.vae.end_frame import decode_with_end_frame as decode_with_end_frame
     from wan_core.models.vae.end_frame import encode_with_end_frame as encode_with_end_frame
+    from wan_core.models.vae.files import vae_descriptor as vae_descriptor
     from wan_core.models.vae.model import WanVAE as WanVAE
     from wan_core.models.vae.sizes import VaeMemory as VaeMemory
     from wan_core.models.vae.sizes import decoder_memory as decoder_memory
@@ -41,5 +42,6 @@ __getattr__, __dir__, __all__ = exports(
         "decoder_memory": "sizes",
         "encode_with_end_frame": "end_frame",
         "encoder_memory": "sizes",
+        "vae_descriptor": "files",
     },
 )
