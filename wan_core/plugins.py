@@ -297,7 +297,7 @@ class Plugins:
                 hint = f"plugin {root} is installed but broken, see wan-core plugins"
             elif sort in (Stage, Feature):
                 hint = f"is its package installed? Try pip install wan-plugin-{root}"
-        raise PluginError(f'no installed plugin has a {_SORTS[sort]} "{name}"', remedy=hint)
+        raise PluginError(f'no installed plugin brings the {_SORTS[sort]} "{name}"', remedy=hint)
 
     def _title(self, name: str) -> str:
         for one in self.installed:

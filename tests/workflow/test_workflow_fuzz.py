@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from workflow_fakes import PLUGINS
 
 from wan_core.contract.errors import WanCoreError
+from wan_core.contract.options import unprintable
 from wan_core.workflow import Workflow, parse_workflow, to_toml
 
 KEYS = (
@@ -78,7 +79,8 @@ def read(text: str, asked: list[str]) -> Workflow | None:
         assert sentence.startswith(("w.toml", "-s ")), sentence
         assert sentence.endswith("."), sentence
         sentence.encode()  # nothing that a terminal can't print
-        assert sentence.isprintable(), sentence
+        assert not unprintable(sentence), sentence
+        assert "\n" not in sentence, sentence
         return None
 
 

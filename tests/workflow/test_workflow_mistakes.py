@@ -73,6 +73,14 @@ def test_what_no_plugin_brings(document: str, place: str, hint: str) -> None:
     [
         (f"a = {'[' * 3000}{']' * 3000}", "w.toml: lists or tables are nested too deeply"),
         (f"format = 1\na = {'9' * 5000}", "w.toml, line 2: a number has too many digits."),
+        (
+            STAGE
+            + '[[stages.apply]]\nuse = "tree"\nchild = '
+            + "{child = " * 300
+            + "1"
+            + "}" * 300,
+            "w.toml, line 7, stages.0.apply.0: lists or tables are nested too deeply",
+        ),
         ("a = '\x01'", "w.toml, line 1, column 6, a: there is a control character on this line"),
         ('a = "\x01"', "w.toml, line 1, column 6, a: there is a control character in this text"),
         ("a = '''\n\n", "w.toml, line 1, a: this text is not closed"),

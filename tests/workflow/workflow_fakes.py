@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Literal
 
@@ -106,6 +107,17 @@ class OddOptions:
 
 
 @attrs.frozen
+class TreeOptions:
+    child: TreeOptions | None = None
+    size: tuple[int, str] = (1, "m")
+    mark: Color | None = None
+
+
+class Color(Enum):
+    RED = "red"
+
+
+@attrs.frozen
 class ReservedOptions:
     model: str = ""
 
@@ -140,6 +152,7 @@ def wan_register() -> Sequence[object]:
         _feature("plain", "NoOptions"),
         _feature("picky", "PickyOptions"),
         _feature("odd", "OddOptions"),
+        _feature("tree", "TreeOptions"),
         _feature("gone", "no_such_module:Options"),
         Solver("unipc", "", "nowhere:build"),
         Solver("euler", "", "nowhere:build"),

@@ -228,12 +228,8 @@ def registered(sort: str, *, default: Any = attrs.NOTHING, help: str = "", unset
     """
 
     def check(value: Any, name: str) -> str:
-        if not isinstance(value, str) or not value:
-            raise OptionError(
-                name, f"must be the name of {_a(sort.replace('_', ' '))}, not {show(value)}"
-            )
-        if problem := unprintable(value):
-            raise OptionError(name, problem)
+        if not isinstance(value, str) or not value or not value.isprintable():
+            raise OptionError(name, f"must be {allowed}, not {show(value)}")
         return value
 
     allowed = f"the name of {_a(sort.replace('_', ' '))}"

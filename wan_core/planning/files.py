@@ -13,9 +13,7 @@ import attrs
 from wan_core.contract.descriptions import Component, Family
 from wan_core.contract.errors import WeightsError, WorkflowError, nearest
 from wan_core.weights import Identity, fingerprint, identify, open_weights
-
-# keys of the [model] table that name a file but no component: slot of the component they belong to
-COMPANIONS: Mapping[str, str] = {"tokenizer": "text_encoder"}
+from wan_core.workflow import COMPANIONS
 
 
 @attrs.frozen

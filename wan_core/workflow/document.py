@@ -164,7 +164,7 @@ def _about_value(value: str, problem: str, remedy: str) -> tuple[str, str]:
 def _suggest(path: Path) -> str:
     """A remedy that names a workflow beside a file that is not there; empty when there is none."""
     try:
-        found = [one.name for one in path.parent.glob("*.toml")]
+        found = sorted(one.name for one in path.parent.glob("*.toml"))
     except OSError:
         return ""
-    return nearest(path.name, found[:12])
+    return nearest(path.name, [name for name in found if name.isprintable()][:12])

@@ -36,10 +36,8 @@ def _read_model(reader: Reader, path: KeyPath, raw: object) -> ModelSpec:
         known = ", ".join(reader.plugins.families)
         problem = f"{reader.title(path)} needs family"
         reader.refuse(path, problem, f'add family = "…" (installed are: {known})')
-    place = (*path, "family")
-    with reader.at(place):
-        family = reader.plugins.family(reader.value(place, table["family"], str))
-    slots = [*family.components]
+    family = reader.known((*path, "family"), table["family"], "family")
+    slots = [*reader.plugins.family(family).components]
     slots += [key for key, component in COMPANIONS.items() if component in slots]
     files = {
         slot: _read_file(reader, (*path, slot), table[slot]) for slot in slots if slot in table

@@ -105,12 +105,9 @@ def _position(items: list[Any], part: str, path: KeyPath, where: str) -> int:
         return names.index(part)
     if part.isdecimal() and len(part) < 9 and int(part) < len(items):
         return int(part)
-    known = [f"{index}" + (f" ({name})" if name else "") for index, name in enumerate(names)]
-    close = "" if part.isdecimal() else nearest(part, filter(None, names))
-    raise WorkflowError(
-        f"{write_key(path)} has no {show(part) if not part.isdecimal() else part}",
-        where=where,
-        remedy=close
-        if close.startswith("did you")
-        else "there are " + (", ".join(known) or "none"),
-    )
+    remedy = nearest(part, filter(None, names))
+    if part.isdecimal() or not remedy.startswith("did you mean"):
+        known = [f"{index} ({name})" if name else str(index) for index, name in enumerate(names)]
+        remedy = "there are " + (", ".join(known) or "none")
+    said = part if part.isdecimal() else show(part)
+    raise WorkflowError(f"{write_key(path)} has no {said}", where=where, remedy=remedy)

@@ -13,7 +13,7 @@ from wan_core.contract.lazy import resolve
 from wan_core.contract.options import show
 from wan_core.workflow.lines import KeyPath, write_key
 from wan_core.workflow.source import Source
-from wan_core.workflow.structure import MisfitError, Structurer, options_of
+from wan_core.workflow.structure import REPORT, MisfitError, Structurer, options_of
 
 if TYPE_CHECKING:
     from wan_core.plugins import Plugins
@@ -57,6 +57,15 @@ class Reader:
         with self.at(path):
             return self._structurer.value(raw, kind)
 
+    def known(self, path: KeyPath, raw: object, sort: str) -> str:
+        """``raw``, which has to be the name of something of this sort that a plugin brings."""
+        name: str = self.value(path, raw, str)
+        if not name.isprintable():
+            self.refuse(path, f"{show(name)} is no name")
+        with self.at(path):
+            getattr(self.plugins, sort)(name)
+        return name
+
     def structure(
         self,
         path: KeyPath,
@@ -81,8 +90,7 @@ class Reader:
         for key, field in options_of(cls).items():
             sort, name = field.metadata.get("registry"), getattr(result, field.name)
             if sort and name is not None:
-                with self.at((*path, key)):
-                    getattr(self.plugins, sort)(name)
+                self.known((*path, key), name, sort)
         return result
 
     def options_class(
@@ -93,16 +101,16 @@ class Reader:
         Args:
             reserved: keys that mean something else, so that no option can be called like them.
         """
-        name, report = show(description.name), "report it to the plugin's author"
+        name = show(description.name)
         with self.at(path):
             try:
                 cls: type[Any] = resolve(description.options)
             except Exception as error:
                 problem = f"the options of {name} can't be imported ({error!r})"
-                raise PluginError(problem, remedy=report) from error
+                raise PluginError(problem, remedy=REPORT) from error
             if taken := sorted(reserved & options_of(cls).keys()):
                 problem = f"{name} has options called {', '.join(taken)}, which mean something else"
-                raise PluginError(problem, remedy=report)
+                raise PluginError(problem, remedy=REPORT)
         return cls
 
     def title(self, path: KeyPath) -> str:
@@ -121,6 +129,8 @@ class Reader:
         except MisfitError as misfit:
             place = (*path, *misfit.path)
             self.refuse(place, misfit.said_of(self.source.written(place)), misfit.remedy)
+        except RecursionError:
+            self.refuse(path, "lists or tables are nested too deeply", "flatten them")
         except WanCoreError as error:
             error.where = error.where or self.source.where(path)
             raise

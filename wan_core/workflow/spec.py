@@ -26,7 +26,7 @@ from wan_core.contract.options import (
 from wan_core.workflow.source import Source
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 
 
 def check_name(name: object, option: str = "name") -> None:
@@ -53,7 +53,7 @@ def _check_device(_: ModelSpec, __: attrs.Attribute[str], device: str) -> None:
     if not _DEVICE.fullmatch(device):
         raise OptionError(
             "device",
-            f'must be "auto", "cpu", "cuda", "cuda:1" or "mps", not {show(device)}',
+            f'must be "auto", "cpu", "cuda" or "cuda:1", not {show(device)}',
         )
 
 
@@ -87,7 +87,7 @@ class ModelSpec:
     device: str = attrs.field(
         default="auto",
         validator=_check_device,
-        metadata={"help": "where it runs: auto, cpu, cuda, cuda:1 or mps"},
+        metadata={"help": "where it runs: auto, cpu, cuda or cuda:1"},
     )
     attention: str = registered(
         "attention_backend", default="sdpa", help="how attention is computed"

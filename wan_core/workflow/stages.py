@@ -105,19 +105,14 @@ def _read_use(reader: Reader, path: KeyPath, table: Mapping[str, Any], sort: str
         installed = ", ".join(getattr(reader.plugins, f"{sort}s")) or "none"
         remedy = f'add use = "…" (installed are: {installed})'
         reader.refuse(path, f"this {sort} does not say what to use", remedy)
-    place = (*path, "use")
-    with reader.at(place):
-        name: str = reader.value(place, table["use"], str)
-        getattr(reader.plugins, sort)(name)
-    return name
+    return reader.known((*path, "use"), table["use"], sort)
 
 
 def _read_post(reader: Reader, path: KeyPath, raw: object) -> tuple[str, ...]:
     names: tuple[str, ...] = reader.value(path, raw, tuple[str, ...])
     for index, name in enumerate(names):
         if name not in reader.plugins.stages:
-            with reader.at((*path, index)):
-                reader.plugins.feature(name)
+            reader.known((*path, index), name, "feature")
     return names
 
 

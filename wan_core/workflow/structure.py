@@ -27,6 +27,9 @@ from wan_core.workflow.lines import KeyPath, read_where, write_key
 
 _T = TypeVar("_T")
 
+REPORT = "report it to the plugin's author"
+"""What to do about a plugin whose options can't be read."""
+
 
 class MisfitError(Exception):
     """A value that does not fit; on its way up it collects the path that leads to it.
@@ -152,7 +155,8 @@ class Structurer:
             said = error.args[0] if error.args else type(error).__name__
             raise MisfitError(f"{what}: {said}", sentence=True) from error
         except Exception as error:
-            raise PluginError(f"{what} failed on its options ({error!r})") from error
+            problem = f"{what} failed on its options ({error!r})"
+            raise PluginError(problem, remedy=REPORT) from error
 
     def path(self, value: object) -> Path:
         """A path: absolute, from the home folder (``~``), or from the workflow's folder."""
@@ -179,7 +183,7 @@ class Structurer:
         except _UnknownAnnotationError as error:
             raise PluginError(
                 f"the annotation of option {name}, {error}, is nothing that a workflow can give",
-                remedy="report it to the plugin's author",
+                remedy=REPORT,
             ) from None
 
     def _is_reference(self, value: str) -> bool:
@@ -240,8 +244,7 @@ def options_of(cls: type[Any]) -> dict[str, attrs.Attribute[Any]]:
         return {field.alias or field.name: field for field in attrs.fields(cls) if field.init}
     except (TypeError, NameError, attrs.exceptions.NotAnAttrsClassError) as error:
         raise PluginError(
-            f"the options class {cls!r} can't be read ({error})",
-            remedy="report it to the plugin's author",
+            f"the options class {cls!r} can't be read ({error})", remedy=REPORT
         ) from error
 
 
@@ -266,9 +269,13 @@ def _noun(kind: Any, plural: bool = False) -> str:
         return "one of " + ", ".join(map(show, get_args(kind)))
     if _is_sequence(kind):
         kinds = get_args(kind)
-        items = " or ".join(_noun(member, plural=True) for member in _members(kinds[0]))
-        count = "" if get_origin(kind) is not tuple or kinds[-1] is ... else f"{len(kinds)} "
-        return f"{'lists' if plural else 'a list'} of {count}{items}"
+        fixed = get_origin(kind) is tuple and kinds[-1] is not Ellipsis
+        if fixed and len(set(kinds)) > 1:
+            items = " and ".join(map(in_words, kinds))
+        else:
+            items = " or ".join(_noun(member, plural=True) for member in _members(kinds[0]))
+            items = f"{len(kinds)} {items}" if fixed else items
+        return f"{'lists' if plural else 'a list'} of {items}"
     return "tables" if plural else "a table"
 
 

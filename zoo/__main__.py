@@ -1,0 +1,58 @@
+"""Everything in one go: ``python -m zoo all --out OUT`` (an H200 takes about 20 minutes).
+
+``python -m zoo first`` trains the text encoder and the VAE (side by side), ``python -m zoo second``
+the transformer on top of them and evaluates it; ``all`` is both. Finished weights are copied into
+the package only by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def start(*arguments: str) -> subprocess.Popen[bytes]:
+    """Run ``python -m ...`` beside this process."""
+    return subprocess.Popen([sys.executable, "-u", "-m", *arguments])
+
+
+def finish(*processes: subprocess.Popen[bytes]) -> None:
+    """Wait for all of them.
+
+    Raises:
+        SystemExit: one of them failed.
+    """
+    codes = [process.wait() for process in processes]
+    if any(codes):
+        raise SystemExit(f"a training script failed: exit codes {codes}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the chosen part."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("part", choices=("first", "second", "all"))
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--tiny", type=Path, help="folder of VAE and text encoder (default: OUT)")
+    parser.add_argument("--text-minutes", type=float, default=1.5)
+    parser.add_argument("--vae-minutes", type=float, default=8.0)
+    parser.add_argument("--video-minutes", type=float, default=8.2)
+    options = parser.parse_args(arguments)
+    out, tiny = str(options.out), str(options.tiny or options.out)
+    if options.part != "second":
+        finish(
+            start("zoo.train_vae", "--out", out, "--minutes", str(options.vae_minutes)),
+            start("zoo.train_text", "--out", out, "--minutes", str(options.text_minutes)),
+        )
+    if options.part != "first":
+        minutes = str(options.video_minutes)
+        finish(start("zoo.train_video", "--tiny", tiny, "--out", out, "--minutes", minutes))
+        finish(
+            start("zoo.evaluate", "t2v", "--tiny", tiny, "--video", out, "--out", out, "--sweep")
+        )
+
+
+if __name__ == "__main__":
+    main()
