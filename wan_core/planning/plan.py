@@ -19,7 +19,7 @@ from wan_core.contract.requests import FeatureCheck, PlanContext, StageNeeds, Vi
 from wan_core.media import check_target
 from wan_core.memory import gigabytes
 from wan_core.models.encoders import TokenizerFile, find_tokenizer, open_tokenizer
-from wan_core.models.vae import decoder_memory, vae_descriptor
+from wan_core.models.vae import vae_descriptor
 from wan_core.planning.files import PlannedFile, plan_files
 from wan_core.planning.machine import Machine, look, precision
 from wan_core.planning.predict import (
@@ -27,6 +27,7 @@ from wan_core.planning.predict import (
     Phase,
     tokens,
     transformer_activations,
+    vae_decoding,
 )
 from wan_core.plugins import Plugins
 from wan_core.weights import open_weights
@@ -314,11 +315,10 @@ def _predict(stage: PlannedStage, models: Mapping[str, PlannedModel]) -> list[Ph
     sizes = model.files["transformer"].identity.details
     count = tokens(size, vae.stride)
     sampling = transformer_activations(count, sizes["dim"], sizes["ffn_dim"], item)
-    decoding = decoder_memory(vae.config, size.height, size.width, item=item)
     parts = [
         ("text", "text_encoder", TEXT_ACTIVATIONS),
         ("sampling", "transformer", sampling),
-        ("decoding", "vae", decoding.peak),
+        ("decoding", "vae", vae_decoding(vae.config, size, item)),
     ]
     return [
         Phase(f"{stage.name} / {name}", model.resident_bytes(slot), activations)

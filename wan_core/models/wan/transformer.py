@@ -247,7 +247,8 @@ class WanTransformer(nn.Module):
             attention = shared.self_attention(unit)
             return BlockCall(projected, attention, sources, dtype, shared.add_ons)
 
-        x = tokens
+        x, start = tokens, tokens if vace else None
+        del tokens  # without VACE nobody needs them after the first block
         hinting = self.hinting
         for index, block in enumerate(self.blocks):
             if index not in shared.skip_blocks:
@@ -256,7 +257,7 @@ class WanTransformer(nn.Module):
             for one in vace if index in hinting else ():
                 k = hinting[index]
                 one.stream, hint = self.vace_blocks[k](
-                    one.stream, call(len(self.blocks) + k), tokens
+                    one.stream, call(len(self.blocks) + k), start
                 )
                 if index not in shared.skip_blocks:
                     x = one.add(x, hint)
