@@ -1,0 +1,120 @@
+"""On a GPU: every path agrees with its float32 reference on the CPU, and memory is what was predicted.
+
+Skipped where there is no CUDA device; a machine with one runs ``pytest tests/gpu``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import wan_core.models
+from wan_core.contract.conditioning import Conditioning, Timed
+from wan_core.contract.lazy import resolve
+from wan_core.contract.requests import LoadRequest, VideoSize
+from wan_core.models.families import TINY_T2V
+from wan_core.models.vae import WAN21, WanVAE
+from wan_core.models.wan import WanConfig, WanDenoiser, WanTransformer
+from wan_core.planning.predict import tokens, transformer_activations, vae_decoding
+from wan_core.sampling import SamplerState, build_guidance, noise_sources, sample, start_latents
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+TINY = Path(wan_core.models.__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def _exact_float32() -> Iterator[None]:
+    matmul, cudnn = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul, cudnn
+
+
+def load(slot: str, device: torch.device, dtype: torch.dtype = torch.float32) -> object:
+    component = TINY_T2V.components[slot]
+    assert component.bundled
+    file = TINY / component.bundled
+    return resolve(component.load)(LoadRequest(slot, component, file, device, dtype))
+
+
+def error(got: Tensor, want: Tensor) -> float:
+    return float((got.cpu().double() - want.double()).abs().max() / want.double().abs().max())
+
+
+def generate(device: torch.device, dtype: torch.dtype, text: Tensor, empty: Tensor) -> Tensor:
+    denoiser = load("transformer", device, dtype)
+    assert isinstance(denoiser, WanDenoiser)
+    setup = resolve("wan_core.sampling.recipes:unipc")(8, 3.0)
+    noise = noise_sources(5, ["video"])
+    shapes = {"video": (1, 16, 9, 12, 12)}
+    latents = start_latents(setup.schedule, shapes, noise, device=device)
+
+    def told(rows: Tensor) -> dict[str, Timed]:
+        return {"video": Timed(rows[None].to(device, dtype))}
+
+    conditioning = Conditioning(text=told(text)).with_branch("uncond", text=told(empty))
+    state = SamplerState.start(setup, latents, noise)
+    return sample(
+        denoiser, setup.schedule, state, conditioning=conditioning, guidance=build_guidance(4.0)
+    )["video"]
+
+
+def test_text_to_video_agrees_with_the_cpu() -> None:
+    prompts = ["a large red circle moves right on a black background", ""]
+    on_cpu = load("text_encoder", CPU).encode(prompts)  # type: ignore[attr-defined]
+    on_gpu = load("text_encoder", GPU).encode(prompts)  # type: ignore[attr-defined]
+    assert max(error(g, c) for g, c in zip(on_gpu, on_cpu, strict=True)) < 1e-5
+
+    latents = generate(CPU, torch.float32, *on_cpu)
+    assert error(generate(GPU, torch.float32, *on_cpu), latents) < 1e-3
+    # 16 bits drift along the way; the video is the same to the eye
+    half = generate(GPU, torch.bfloat16, *on_cpu)
+    assert float((half.cpu() - latents).pow(2).mean().sqrt() / latents.std()) < 0.15
+
+    vae, vae_gpu = load("vae", CPU), load("vae", GPU)
+    assert isinstance(vae, WanVAE)
+    assert isinstance(vae_gpu, WanVAE)
+    frames = torch.cat(list(vae.decode_stream(latents)), dim=2)
+    streamed = torch.cat([f.cpu() for f in vae_gpu.decode_stream(latents)], dim=2)
+    assert error(streamed, frames) < 1e-4
+    mean, _ = vae_gpu.encode(frames.to(GPU))
+    assert error(mean, vae.encode(frames)[0]) < 1e-4
+
+
+def test_the_peak_of_decoding_is_as_predicted_and_does_not_grow_with_frames() -> None:
+    dtype = torch.bfloat16
+    vae = WanVAE.of(WAN21).to(GPU, dtype).eval()
+    weights = torch.cuda.memory_allocated()
+    peaks = []
+    for frames in (9, 33):
+        latents = torch.randn(1, 16, (frames - 1) // 4 + 1, 60, 104)
+        torch.cuda.reset_peak_memory_stats()
+        for chunk in vae.decode_stream(latents):
+            del chunk
+        peaks.append(torch.cuda.max_memory_allocated() - weights)
+    assert abs(peaks[1] - peaks[0]) <= 0.02 * peaks[0]
+    predicted = vae_decoding(WAN21.config, VideoSize(832, 480, 33, 16), 2)
+    print(f"decode 832x480 bf16: predicted {predicted / 1e9:.2f} GB, real {peaks[1] / 1e9:.2f} GB")
+    assert 0.8 * peaks[1] <= predicted <= 1.25 * peaks[1]
+
+
+def test_the_peak_of_the_transformer_is_as_predicted() -> None:
+    size = VideoSize(832, 480, 81, 16)
+    config = WanConfig(dim=1536, ffn_dim=8960, num_heads=12, num_layers=4)
+    with GPU:
+        transformer = WanTransformer(config).to(torch.bfloat16).eval()
+    latents = torch.randn(1, 16, 21, 60, 104, device=GPU)
+    text = torch.randn(1, 512, 4096, device=GPU, dtype=torch.bfloat16)
+    weights = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    with torch.no_grad():
+        transformer(latents, torch.tensor([500.0], device=GPU), text)
+    real = torch.cuda.max_memory_allocated() - weights
+    predicted = transformer_activations(tokens(size), config.dim, config.ffn_dim, 2)
+    print(f"1.3B at 832x480x81 bf16: predicted {predicted / 1e9:.2f} GB, real {real / 1e9:.2f} GB")
+    assert 0.8 * real <= predicted <= 1.25 * real
