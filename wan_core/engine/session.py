@@ -134,12 +134,16 @@ class Session:
 
 
 def _weights_budget(plan: Plan, residency: Residency) -> int | None:
-    """Bytes that all resident weights together may take on a GPU; the CPU's are left to the system."""
+    """Bytes that all resident weights together may take; None = no bound (the CPU, unless stated)."""
+    memory = plan.workflow.memory
     if plan.machine.vram is None:
+        room = memory.ram
+    else:
+        # what is free now, and what our own components would give back
+        room = plan.machine.vram + residency.bytes
+        room = room if memory.vram is None else min(room, memory.vram)
+    if room is None:
         return None
-    room = plan.machine.vram + residency.bytes
-    if plan.workflow.memory.vram is not None:
-        room = min(room, plan.workflow.memory.vram)
     return room - max((phase.activations for phase in plan.phases), default=0)
 
 

@@ -155,7 +155,7 @@ def make_plan(workflow: Workflow, plugins: Plugins, *, device: str = "auto") -> 
     _check_output(workflow, stages)
     machine = look(device if device != "auto" else _first_device(models))
     phases = tuple(p for s in stages for p in _predict(s, models))
-    _check_budget(workflow, phases)
+    _check_budget(workflow, machine, phases)
     texts: dict[str, tuple[str, ...]] = {}
     for stage in stages:
         if stage.spec.model:
@@ -326,8 +326,9 @@ def _predict(stage: PlannedStage, models: Mapping[str, PlannedModel]) -> list[Ph
     ]
 
 
-def _check_budget(workflow: Workflow, phases: tuple[Phase, ...]) -> None:
-    budget = workflow.memory.vram
+def _check_budget(workflow: Workflow, machine: Machine, phases: tuple[Phase, ...]) -> None:
+    key = "ram" if machine.vram is None else "vram"
+    budget: int | None = getattr(workflow.memory, key)
     if budget is None:
         return
     for phase in phases:
@@ -336,7 +337,7 @@ def _check_budget(workflow: Workflow, phases: tuple[Phase, ...]) -> None:
                 f"{phase.name} is predicted to need {gigabytes(phase.peak)} (weights "
                 f"{gigabytes(phase.weights)}, activations {gigabytes(phase.activations)}), the "
                 f"budget is {gigabytes(budget)}",
-                where=workflow.source.where("memory.vram"),
+                where=workflow.source.where(f"memory.{key}"),
                 remedy="use a smaller size, fewer frames, a smaller precision or a larger budget",
             )
 

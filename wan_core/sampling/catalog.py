@@ -25,7 +25,7 @@ def _solver(
 SOLVERS: tuple[Solver, ...] = (
     _solver("unipc", "unipc", "UniPC, Wan's default: predictor-corrector of order 2"),
     _solver("dpm++", "dpmpp", "DPM-Solver++(2M), Wan's alternative"),
-    _solver("euler", "euler", "Euler on the velocity; also Ovi's"),
+    _solver("euler", "euler", "Euler on the velocity"),
     _solver("deis", "deis", "DEIS of order 2"),
     _solver("res_multistep", "res_multistep", "exponential integrator of order 2"),
     _solver("sa_ode_stable", "sa_ode_stable", "Adams-Bashforth, calmed towards the end"),

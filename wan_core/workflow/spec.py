@@ -134,10 +134,12 @@ class StageSpec:
 
 @attrs.frozen
 class MemorySpec:
-    """The ``[memory]`` table: budgets in bytes; None = what is free, less a margin."""
+    """The ``[memory]`` table: budgets in bytes; None = what is free."""
 
-    vram: int | None = size_in_bytes(default=None, help="memory on the device that may be used")
-    ram: int | None = size_in_bytes(default=None, help="memory of the machine that may be used")
+    vram: int | None = size_in_bytes(
+        default=None, help="budget on a GPU: weights and activations together"
+    )
+    ram: int | None = size_in_bytes(default=None, help="budget on the CPU, when that computes")
 
 
 @attrs.frozen

@@ -1,0 +1,79 @@
+"""Residency: loaded once, kept while there is room, the least recently used leaves first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from wan_core.contract.errors import ResourceError
+from wan_core.memory import Residency, gigabytes
+
+
+def loader(loaded: list[str], name: str) -> Callable[[], str]:
+    def load() -> str:
+        loaded.append(name)
+        return name
+
+    return load
+
+
+def test_a_component_is_loaded_once() -> None:
+    loaded: list[str] = []
+    residency = Residency()
+    for _ in range(3):
+        assert residency.acquire("a", "a", 10, loader(loaded, "a")) == "a"
+    assert loaded == ["a"]
+    assert residency.bytes == 10
+
+
+def test_the_least_recently_used_idle_component_leaves() -> None:
+    loaded: list[str] = []
+    left: list[int] = []
+    residency = Residency(25, on_leave=lambda: left.append(1))
+    for name in "ab":
+        residency.acquire(name, name, 10, loader(loaded, name))
+        residency.release(name)
+    residency.acquire("a", "a", 10, loader(loaded, "a"))
+    residency.release("a")
+    residency.acquire("c", "c", 10, loader(loaded, "c"))
+    assert "a" in residency
+    assert "b" not in residency
+    assert loaded == ["a", "b", "c"]
+    assert left == [1]
+
+
+def test_what_is_in_use_never_leaves() -> None:
+    residency = Residency(15)
+    residency.acquire("a", "the transformer", 10, lambda: 1)
+    with pytest.raises(ResourceError, match=r"the VAE needs .* of which in use: the transformer"):
+        residency.acquire("b", "the VAE", 10, lambda: 2)
+    assert "a" in residency
+    residency.release("a")
+    assert residency.acquire("b", "the VAE", 10, lambda: 2) == 2
+    assert "a" not in residency
+
+
+def test_what_can_never_fit_is_refused_without_loading() -> None:
+    loaded: list[str] = []
+    with pytest.raises(ResourceError, match="the budget for weights is"):
+        Residency(5).acquire("a", "a", 10, loader(loaded, "a"))
+    assert not loaded
+
+
+def test_a_component_that_does_not_load_leaves_no_trace() -> None:
+    residency = Residency()
+
+    def fail() -> None:
+        raise OSError("no")
+
+    with pytest.raises(OSError, match="no"):
+        residency.acquire("a", "a", 10, fail)
+    assert "a" not in residency
+    assert residency.bytes == 0
+
+
+def test_sizes_for_people() -> None:
+    assert gigabytes(11_361_820_672) == "11.4 GB"
+    assert gigabytes(7_929_096) == "8 MB"
+    assert gigabytes(10) == "1 MB"
