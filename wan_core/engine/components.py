@@ -27,29 +27,25 @@ class ModelComponents:
         self._residency = residency
         self._ledger = ledger
         self._stage = stage
-        self._held: list[Hashable] = []
+        self._held: dict[str, Any] = {}
 
     def get(self, slot: str) -> Any:
-        key = self._key(slot)
-        title = f"{self.model.family.name} {slot.replace('_', ' ')}"
-        size = self.model.resident_bytes(slot)
-        if key in self._held:
-            return self._residency.acquire(key, title, size, lambda: self._load(slot))
-        component = self._residency.acquire(key, title, size, lambda: self._load(slot))
-        self._held.append(key)
-        return component
+        if slot not in self._held:
+            title = f"{self.model.family.name} {slot.replace('_', ' ')}"
+            size = self.model.resident_bytes(slot)
+            self._held[slot] = self._residency.acquire(
+                self._key(slot), title, size, lambda: self._load(slot)
+            )
+        return self._held[slot]
 
     def release(self, slot: str) -> None:
-        key = self._key(slot)
-        if key in self._held:
-            self._held.remove(key)
-            self._residency.release(key)
+        if self._held.pop(slot, None) is not None:
+            self._residency.release(self._key(slot))
 
     def close(self) -> None:
         """Release everything this stage still uses; it stays resident while there is room."""
-        for key in self._held:
-            self._residency.release(key)
-        self._held.clear()
+        for slot in list(self._held):
+            self.release(slot)
 
     def _key(self, slot: str) -> Hashable:
         file = self.model.files.get(slot)

@@ -44,9 +44,18 @@ class Run:
     keepsakes: Keepsakes
     emit: Listener
     cache: Path
+    _open: list[ModelComponents] = attrs.field(factory=list, init=False)
 
     def execute(self) -> tuple[Path, ...]:
         """Run every stage and write the output. Returns the files written."""
+        try:
+            return self._execute()
+        finally:
+            # a stage's video is decoded while it is read, so its VAE is in use until the end
+            for components in self._open:
+                components.close()
+
+    def _execute(self) -> tuple[Path, ...]:
         for note in self.plan.notes:
             self.emit(Note(note, "warning"))
         texts = encode_texts(self.plan, self.residency, self.ledger, self.cache / "text")
@@ -65,9 +74,10 @@ class Run:
         self, stage: PlannedStage, texts: Texts, made: Mapping[str, ChunkSource]
     ) -> Mapping[str, ChunkSource]:
         model = self.plan.models[stage.spec.model] if stage.spec.model else None
-        components = (
-            ModelComponents(model, self.residency, self.ledger, stage.name) if model else None
-        )
+        components = None
+        if model:
+            components = ModelComponents(model, self.residency, self.ledger, stage.name)
+            self._open.append(components)
         features = _Features(self.plan, stage, self.plugins)
         context = StageContext(
             stage=stage.name,

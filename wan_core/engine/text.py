@@ -44,12 +44,14 @@ def _encode(
     lacking = [prompt for prompt in prompts if prompt not in rows]
     if lacking:
         components = ModelComponents(model, residency, ledger, STAGE)
-        encoder = components.get("text_encoder")
-        with ledger.task(STAGE, "encoding", total=len(lacking), unit="prompt") as progress:
-            for done, prompt in enumerate(lacking, 1):
-                rows[prompt] = encoder.encode([prompt])[0].cpu()
-                progress(done)
-        components.close()
+        try:
+            encoder = components.get("text_encoder")
+            with ledger.task(STAGE, "encoding", total=len(lacking), unit="prompt") as progress:
+                for done, prompt in enumerate(lacking, 1):
+                    rows[prompt] = encoder.encode([prompt])[0].cpu()
+                    progress(done)
+        finally:
+            components.close()
     for prompt in lacking:
         if key := keys[prompt]:
             cache.put(key, rows[prompt])
