@@ -9,10 +9,10 @@ from wan_core.contract.lazy import exports
 if TYPE_CHECKING:
     from wan_core.planning.files import PlannedFile as PlannedFile
     from wan_core.planning.machine import Machine as Machine
+    from wan_core.planning.making import make_plan as make_plan
     from wan_core.planning.plan import Plan as Plan
     from wan_core.planning.plan import PlannedModel as PlannedModel
     from wan_core.planning.plan import PlannedStage as PlannedStage
-    from wan_core.planning.plan import make_plan as make_plan
 
 __getattr__, __dir__, __all__ = exports(
     __name__,
@@ -22,6 +22,6 @@ __getattr__, __dir__, __all__ = exports(
         "PlannedFile": "files",
         "PlannedModel": "plan",
         "PlannedStage": "plan",
-        "make_plan": "plan",
+        "make_plan": "making",
     },
 )

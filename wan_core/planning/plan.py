@@ -1,40 +1,20 @@
-"""``make_plan``: from a workflow to a plan that can be run.
-
-Features are consulted, files identified by their headers, sizes and solvers checked, the texts of all
-stages collected, memory predicted. No weight is read; torch is imported only to ask for a GPU or to open a
-``.pth``.
-"""
+"""A plan: a workflow that has passed every check, and what the engine has to know of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
 
 from wan_core.contract.descriptions import Family, Stage
-from wan_core.contract.errors import PluginError, ResourceError, WanCoreError, WorkflowError
-from wan_core.contract.lazy import resolve
-from wan_core.contract.requests import FeatureCheck, PlanContext, StageNeeds, VideoSize
-from wan_core.media import check_target
+from wan_core.contract.requests import StageNeeds
 from wan_core.memory import gigabytes
-from wan_core.models.encoders import TokenizerFile, find_tokenizer, open_tokenizer
-from wan_core.models.vae import vae_descriptor
-from wan_core.planning.files import PlannedFile, plan_files
-from wan_core.planning.machine import Machine, look, precision
-from wan_core.planning.predict import (
-    ITEM_SIZE,
-    Phase,
-    tokens,
-    transformer_activations,
-    vae_decoding,
-)
-from wan_core.plugins import Plugins
-from wan_core.weights import open_weights
-from wan_core.workflow import ModelSpec, StageSpec, Workflow
-
-# 512 rows of the largest text encoder: scores of 64 heads and the gated hidden rows, in float32
-TEXT_ACTIVATIONS = 110_000_000
+from wan_core.models.encoders import TokenizerFile
+from wan_core.planning.files import PlannedFile
+from wan_core.planning.machine import Machine
+from wan_core.planning.predict import ITEM_SIZE, Phase
+from wan_core.workflow import StageSpec, Workflow
 
 
 @attrs.frozen
@@ -136,210 +116,6 @@ class Plan:
             ("Notes", list(self.notes)),
         ]
         return [(title, lines) for title, lines in sections if lines]
-
-
-def make_plan(workflow: Workflow, plugins: Plugins, *, device: str = "auto") -> Plan:
-    """Check a workflow against plugins, files and machine, and work out what the run will do.
-
-    Args:
-        device: replaces what the models say (``"auto"`` leaves it to them).
-
-    Raises:
-        WanCoreError: for everything that can't work, one sentence each.
-    """
-    models = {
-        name: _plan_model(workflow, name, spec, plugins, device)
-        for name, spec in workflow.models.items()
-    }
-    stages = tuple(_plan_stage(workflow, spec, models, plugins) for spec in workflow.stages)
-    _check_output(workflow, stages)
-    machine = look(device if device != "auto" else _first_device(models))
-    phases = tuple(p for s in stages for p in _predict(s, models))
-    _check_budget(workflow, machine, phases)
-    texts: dict[str, tuple[str, ...]] = {}
-    for stage in stages:
-        if stage.spec.model:
-            earlier = texts.get(stage.spec.model, ())
-            texts[stage.spec.model] = tuple(dict.fromkeys((*earlier, *stage.needs.prompts)))
-    resolved = attrs.evolve(
-        workflow,
-        stages=tuple(attrs.evolve(s.spec, options=s.needs.options) for s in stages),
-    )
-    notes = tuple(dict.fromkeys(note for s in stages for note in s.needs.notes))
-    return Plan(resolved, machine, models, stages, texts, phases, notes)
-
-
-def _first_device(models: Mapping[str, PlannedModel]) -> str:
-    return next((m.device for m in models.values()), "cpu")
-
-
-def _plan_model(
-    workflow: Workflow, name: str, spec: ModelSpec, plugins: Plugins, device: str
-) -> PlannedModel:
-    def where(key: str) -> str:
-        return workflow.source.where(f"models.{name}.{key}")
-
-    family = plugins.family(spec.family)
-    planned, companions = plan_files(family, spec.files, where)
-    machine = look(device if device != "auto" else spec.device, where=where("device"))
-    dtype = precision(spec.precision, machine.device)
-    backend = plugins.attention_backend(spec.attention)
-    support = backend.support
-    if support.dtypes and dtype not in support.dtypes:
-        raise WorkflowError(
-            f"attention {backend.name} can't run in {dtype}",
-            where=where("attention"),
-            remedy=f"it runs in {', '.join(support.dtypes)}",
-        )
-    if support.devices and machine.device.partition(":")[0] not in support.devices:
-        raise WorkflowError(
-            f"attention {backend.name} can't run on {machine.device}",
-            where=where("attention"),
-            remedy=f"it runs on {', '.join(support.devices)}",
-        )
-    return PlannedModel(
-        name,
-        family,
-        planned,
-        companions,
-        _plan_tokenizer(planned, companions, where),
-        machine.device,
-        dtype,
-        backend.name,
-    )
-
-
-def _plan_tokenizer(
-    files: Mapping[str, PlannedFile], companions: Mapping[str, Path], where: Callable[[str], str]
-) -> TokenizerFile | None:
-    if "text_encoder" not in files:
-        return None
-    if "tokenizer" in companions:
-        return open_tokenizer(companions["tokenizer"])
-    try:
-        return find_tokenizer(open_weights(files["text_encoder"].path))
-    except WanCoreError as error:
-        error.where = where("text_encoder")
-        raise
-
-
-def _plan_stage(
-    workflow: Workflow, spec: StageSpec, models: Mapping[str, PlannedModel], plugins: Plugins
-) -> PlannedStage:
-    description = plugins.stage(spec.use)
-    model = models[spec.model] if spec.model else None
-    if model and spec.use not in model.family.stages:
-        raise WorkflowError(
-            f"stage {spec.use} can't be driven by family {model.family.name}",
-            where=workflow.source.where(f"{spec.key}.use"),
-            remedy="its stages are " + ", ".join(model.family.stages),
-        )
-    needs = StageNeeds(spec.options)
-    if description.plan:
-        needs = resolve(description.plan)(
-            PlanContext(
-                stage=spec.name,
-                options=spec.options,
-                where=lambda option: workflow.source.where(f"{spec.key}.{option}"),
-                folder=workflow.source.folder,
-                family=model.family if model else None,
-                solver=plugins.solver,
-            )
-        )
-    if spec.apply and model and needs.size:
-        _check_features(workflow, spec, model.family, needs.size, plugins)
-    return PlannedStage(spec, description, needs)
-
-
-def _check_features(
-    workflow: Workflow, spec: StageSpec, family: Family, size: VideoSize, plugins: Plugins
-) -> None:
-    writers: dict[str, str] = {}
-    for asked in spec.apply:
-        where = workflow.source.where(asked.key)
-        feature = plugins.feature(asked.use)
-        if feature.families and family.name not in feature.families:
-            raise WorkflowError(
-                f"feature {feature.name} does not fit family {family.name}",
-                where=where,
-                remedy="it fits " + ", ".join(feature.families),
-            )
-        for slot in feature.writes:
-            if slot in writers and slot not in feature.replaces:
-                raise PluginError(
-                    f"features {writers[slot]} and {feature.name} both write {slot}",
-                    where=where,
-                    remedy="ask for only one of them in this stage",
-                )
-            writers[slot] = feature.name
-        if feature.check:
-            resolve(feature.check)(
-                FeatureCheck(
-                    feature=feature.name,
-                    options=asked.options,
-                    stage=spec.name,
-                    where=where,
-                    folder=workflow.source.folder,
-                    family=family,
-                    size=size,
-                )
-            )
-
-
-def _check_output(workflow: Workflow, stages: tuple[PlannedStage, ...]) -> None:
-    makers = {s.name: s for s in stages if "video" in s.description.outputs}
-    if not makers:
-        raise WorkflowError("no stage makes a video", where=workflow.source.where("stages"))
-    if workflow.output.stage and workflow.output.stage not in makers:
-        raise WorkflowError(
-            f'stage "{workflow.output.stage}" makes no video',
-            where=workflow.source.where("output.stage"),
-            remedy="stages that do are " + ", ".join(makers),
-        )
-    size = makers[workflow.output.stage or list(makers)[-1]].needs.size
-    check_target(
-        workflow.output.path,
-        width=size.width if size else None,
-        height=size.height if size else None,
-        where=workflow.source.where("output.path"),
-    )
-
-
-def _predict(stage: PlannedStage, models: Mapping[str, PlannedModel]) -> list[Phase]:
-    size = stage.needs.size
-    model = models.get(stage.spec.model or "")
-    if model is None or size is None or not model.files:
-        return []
-    item = ITEM_SIZE[model.dtype]
-    vae = vae_descriptor(open_weights(model.files["vae"].path))
-    sizes = model.files["transformer"].identity.details
-    count = tokens(size, vae.stride)
-    sampling = transformer_activations(count, sizes["dim"], sizes["ffn_dim"], item)
-    parts = [
-        ("text", "text_encoder", TEXT_ACTIVATIONS),
-        ("sampling", "transformer", sampling),
-        ("decoding", "vae", vae_decoding(vae.config, size, item)),
-    ]
-    return [
-        Phase(f"{stage.name} / {name}", model.resident_bytes(slot), activations)
-        for name, slot, activations in parts
-    ]
-
-
-def _check_budget(workflow: Workflow, machine: Machine, phases: tuple[Phase, ...]) -> None:
-    key = "ram" if machine.vram is None else "vram"
-    budget: int | None = getattr(workflow.memory, key)
-    if budget is None:
-        return
-    for phase in phases:
-        if phase.peak > budget:
-            raise ResourceError(
-                f"{phase.name} is predicted to need {gigabytes(phase.peak)} (weights "
-                f"{gigabytes(phase.weights)}, activations {gigabytes(phase.activations)}), the "
-                f"budget is {gigabytes(budget)}",
-                where=workflow.source.where(f"memory.{key}"),
-                remedy="use a smaller size, fewer frames, a smaller precision or a larger budget",
-            )
 
 
 def _sentence(stage: PlannedStage) -> str:
