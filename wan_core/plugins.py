@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from typing import Any, TypeVar, cast
 
@@ -158,6 +159,10 @@ class Plugins:
     def dialects(self) -> Mapping[str, Dialect]:
         return self._all(Dialect)
 
+    def dialects_of(self, component: str) -> tuple[Any, ...]:
+        """The :class:`wan_core.weights.Dialect` objects that plugins bring for a component kind."""
+        return tuple(resolve(d.rules) for d in self.dialects.values() if d.component == component)
+
     @property
     def commands(self) -> Mapping[str, Command]:
         return self._all(Command)
@@ -205,16 +210,41 @@ class Plugins:
         owner = self.owner(feature)
         others = [p for name, p in self._manager.list_name_plugin() if name != owner and p]
         caller = self._manager.subset_hook_caller(hook, remove_plugins=others)
-        try:
+        with self.attributed(self.feature(feature)):
             answers = caller(**arguments)
-        except WanCoreError:
+        return answers[0] if answers else None
+
+    @contextmanager
+    def attributed(self, one: Description) -> Iterator[None]:
+        """A region that runs a plugin's code: what goes wrong in it is told as the plugin's.
+
+        Raises:
+            PluginError: something that is no :class:`WanCoreError` was raised in a plugin that is not
+                the core.
+        """
+        try:
+            yield
+        except (WanCoreError, MemoryError):
             raise
         except Exception as error:
+            owner = self._owner_of(one)
+            # running out of memory is the machine's, whoever asked for it
+            if owner == CORE or type(error).__name__ == "OutOfMemoryError":
+                raise
+            name = getattr(one, "name", "")
             raise PluginError(
-                f'feature "{feature}" of {self._title(owner)} failed: {_brief(error)}',
+                f'{_SORTS.get(type(one), "part")} "{name}" of {self._title(owner)} failed: '
+                f"{_brief(error)}",
                 remedy="run again with --debug and report it to the plugin's author",
             ) from error
-        return answers[0] if answers else None
+
+    def title_of(self, one: Description) -> str:
+        """The plugin that brought a description, with its distribution and version."""
+        return self._title(self._owner_of(one))
+
+    def _owner_of(self, one: Description) -> str:
+        entry = self._registry.get((type(one), getattr(one, "name", "")))
+        return entry[1] if entry else CORE
 
     def observers(self) -> Sequence[tuple[str, Callable[..., Any]]]:
         """Every answer to ``wan_on_event``, with the plugin's name."""
@@ -234,7 +264,7 @@ class Plugins:
             self._check_hooks(plugin)
             self._manager.register(plugin, name=found.name)
             descriptions = self._describe(plugin)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if plugin is not None and self._manager.is_registered(plugin):
                 self._manager.unregister(plugin)
             return attrs.evolve(listed, enabled=False, problem=_brief(error))

@@ -14,7 +14,7 @@ Make = Callable[..., Workflow]
 
 
 def users(session: Session) -> dict[str, int]:
-    return {one.title: one.users for one in session._residency._residents.values()}
+    return {one.title: one.users for one in session._residencies["cpu"]._residents.values()}
 
 
 def test_after_a_run_nothing_is_in_use_and_everything_is_resident(make: Make) -> None:

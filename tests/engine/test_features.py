@@ -71,7 +71,8 @@ def test_conditioning_is_changed_in_the_workflows_order(
             seen.append((name, conditioning.held_timestep))
             return attrs.evolve(conditioning, held_timestep=value)
 
-        return plugin(name, wan_condition=wan_condition)
+        slots = {"writes": ("held_timestep",), "replaces": ("held_timestep",)}
+        return plugin(name, description=slots, wan_condition=wan_condition)
 
     plugins = plugins_with(a=writer("a", 1.0), b=writer("b", 2.0), c=writer("c", 3.0))
     run(make(apply("b", "a"), plugins), plugins)
@@ -85,7 +86,8 @@ def test_a_conditioning_slot_changes_the_video_and_an_unasked_feature_does_not(
         text = conditioning.text["video"].value
         return attrs.evolve(conditioning, text={"video": Timed(torch.roll(text, 1, dims=2))})
 
-    plain, plugins = plugins_with(), plugins_with(roll=plugin("roll", wan_condition=wan_condition))
+    roll = plugin("roll", description={"writes": ("text",)}, wan_condition=wan_condition)
+    plain, plugins = plugins_with(), plugins_with(roll=roll)
     before = run(make(), plain)
     assert np.array_equal(before, run(make("", plugins), plugins))
     assert not np.array_equal(before, run(make(apply("roll"), plugins), plugins))
@@ -107,6 +109,63 @@ def test_two_writers_of_one_slot_are_refused_at_planning_unless_one_replaces(
         ):
             session.plan(make(apply("a", "b"), plugins))
         session.plan(make(apply("a", "c"), plugins))
+
+
+def test_a_feature_that_writes_what_it_does_not_declare_is_refused(
+    make: Make, plugins_with: WithPlugins
+) -> None:
+    def shared(request: Any, conditioning: Conditioning) -> Conditioning:
+        return attrs.evolve(conditioning, held_timestep=0.0)
+
+    def in_a_branch(request: Any, conditioning: Conditioning) -> Conditioning:
+        return conditioning.with_branch("uncond", held_timestep=0.0)
+
+    for hook in (shared, in_a_branch):
+        plugins = plugins_with(sly=plugin("sly", wan_condition=hook))
+        says = r'feature "sly" of plugin sly \(wan-plugin-sly 1\.0\) wrote held_timestep, which'
+        with pytest.raises(PluginError, match=says):
+            run(make(apply("sly"), plugins), plugins)
+
+
+def wrong_conditioning(request: Any, conditioning: Any) -> Any:
+    return {"text": 1}
+
+
+def wrong_patches(request: Any) -> Any:
+    return [1]
+
+
+def wrong_source(source: Any, request: Any) -> Any:
+    return 5
+
+
+@pytest.mark.parametrize(
+    ("hook", "function", "says"),
+    [
+        ("wan_condition", wrong_conditioning, "returned dict, not a Conditioning"),
+        ("wan_patch_attention", wrong_patches, "returned list, not a list of AttentionPatch"),
+        ("wan_post_process", wrong_source, "returned int, not a source of chunks"),
+    ],
+)
+def test_a_hook_that_returns_something_else_is_named(
+    make: Make, plugins_with: WithPlugins, hook: str, function: Any, says: str
+) -> None:
+    plugins = plugins_with(odd=plugin("odd", **{hook: function}))
+    with pytest.raises(PluginError, match=f'{hook} of feature "odd" of plugin odd .* {says}'):
+        run(make(apply("odd"), plugins), plugins)
+
+
+def test_a_post_process_that_fails_while_it_is_read_is_named(
+    make: Make, plugins_with: WithPlugins, tmp_path: Path
+) -> None:
+    def wan_post_process(source: Any, request: Any) -> Any:
+        for chunk in source:
+            yield chunk * (1 // 0)
+
+    plugins = plugins_with(bad=plugin("bad", wan_post_process=wan_post_process))
+    with pytest.raises(PluginError, match=r'feature "bad" of plugin bad .* ZeroDivisionError'):
+        run(make(apply("bad"), plugins), plugins)
+    assert not list(tmp_path.glob("*.mp4"))
 
 
 def test_a_feature_for_other_families_is_refused(make: Make, plugins_with: WithPlugins) -> None:
@@ -179,7 +238,7 @@ def test_an_attention_backend_serves_all_and_is_refused_where_it_cannot(
     with (
         Session(plugins=plugins) as session,
         pytest.raises(
-            WorkflowError, match=r"attention only16 can't run in float32; it runs in bfloat16"
+            WorkflowError, match=r"attention only16 can't run in float32; it is for bfloat16"
         ),
     ):
         session.plan(make("only16", plugins, text))

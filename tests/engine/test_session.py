@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from wan_core import Session
-from wan_core.contract.errors import Cancelled, WanCoreError
+from wan_core.contract.errors import Cancelled, ResourceError, WanCoreError
 from wan_core.contract.events import (
     Event,
+    Note,
     RunFailed,
     RunFinished,
     RunStarted,
@@ -149,3 +150,47 @@ def test_a_failure_is_told_to_the_listener(make: Make, tmp_path: Path) -> None:
     failed = events[-1]
     assert isinstance(failed, RunFailed)
     assert "the disk is full; the latents are kept in" in failed.error
+
+
+def test_a_cache_that_cannot_be_written_costs_nothing_but_a_note(
+    make: Make, tmp_path: Path
+) -> None:
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    events: list[Event] = []
+    with Session(cache=tmp_path / "cache") as session:
+        result = session.run(make(), listen=events.append)
+    assert result.outputs[0].exists()
+    notes = [e.text for e in events if isinstance(e, Note)]
+    assert len(notes) == 1
+    assert notes[0].startswith("the latents of generate could not be kept")
+
+
+def test_two_failed_runs_keep_their_latents_apart(make: Make, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    with Session(cache=cache) as session:
+        for _ in range(2):
+            with pytest.raises(Cancelled):
+                session.run(make(), listen=stop_at("decoding and writing"))
+        session.run(make())
+    assert len(list(cache.rglob("generate.safetensors"))) == 2
+
+
+def tight(ram: str) -> str:
+    return (
+        'format=1\n[model]\nfamily="tiny-t2v"\n[[stages]]\nuse="generate"\nframes=5\nsteps=1\n'
+        'prompt="a small red circle moves right on a black background"\n'
+        f'[memory]\nram="{ram}"\n[output]\npath="out.mp4"'
+    )
+
+
+def test_what_the_plan_allows_the_run_can_do(make: Make, tmp_path: Path) -> None:
+    """With room for the largest phase only, components leave for each other."""
+    with Session(cache=tmp_path / "cache") as session:
+        plan = session.plan(make(text=tight("1GB")))
+        just = max(plan.peak, 1_048_576)
+        events: list[Event] = []
+        session.run(make(text=tight(f"{just}B")), listen=events.append)
+        loaded = [task for task in started(events) if task.startswith("loading")]
+        assert set(loaded) == {"loading text encoder", "loading vae", "loading transformer"}
+        with pytest.raises(ResourceError, match=r"memory\.ram: .* is predicted to need"):
+            session.plan(make(text=tight(f"{just - 1_000_000}B")))

@@ -56,7 +56,7 @@ def test_what_is_in_use_never_leaves() -> None:
 
 def test_what_can_never_fit_is_refused_without_loading() -> None:
     loaded: list[str] = []
-    with pytest.raises(ResourceError, match="the budget for weights is"):
+    with pytest.raises(ResourceError, match="the budget is"):
         Residency(5).acquire("a", "a", 10, loader(loaded, "a"))
     assert not loaded
 
@@ -77,3 +77,16 @@ def test_sizes_for_people() -> None:
     assert gigabytes(11_361_820_672) == "11.4 GB"
     assert gigabytes(7_929_096) == "8 MB"
     assert gigabytes(10) == "1 MB"
+
+
+def test_a_lowered_budget_and_the_room_to_work_make_idle_ones_leave() -> None:
+    residency = Residency()
+    for name in "abc":
+        residency.acquire(name, name, 30, lambda: 1)
+        residency.release(name)
+    residency.budget = 70
+    residency.acquire("c", "c", 30, lambda: 1, headroom=10)
+    assert "c" in residency
+    assert residency.bytes + 10 <= 70
+    with pytest.raises(ResourceError, match=r"c needs .* to work in"):
+        residency.acquire("c", "c", 30, lambda: 1, headroom=50)

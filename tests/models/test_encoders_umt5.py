@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from wan_core.contract.errors import WeightsError
+from wan_core.memory.units import BlockStack
 from wan_core.models.encoders import (
     TextEncoder,
     Tokenizer,
@@ -163,8 +164,8 @@ def test_padding_is_not_seen_by_the_prompt() -> None:
 def test_blocks_are_run_one_after_the_other_for_all_prompts() -> None:
     encoder = load_umt5(StateDict(weights()))
     calls: list[int] = []
-    for index, block in enumerate(encoder.blocks):
-        block.register_forward_hook(lambda *_, index=index: calls.append(index))
+    for index, unit in enumerate(encoder.units()):
+        unit.module.register_forward_hook(lambda *_, index=index: calls.append(index))
     encoder.encode([[5, 1], [6, 1]])
     assert calls == [0, 0, 1, 1, 2, 2]
 
@@ -176,7 +177,16 @@ def test_prompts_are_cleaned_tokenized_and_cut() -> None:
     assert torch.equal(one, umt5.encode([[*letters('a "b"'), 1]])[0])
     assert torch.equal(two, umt5.encode([[1]])[0])
     assert torch.equal(long, umt5.encode([[*letters("abcde"), 1]])[0])
-    assert (encoder.text_dim, len(encoder.blocks)) == (32, 3)
+    assert encoder.text_dim == 32
+
+
+def test_it_is_a_block_stack() -> None:
+    umt5 = load_umt5(StateDict(weights()))
+    encoder: BlockStack = TextEncoder(umt5, TOKENIZER)
+    units = encoder.units()
+    assert [unit.name for unit in units] == [f"encoder.block.{i}" for i in range(3)]
+    assert [umt5.model.get_submodule(unit.name) for unit in units] == [u.module for u in units]
+    assert set(encoder.rest()) == {"shared.weight", "encoder.final_layer_norm.weight"}
 
 
 def test_a_tokenizer_of_another_model_is_refused() -> None:

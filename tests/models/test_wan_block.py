@@ -99,9 +99,6 @@ def test_sources_share_q_and_are_summed_before_the_projection() -> None:
     unturned = Source("sound", tokens, AttentionCall("sound"), weight=torch.tensor(0.3))
     assert scale_of_error(module(x, [text, unturned]), want) > 1e-3
 
-    before = module.keys_values("text", text.tokens)
-    kept = Source("text", torch.zeros(0), text.call, keys_values=before)
-    assert torch.equal(module(x, [kept]), module(x, [text]))
     with pytest.raises(ValueError, match="sound"):
         module.add_source("sound", "_other")
 

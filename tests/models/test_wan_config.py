@@ -73,3 +73,23 @@ def test_vace_layers_may_be_stated_but_must_fit() -> None:
 def test_impossible_heads(sizes: tuple[int, int, int, int]) -> None:
     with pytest.raises(ValueError, match="heads"):
         WanConfig(*sizes)
+
+
+def sizes_of(config: WanConfig) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        return {n: tuple(t.shape) for n, t in WanTransformer(config).state_dict().items()}
+
+
+def test_sizes_that_do_not_fit_are_an_error_of_the_file() -> None:
+    sizes = sizes_of(WanConfig(40, 64, 2, 1, freq_dim=16))
+    with pytest.raises(WeightsError, match=r"^my\.pth: 3 heads of even width"):
+        WanConfig.from_shapes(sizes, num_heads=3, where="my.pth")
+    for name, shape in (
+        ("patch_embedding.weight", (40,)),
+        ("time_embedding.0.weight", (40,)),
+        ("time_embedding.0.weight", (40, 15)),
+    ):
+        with pytest.raises(WeightsError, match=r"^my\.pth: "):
+            WanConfig.from_shapes(sizes | {name: shape}, num_heads=2, where="my.pth")
+    with pytest.raises(WeightsError, match="only 2 are there"):
+        WanConfig.from_shapes(sizes | {"blocks.999999999.modulation": (1, 6, 40)}, num_heads=2)

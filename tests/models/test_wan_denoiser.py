@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from wan_samples import latents, random_transformer, scale_of_error
 
 from wan_core.contract.conditioning import Axis, Inputs, Positions
+from wan_core.contract.errors import PluginError
 from wan_core.contract.protocols import Denoiser
 from wan_core.models.wan import WanDenoiser
 
@@ -78,3 +81,64 @@ def test_odd_sizes_repeat_the_border() -> None:
 def test_text_is_needed() -> None:
     with pytest.raises(ValueError, match="no text rows for the latents 'video'"):
         WanDenoiser(random_transformer())({"video": VIDEO}, TIMESTEPS, Inputs())
+
+
+ONE = torch.zeros(1)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "inputs", "sentence"),
+    [
+        ({}, {"add_ons": {"nobody": {"x": ONE}}}, 'no block of the transformer has .* "nobody"'),
+        ({}, {"add_ons": {"vace": {"context": VIDEO}}}, 'has an add-on "vace"'),
+        (
+            {"vace_layers": (1,), "vace_in_dim": 8},
+            {"add_ons": {"vace": {"context": VIDEO}}},
+            "VACE contexts of 8 channels, not 16",
+        ),
+        ({}, {"image_tokens": {"video": latents(1, 5, 10)}}, "no cross-attention to image tokens"),
+        (
+            {"image_dim": 8},
+            {"image_tokens": {"video": latents(1, 5, 10)}},
+            "any number of image tokens of width 8, not 5 of width 10",
+        ),
+        (
+            {"image_dim": 10, "image_positions": 4},
+            {"image_tokens": {"video": latents(1, 5, 10)}},
+            "takes 4 image tokens of width 10, not 5 of width 10",
+        ),
+        ({}, {"text": {"video": latents(1, 7, 12)}}, "text rows of width 16, not 12"),
+        ({"in_dim": 36}, {}, "takes 36 channels, .* have 16"),
+        (
+            {"in_dim": 36},
+            {"concat": {"video": (latents(1, 4, 3, 4, 6), latents(1, 12, 3, 4, 6))}},
+            r"takes 36 channels, .* have 16 \+ 4 \+ 12",
+        ),
+        (
+            {"in_dim": 20},
+            {"concat": {"video": (latents(1, 4, 3, 4, 4),)}},
+            "1 x 4 x 3 x 4 x 4 to be joined to latents 1 x 16 x 3 x 4 x 6",
+        ),
+    ],
+)
+def test_inputs_that_do_not_fit_are_refused_in_a_sentence(
+    sizes: dict[str, Any], inputs: dict[str, Any], sentence: str
+) -> None:
+    denoiser = WanDenoiser(random_transformer(**sizes))
+    with pytest.raises(PluginError, match=sentence):
+        denoiser({"video": VIDEO}, TIMESTEPS, Inputs(**({"text": {"video": TEXT}} | inputs)))
+
+
+def test_an_add_on_of_one_block_is_known() -> None:
+    class Shift(torch.nn.Module):
+        def forward(self, x: torch.Tensor, inputs: Any, call: object) -> torch.Tensor:
+            shifted: torch.Tensor = x + inputs["by"]
+            return shifted
+
+    transformer = random_transformer()
+    transformer.blocks[1].attach("shift", Shift(), "after_block")
+    denoiser = WanDenoiser(transformer)
+    add_ons = {"shift": {"by": torch.ones(48)}}
+    text = {"video": TEXT}
+    got = denoiser({"video": VIDEO}, TIMESTEPS, Inputs(text=text, add_ons=add_ons))["video"]
+    assert not torch.equal(got, denoiser({"video": VIDEO}, TIMESTEPS, Inputs(text=text))["video"])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wan_core.contract.errors import WorkflowError
+from wan_core.contract.options import OptionError
 from wan_core.contract.protocols import Step
 from wan_core.sampling.guidance import CFG, ByExpert
 from wan_core.sampling.guidance_edits import (
@@ -135,19 +135,24 @@ def test_two_experts_have_two_scales(value: Any) -> None:
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [
-        ("strong", "write a number"),
-        ([], "write a number"),
-        (True, "write a number"),
+        ("strong", "must be a number"),
+        ([], "1 to 1000 numbers"),
+        (True, "must be a number"),
         ({"zero_star": True}, "guidance has no scale"),
         ({"scale": 5.0, "zerostar": True}, 'did you mean "zero_star"'),
-        ({"scale": 5.0, "fresca": {"hight": 2}}, "guidance.fresca is"),
-        ({"scale": 5.0, "fresca": {"high": "2"}}, "guidance.fresca is"),
-        ({"scale": 5.0, "tcfg": 3}, "guidance.tcfg is"),
+        ({"scale": 5.0, "fresca": {"hight": 2}}, 'guidance.fresca has no option "hight"'),
+        ({"scale": 5.0, "fresca": {"high": "2"}}, "guidance.fresca.high must be a number"),
+        ({"scale": 5.0, "tcfg": 3}, "guidance.tcfg must be true or false"),
         ({"scale": 5.0, "zero_steps": "1"}, "zero_steps"),
-        ({"high": 5.0, "low": 4.0}, "two experts"),
+        ({"scale": 5.0, "zero_steps": -1}, "zero_steps"),
+        ({"high": 5.0, "low": 4.0}, "only one expert"),
+        ({"high": 5.0}, "two experts"),
+        ({"scale": 5.0, "high": 5.0}, "two experts"),
+        ({"scale": 5.0, "fresca": {"cutoff": 1.5}}, "guidance.fresca.cutoff must be a whole"),
+        ({"scale": 5.0, "tsr": {"k": 0.0}}, "guidance.tsr.k must be above 0"),
     ],
 )
 def test_what_a_workflow_may_not_say(value: Any, sentence: str) -> None:
-    with pytest.raises(WorkflowError) as error:
+    with pytest.raises(OptionError) as error:
         build_guidance(value)
     assert sentence in str(error.value)

@@ -220,6 +220,39 @@ def test_frozen_frames_touch_neither_solver_nor_guidance() -> None:
     assert torch.equal(video[:, :, 2:], free[:, :, 2:])
 
 
+@pytest.mark.parametrize("name", [s.name for s in SOLVERS])
+def test_all_frames_may_be_frozen(name: str) -> None:
+    frozen = Conditioning(freeze={"video": first_frames(2.0, frames=3)}, held_timestep=0.0)
+    video = run(setup_of(name), Scripted(), conditioning=frozen, health=None)
+    assert torch.equal(video, torch.full(SHAPE, 2.0))
+
+
+@pytest.mark.parametrize("slot", ["pin", "freeze"])
+def test_a_branch_can_not_hold_frames_of_the_shared_latents(slot: str) -> None:
+    with pytest.raises(ValueError, match=f"{slot}.*share the latents.*use overlay"):
+        Conditioning().with_branch("cond", **{slot: {"video": first_frames(2.0)}})
+    with pytest.raises(ValueError, match="share the latents"):
+        Conditioning(branches={"cond": {slot: {}}})
+
+
+def test_a_branch_overrides_only_slots_that_something_reads() -> None:
+    with pytest.raises(ValueError, match="unknown slots"):
+        Conditioning().with_branch("cond", extra_frames={"video": (1, 0)})
+
+
+@pytest.mark.parametrize(
+    ("start", "steps", "first"),
+    [(0.28, 25, 7), (0.56, 25, 14), (0.14, 50, 7), (0.5, 4, 2), (0.5, 5, 3), (0.0, 3, 0)],
+)
+def test_a_step_range_begins_where_the_share_of_steps_does(
+    start: float, steps: int, first: int
+) -> None:
+    late, early = StepRange(start, 1.0), StepRange(0.0, start) if start else None
+    assert [s for s in range(steps) if late.holds(s, steps)] == list(range(first, steps))
+    if early:
+        assert [s for s in range(steps) if early.holds(s, steps)] == list(range(first))
+
+
 def test_a_model_of_the_other_sign_gives_the_same_video() -> None:
     turned = Scripted(lambda x, t, inputs: -smooth(x, t, inputs), sign=-1)
     assert torch.equal(run(setup_of(), turned), run(setup_of(), Scripted()))
@@ -287,15 +320,22 @@ def test_experts_of_different_signs_are_refused() -> None:
         TwoExperts(Scripted(), Scripted(sign=-1), 0.9)
 
 
-def test_held_frames_do_not_choose_the_expert() -> None:
+@pytest.mark.parametrize("held_at", [0.0, 1000.0])
+@pytest.mark.parametrize("frames", [1, 3])
+def test_held_frames_do_not_choose_the_expert(held_at: float, frames: int) -> None:
     high, low = Scripted(), Scripted()
-    pinned = Conditioning(pin={"video": first_frames(2.0)}, held_timestep=0.0)
+    pinned = Conditioning(pin={"video": first_frames(2.0, frames)}, held_timestep=held_at)
     setup = recipes.unipc(4, 5.0)
     sample(
-        TwoExperts(high, low, 0.0),
+        TwoExperts(high, low, 0.9),
         setup.schedule,
         begin(setup),
         conditioning=pinned,
         guidance=CFG(1.0),
+        health=None,
     )
-    assert (len(high.calls), len(low.calls)) == (4, 0)
+    timesteps = [float(t) for t in setup.schedule.timesteps]
+    assert [c.timestep for c in high.calls] == [t for t in timesteps if t >= 900]
+    assert [c.timestep for c in low.calls] == [t for t in timesteps if t < 900]
+    assert high.calls
+    assert low.calls

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from wan_core.contract.descriptions import Solver
 from wan_core.contract.errors import WorkflowError
 from wan_core.contract.lazy import resolve
 from wan_core.sampling import recipes
@@ -16,7 +17,7 @@ from wan_core.sampling.experts import is_high_noise
 from wan_core.sampling.noise import noise_sources, start_latents
 from wan_core.sampling.schedules import Schedule, beta_spaced, shifted
 
-FREE = [s.name for s in SOLVERS if not s.fixed_steps and s.name != "flowmatch_causvid"]
+FREE = [s.name for s in SOLVERS if s.step_counts() is None or s.most_steps == 50]
 
 
 def recipe(name: str) -> recipes.Recipe:
@@ -112,14 +113,19 @@ def test_own_levels_are_used_verbatim() -> None:
     assert schedule.timesteps.tolist() == [1000, 937, 833, 625]
 
 
-@pytest.mark.parametrize("levels", [[1.0], [0.5, 0.5, 0.0], [0.2, 0.4], [1.2, 0.0], [0.5, -0.1]])
+@pytest.mark.parametrize(
+    "levels",
+    [[1.0], [0.5, 0.5, 0.0], [0.2, 0.4], [1.2, 0.0], [0.5, -0.1], [0.50000001, 0.5, 0.0]],
+)
 def test_own_levels_that_do_not_fall(levels: list[float]) -> None:
     with pytest.raises(WorkflowError, match="do not fall"):
         recipes.unipc(sigmas=levels)
 
 
 def test_fixed_tables_refuse_other_numbers_of_steps() -> None:
-    with pytest.raises(WorkflowError, match="can't run 5 steps; set steps to 4"):
+    with pytest.raises(
+        WorkflowError, match="flowmatch_distill can run 4 steps, not 5; set steps to 4"
+    ):
         recipes.flowmatch_distill(5, 5.0)
     assert recipes.causvid(sigmas=[1.0, 0.5, 0.0]).schedule.timesteps.tolist() == [1000, 500]
     assert recipes.causvid(4, width=1536).schedule.timesteps.tolist() == [1000, 750, 500, 250]
@@ -131,8 +137,23 @@ def test_fixed_tables_refuse_other_numbers_of_steps() -> None:
         recipes.unipc(0, 5.0)
 
 
+@pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: solver.name)
+@pytest.mark.parametrize("width", [1536, 5120])
+def test_a_solver_runs_the_numbers_of_steps_that_its_description_says(
+    solver: Solver, width: int
+) -> None:
+    build, allowed = resolve(solver.build), solver.step_counts(width)
+    for steps in (1, 2, 3, 4, 5, 9, 10, 50, 51):
+        if allowed is None or steps in allowed:
+            assert build(steps, 5.0, width=width).schedule.steps == steps
+        else:
+            with pytest.raises(WorkflowError, match=f"solver {solver.name} can run"):
+                build(steps, 5.0, width=width)
+
+
 def test_lightx2v_suggests_even_steps() -> None:
     timesteps = recipes.step_distill(8, 5.0).schedule.timesteps.tolist()
+    assert recipes.step_distill().schedule.steps == 4
     want = [1000, 972.2, 937.5, 892.9, 833.3, 750, 625, 416.7]
     assert timesteps == pytest.approx(want, abs=0.05)
     listed = recipes.step_distill(shift=5.0, listed=[1000, 500]).schedule
@@ -164,6 +185,17 @@ def test_an_even_tail() -> None:
     assert schedule.with_even_tail(10).timesteps.tolist()[-1] == pytest.approx(50.0)
 
 
+def test_an_even_tail_keeps_the_last_level_and_the_start() -> None:
+    assert float(recipes.deis(20, 8.0).schedule.with_even_tail().sigmas[-1]) == pytest.approx(1e-6)
+    stopped = Schedule.from_sigmas([1.0, 0.8, 0.6, 0.4, 0.1]).with_even_tail(2)
+    assert stopped.sigmas.tolist() == pytest.approx([1.0, 0.8, 0.6, 0.5, 0.3, 0.1])
+    early = Schedule.from_sigmas([1.0, 0.8, 0.6])
+    assert early.with_even_tail() is early
+    rcm = recipes.rcm(4).schedule
+    assert rcm.with_even_tail(2).initial_scale == pytest.approx(rcm.initial_scale)
+    assert rcm.initial_scale != 1.0
+
+
 def test_shift_and_beta_keep_the_ends() -> None:
     assert shifted(1.0, 7.0) == 1.0
     assert shifted(0.0, 7.0) == 0.0
@@ -184,3 +216,7 @@ def test_rcm_is_trigflow_in_other_words() -> None:
     started = start_latents(schedule, shapes, noise_sources(3, shapes))["video"]
     drawn = noise_sources(3, shapes)["video"].draw(shapes["video"])
     assert torch.allclose(started, drawn / norm[0].float())
+    # pure noise of its own count at whatever level a slice begins
+    late = schedule.sliced(2)
+    assert late.initial_scale == pytest.approx(float(1 / norm[2]))
+    assert recipes.unipc(8, 5.0).schedule.sliced(3).initial_scale == 1.0

@@ -150,3 +150,13 @@ def test_unipc_remembers_three_tensors() -> None:
     for index in range(3):
         x = solver.step(velocity(x, 500.0), x, index)
     assert set(solver.state()) == {"x0", "x0_before", "corrected"}
+
+
+def test_the_bridge_ends_clean_in_the_last_step_of_any_slice() -> None:
+    schedule = recipes.vibt_unipc(8, 5.0).schedule
+    x = torch.ones(SHAPE)
+    for part in (schedule, schedule.sliced(0, 3), schedule.sliced(5)):
+        solver = recipes.vibt_unipc(8, 5.0).on(part).new_solver(SeededNoise(0))
+        timestep = int(part.timesteps[-1])
+        moved = solver.step(2 * x, x, part.steps - 1)
+        assert torch.allclose(moved, x - 2 * (timestep + 1) / 1000, atol=1e-6)

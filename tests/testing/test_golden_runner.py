@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from wan_core.builtin import plugin as core
+from wan_core.contract.descriptions import GoldenKinds
+from wan_core.hookspecs import hookimpl
+from wan_core.plugins import CORE, Found, Plugins
 from wan_core.testing.golden.__main__ import main
+from wan_core.testing.golden.case import Case, NotBuilt
 from wan_core.testing.golden.kinds import PLANNED
-from wan_core.testing.golden.runner import find_cases, handlers
+from wan_core.testing.golden.runner import Verdict, find_cases, handlers, run_case
 
 OWN = Path(__file__).parents[1] / "golden"
 UNIPC = "kijai_unipc"
@@ -95,3 +103,110 @@ def test_a_case_that_makes_a_handler_crash_fails(
     copied.with_suffix(".safetensors").unlink()
     assert main([str(copied.parent)]) == 1
     assert "KeyError" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("damage", "note"),
+    [
+        ({"tolerance_rel": None}, "tolerance_rel is None, not a number"),
+        ({"tolerance_rel": "tight"}, "tolerance_rel is 'tight', not a number"),
+        ({"kind": ["a"]}, "kind is ['a'], not a name"),
+        ("{", "JSONDecodeError"),
+    ],
+)
+def test_a_damaged_case_fails_and_the_others_run(
+    copied: Path, capsys: pytest.CaptureFixture[str], damage: Any, note: str
+) -> None:
+    damaged = copied.with_name("damaged.json")
+    shutil.copy(copied, damaged)
+    if isinstance(damage, dict):
+        change(damaged, **damage)
+    else:
+        damaged.write_text(damage)
+    assert main([str(copied.parent)]) == 1
+    shown = capsys.readouterr().out
+    assert note in shown
+    assert "1 FAILED, 1 ok" in shown
+
+
+def test_failed_checks_count_though_the_rest_is_not_built(copied: Path) -> None:
+    def handler(case: Case) -> None:
+        case.check("outputs.trajectory", case.tensor("outputs.trajectory") + 1)
+        raise NotBuilt("the rest")
+
+    outcome = run_case(copied, {Case(copied).kind: handler})
+    assert outcome.verdict is Verdict.FAILED
+    assert "1 of 1 checks: outputs.trajectory" in outcome.note
+
+
+class Brings:
+    """A plugin with one table of handlers."""
+
+    WAN_CORE_CONTRACT = (1, 0)
+
+    def __init__(self, handlers: str) -> None:
+        self.handlers = handlers
+
+    @hookimpl
+    def wan_register(self) -> list[GoldenKinds]:
+        return [GoldenKinds(self.handlers)]
+
+
+def test_a_plugin_with_broken_handlers_does_not_stop_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def theirs(case: Case) -> None: ...
+
+    module = ModuleType("golden_of_a_plugin")
+    module.HANDLERS = {"fade.run": theirs, "wan.rope": theirs}  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "golden_of_a_plugin", module)
+    found = [
+        Found(CORE, "wan-core", "1", lambda: core),
+        *(
+            Found(name, name, "1", lambda table=table: Brings(table))  # type: ignore[misc]
+            for name, table in (
+                ("broken", "no.such.module:HANDLERS"),
+                ("works", "golden_of_a_plugin:HANDLERS"),
+            )
+        ),
+    ]
+    merged = handlers(Plugins(found))
+    assert merged["fade.run"] is theirs
+    assert merged["wan.rope"] is not theirs
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 2
+    assert said[0].startswith("no.such.module:HANDLERS does not import: ModuleNotFoundError")
+    assert said[1].startswith("golden_of_a_plugin:HANDLERS is not used for kind wan.rope")
+
+
+def test_null_counts_as_missing(tmp_path: Path) -> None:
+    cases = {
+        "transformer/t2v_batch_padded": {"real_tokens": None, "diffusers_config": None},
+        "transformer/keymap_t2v": {},
+        "encoders/umt5_tiny": {},
+        "vae/wan21_vae_tiny": {},
+        "vae/wan21_vae_tiled": {},
+    }
+    for name, fields in cases.items():
+        for file in (OWN / name).parent.glob(f"{Path(name).stem}.*"):
+            shutil.copy(file, tmp_path)
+        case = tmp_path / f"{Path(name).stem}.json"
+        change(case, **fields)
+        data = json.loads(case.read_text())
+        if data.get("diffusers_config"):
+            heads, dim = data["config"]["num_heads"], data["config"]["dim"]
+            theirs = {"attention_head_dim": dim // heads, "num_attention_heads": None}
+            change(case, diffusers_config=theirs, config=dict.fromkeys(data["config"]))
+        if name.startswith("encoders"):
+            optional = dict.fromkeys(("num_buckets", "max_dist", "eps", "shared_pos"))
+            change(case, config=data["config"] | optional)
+        if name.startswith("vae"):
+            optional = {"dec_dim": None, "attn_scales": None}
+            absent = dict.fromkeys(("chunks", "frames_used", "carried_cache_splits_latent"))
+            absent |= {"clamped": None, "normalised": None} if "tiled" in name else {}
+            absent |= {"without_carry_second_part_frames": None, "chunk_output_frames": None}
+            calls = [absent | {k: v for k, v in call.items() if k not in absent or v is False}
+                     for call in data["calls"]]  # fmt: skip
+            change(case, calls=calls, config=data["config"] | optional)
+        outcome = run_case(case, handlers())
+        assert outcome.verdict is Verdict.PASSED, (name, outcome.note)

@@ -37,7 +37,7 @@ class StepRange:
 
     def holds(self, step: int, steps: int) -> bool:
         """Whether the range covers step ``step`` (from 0) of ``steps``."""
-        return self.start * steps <= step < self.end * steps
+        return self.start <= step / steps < self.end
 
 
 ALWAYS = StepRange()
@@ -134,6 +134,7 @@ class Inputs:
     Attributes:
         branch: name of the guidance branch (``"cond"``, ``"uncond"``, …).
         step: index of the step, from 0.
+        timestep: the step's own timestep, 0…1000; frames may be held at another.
         text: latent name -> text rows ``[batch, rows, text width]`` with their true number of rows.
         image_tokens: latent name -> ``[batch, tokens, width]``.
         concat: latent name -> tensors ``[batch, channels, frames, height, width]`` to be joined, in
@@ -141,11 +142,12 @@ class Inputs:
         add_ons: add-on name -> input name -> tensor.
         positions: latent name -> rope positions, where they differ from the natural ones.
         skip_blocks: indices of blocks that this call leaves out.
-        state: state across calls, by name (see ``wan_core.contract.state``).
+        state: what the denoiser's ``prefill`` returned, by name.
     """
 
     branch: str = "cond"
     step: int = 0
+    timestep: float = 0.0
     text: Mapping[str, Tensor] = NOTHING
     image_tokens: Mapping[str, Tensor] = NOTHING
     concat: Mapping[str, tuple[Tensor, ...]] = NOTHING
@@ -165,22 +167,23 @@ class Conditioning:
         concat: latent name -> channels after the latents. Parts may exclude each other by their step
             ranges (an edit in one range, the plain picture in the others).
         add_ons: add-on name -> input name -> tensor, for modules attached to blocks.
-        extra_frames: latent name -> latent frames (before, after) sampled along with the video and
-            dropped from the output.
         pin: given frames, written into the latents before each step and after the last.
         overlay: given frames, written into the model's input only (normally in a branch's override).
         freeze: given frames, which neither the solver nor the sums of guidance touch.
         held_timestep: the timestep of pinned, overlaid and frozen frames; None = that of the step.
         positions: latent name -> rope positions.
-        branches: branch name -> overrides ``{slot: value}`` of the slots above. A branch that is not
-            listed sees the shared slots.
+        branches: branch name -> overrides ``{slot: value}`` of the slots above, but ``pin`` and
+            ``freeze``: those are about the latents, which all branches share (a branch's own frames
+            are its ``overlay``). A branch that is not listed sees the shared slots.
+
+    Raises:
+        ValueError: a branch overrides an unknown slot, ``pin`` or ``freeze``.
     """
 
     text: Mapping[str, Timed] = NOTHING
     image_tokens: Mapping[str, Timed] = NOTHING
     concat: Mapping[str, tuple[Timed, ...]] = NOTHING
     add_ons: Mapping[str, Mapping[str, Timed]] = NOTHING
-    extra_frames: Mapping[str, tuple[int, int]] = NOTHING
     pin: Mapping[str, tuple[Held, ...]] = NOTHING
     overlay: Mapping[str, tuple[Held, ...]] = NOTHING
     freeze: Mapping[str, tuple[Held, ...]] = NOTHING
@@ -192,6 +195,11 @@ class Conditioning:
         for branch, overrides in self.branches.items():
             if unknown := set(overrides) - set(SLOTS):
                 raise ValueError(f"branch {branch!r} overrides unknown slots {sorted(unknown)}")
+            if shared := set(overrides) & set(SHARED):
+                raise ValueError(
+                    f"branch {branch!r} overrides {sorted(shared)}, but all branches share the "
+                    "latents that these are written into; use overlay"
+                )
 
     def view(self, branch: str) -> Conditioning:
         """The slots as ``branch`` sees them (without further branches)."""
@@ -208,10 +216,11 @@ class Conditioning:
         step: int,
         steps: int,
         *,
+        timestep: float = 0.0,
         skip_blocks: frozenset[int] = frozenset(),
         state: Mapping[str, Any] = NOTHING,
     ) -> Inputs:
-        """What ``branch`` tells the denoiser at step ``step`` of ``steps``."""
+        """What ``branch`` tells the denoiser at step ``step`` of ``steps``, whose timestep is given."""
         seen = self.view(branch)
 
         def now(timed: Timed) -> bool:
@@ -220,6 +229,7 @@ class Conditioning:
         return Inputs(
             branch=branch,
             step=step,
+            timestep=timestep,
             text={n: t.value for n, t in seen.text.items() if now(t)},
             image_tokens={n: t.value for n, t in seen.image_tokens.items() if now(t)},
             concat={n: tuple(p.value for p in ps if now(p)) for n, ps in seen.concat.items()},
@@ -234,3 +244,5 @@ class Conditioning:
 
 
 SLOTS: tuple[str, ...] = tuple(f.name for f in attrs.fields(Conditioning) if f.name != "branches")
+SHARED = ("pin", "freeze")
+"""Slots that no branch may override."""

@@ -6,7 +6,7 @@ workflow imports neither torch nor the plugin's models.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -63,6 +63,8 @@ class Component:
         kind: what a file must contain to fit the slot (``"wan-transformer"``, ``"wan-vae"``,
             ``"umt5-encoder"`` …), as :func:`wan_core.weights.identify` says it.
         load: import string of ``load(request: LoadRequest) -> object``.
+        identify: import string of ``identify(source) -> Identity | None`` for kinds that the core does not
+            know (its module must not import torch); see :class:`wan_core.weights.Identity`.
         config: the architecture, for the loader and for predictions of size. Numbers that appear here
             must agree with the file's header.
         bundled: file inside the installed package, used when the workflow names none.
@@ -76,6 +78,7 @@ class Component:
     bundled: str | None = None
     published: tuple[PublishedFile, ...] = ()
     needs_file: bool = True
+    identify: str | None = None
 
 
 @attrs.frozen
@@ -155,9 +158,15 @@ class Solver:
     Attributes:
         name: what ``solver = "…"`` says.
         summary: one line for people.
-        build: import string of the builder (see :mod:`wan_core.sampling.solvers`).
+        build: import string of the builder: ``build(steps: int | None = None, shift: float = 5.0, *,
+            sigmas: Sequence[float] | None = None, width: int | None = None) -> SamplerSetup``
+            (:mod:`wan_core.sampling.recipes`). ``sigmas`` are the user's own noise levels and replace
+            ``steps`` and ``shift``; ``width`` is that of the transformer.
         stochastic: draws fresh noise in the loop.
         fixed_steps: allowed numbers of steps; empty = any.
+        most_steps: the largest number of steps; None = no limit.
+        width_steps: width of the transformer -> allowed numbers of steps, where they are not
+            ``fixed_steps``.
     """
 
     name: str
@@ -165,6 +174,20 @@ class Solver:
     build: str
     stochastic: bool = False
     fixed_steps: tuple[int, ...] = ()
+    most_steps: int | None = None
+    width_steps: Mapping[int, tuple[int, ...]] = attrs.field(factory=dict, hash=False)
+
+    def step_counts(self, width: int | None = None) -> Sequence[int] | None:
+        """The allowed numbers of steps, rising; None = any.
+
+        Args:
+            width: of the transformer; None = not known: as for a width without steps of its own.
+        """
+        if width is not None and width in self.width_steps:
+            return self.width_steps[width]
+        if self.fixed_steps:
+            return self.fixed_steps
+        return None if self.most_steps is None else range(1, self.most_steps + 1)
 
 
 @attrs.frozen

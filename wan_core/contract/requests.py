@@ -38,7 +38,8 @@ class LoadRequest:
         component: its description.
         file: the file that fills it; None when the component makes its own weights.
         device, dtype: where and in which precision it is wanted.
-        options: further keys of the ``[model]`` table (tokenizer, attention …).
+        options: companion files of the ``[model]`` table (``tokenizer``).
+        dialects: :class:`wan_core.weights.Dialect` objects that plugins bring for this kind of component.
     """
 
     slot: str
@@ -47,6 +48,7 @@ class LoadRequest:
     device: torch.device
     dtype: torch.dtype
     options: Mapping[str, Any] = NOTHING
+    dialects: tuple[Any, ...] = ()
 
 
 class Components(Protocol):
@@ -237,7 +239,7 @@ class StageContext:
     solver: Callable[[str], Solver]
     attention_patches: Callable[..., Sequence[AttentionPatch]]
     post_process: Callable[[Any], Any]
-    keep: Callable[[Mapping[str, Tensor]], Path]
+    keep: Callable[[Mapping[str, Tensor]], Path | None]
     task: Callable[..., AbstractContextManager[Callable[[int], None]]]
     emit: Callable[[Event], None]
     folder: Path

@@ -11,7 +11,7 @@ from wan_core.contract.errors import ResourceError
 from wan_core.contract.lazy import resolve
 from wan_core.contract.requests import LoadRequest
 from wan_core.memory import Ledger, Residency, gigabytes
-from wan_core.planning import PlannedModel
+from wan_core.planning import Plan, PlannedModel
 
 
 class ModelComponents:
@@ -21,8 +21,9 @@ class ModelComponents:
     """
 
     def __init__(
-        self, model: PlannedModel, residency: Residency, ledger: Ledger, stage: str
+        self, plan: Plan, model: PlannedModel, residency: Residency, ledger: Ledger, stage: str
     ) -> None:
+        self.plan = plan
         self.model = model
         self._residency = residency
         self._ledger = ledger
@@ -34,7 +35,11 @@ class ModelComponents:
             title = f"{self.model.family.name} {slot.replace('_', ' ')}"
             size = self.model.resident_bytes(slot)
             self._held[slot] = self._residency.acquire(
-                self._key(slot), title, size, lambda: self._load(slot)
+                self._key(slot),
+                title,
+                size,
+                lambda: self._load(slot),
+                headroom=self.plan.headroom(self._stage, self.model, slot),
             )
         return self._held[slot]
 
@@ -49,11 +54,12 @@ class ModelComponents:
 
     def _key(self, slot: str) -> Hashable:
         file = self.model.files.get(slot)
+        uses_tokenizer = slot == "text_encoder"
         return (
             slot,
             self.model.family.name,
             file.fingerprint if file else None,
-            tuple(sorted(self.model.companions.items())),
+            self.model.tokenizer.fingerprint if uses_tokenizer and self.model.tokenizer else None,
             self.model.device,
             self.model.dtype,
         )
@@ -68,6 +74,7 @@ class ModelComponents:
             device=torch.device(self.model.device),
             dtype=getattr(torch, self.model.dtype),
             options=dict(self.model.companions),
+            dialects=self.model.dialects.get(slot, ()),
         )
         with self._ledger.task(self._stage, f"loading {slot.replace('_', ' ')}"):
             try:

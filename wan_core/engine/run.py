@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import attrs
 import torch
 
 from wan_core.contract.attention import Attend
-from wan_core.contract.conditioning import Conditioning
 from wan_core.contract.events import Listener, Note, StageFinished, StageStarted
 from wan_core.contract.lazy import resolve
 from wan_core.contract.protocols import ChunkSource
-from wan_core.contract.requests import (
-    AttentionPatch,
-    AttentionRequest,
-    ConditioningRequest,
-    PostProcessRequest,
-    StageContext,
-)
+from wan_core.contract.requests import StageContext
 from wan_core.engine.components import ModelComponents
+from wan_core.engine.features import Features
 from wan_core.engine.keep import Keepsakes
 from wan_core.engine.text import encode_texts
 from wan_core.media import write_video
@@ -39,7 +32,7 @@ class Run:
 
     plan: Plan
     plugins: Plugins
-    residency: Residency
+    residencies: Mapping[str, Residency]
     ledger: Ledger
     keepsakes: Keepsakes
     emit: Listener
@@ -58,7 +51,7 @@ class Run:
     def _execute(self) -> tuple[Path, ...]:
         for note in self.plan.notes:
             self.emit(Note(note, "warning"))
-        texts = encode_texts(self.plan, self.residency, self.ledger, self.cache / "text")
+        texts = encode_texts(self.plan, self.residencies, self.ledger, self.cache / "text")
         made: dict[str, ChunkSource] = {}
         files: list[Path] = []
         for stage in self.plan.stages:
@@ -76,9 +69,10 @@ class Run:
         model = self.plan.models[stage.spec.model] if stage.spec.model else None
         components = None
         if model:
-            components = ModelComponents(model, self.residency, self.ledger, stage.name)
+            residency = self.residencies[model.device]
+            components = ModelComponents(self.plan, model, residency, self.ledger, stage.name)
             self._open.append(components)
-        features = _Features(self.plan, stage, self.plugins)
+        features = Features(self.plan, stage, self.plugins)
         context = StageContext(
             stage=stage.name,
             options=stage.needs.options,
@@ -99,7 +93,8 @@ class Run:
             device=torch.device(model.device if model else self.plan.machine.device),
             dtype=getattr(torch, model.dtype if model else "float32"),
         )
-        outputs: Mapping[str, ChunkSource] = resolve(stage.description.run)(context)
+        with self.plugins.attributed(stage.description):
+            outputs: Mapping[str, ChunkSource] = resolve(stage.description.run)(context)
         return outputs
 
     def _attention(self, model: PlannedModel | None) -> Attend:
@@ -115,61 +110,3 @@ class Run:
         with self.ledger.task(stage.name, task, total=total, unit="frame") as progress:
             write_video(path, source, self.plan.fps, on_frames=progress)
         return path
-
-
-@attrs.frozen
-class _Features:
-    """The features that one stage asks for, called in the workflow's order."""
-
-    plan: Plan
-    stage: PlannedStage
-    plugins: Plugins
-
-    def condition(self, conditioning: Conditioning, **circumstances: Any) -> Conditioning:
-        """Each feature's ``wan_condition`` in turn."""
-        for feature in self.stage.spec.apply:
-            request = ConditioningRequest(
-                feature=feature.use,
-                options=feature.options,
-                stage=self.stage.name,
-                folder=self.plan.workflow.source.folder,
-                **circumstances,
-            )
-            changed = self.plugins.call_feature(
-                "wan_condition", feature.use, request=request, conditioning=conditioning
-            )
-            conditioning = conditioning if changed is None else changed
-        return conditioning
-
-    def attention_patches(self, **circumstances: Any) -> Sequence[AttentionPatch]:
-        """All patches of all features, in order."""
-        patches: list[AttentionPatch] = []
-        for feature in self.stage.spec.apply:
-            request = AttentionRequest(
-                feature=feature.use,
-                options=feature.options,
-                stage=self.stage.name,
-                **circumstances,
-            )
-            answer = self.plugins.call_feature("wan_patch_attention", feature.use, request=request)
-            patches.extend(answer or ())
-        return patches
-
-    def post_process(self, source: ChunkSource) -> ChunkSource:
-        """Each feature's ``wan_post_process`` around the one before it."""
-        size = self.stage.needs.size
-        if size is None:
-            return source
-        for feature in self.stage.spec.apply:
-            request = PostProcessRequest(
-                feature=feature.use,
-                options=feature.options,
-                stage=self.stage.name,
-                folder=self.plan.workflow.source.folder,
-                size=size,
-            )
-            changed = self.plugins.call_feature(
-                "wan_post_process", feature.use, source=source, request=request
-            )
-            source = source if changed is None else changed
-        return source

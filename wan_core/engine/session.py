@@ -16,7 +16,7 @@ from wan_core.engine.events import Broadcast
 from wan_core.engine.keep import Keepsakes, cache_folder
 from wan_core.engine.run import Run
 from wan_core.memory import Ledger, Residency, gigabytes
-from wan_core.planning import Plan, make_plan
+from wan_core.planning import Plan, look, make_plan
 from wan_core.plugins import Plugins
 from wan_core.workflow import Workflow
 
@@ -59,7 +59,7 @@ class Session:
         self.plugins = plugins or Plugins.discover()
         self.device = device
         self.cache = cache or cache_folder()
-        self._residency = Residency(on_leave=_give_back)
+        self._residencies: dict[str, Residency] = {}
 
     def __enter__(self) -> Session:
         return self
@@ -74,7 +74,8 @@ class Session:
 
     def close(self) -> None:
         """Let all components go."""
-        self._residency.clear()
+        for residency in self._residencies.values():
+            residency.clear()
 
     def plan(self, workflow: Workflow) -> Plan:
         """Check the workflow and work out what a run will do.
@@ -83,6 +84,18 @@ class Session:
             WanCoreError: for everything that can't work, before any weight is read.
         """
         return make_plan(workflow, self.plugins, device=self.device)
+
+    def _residencies_for(self, plan: Plan) -> dict[str, Residency]:
+        """What is resident on each device of the plan, with the budget that holds now."""
+        for device in {m.device for m in plan.models.values()}:
+            residency = self._residencies.setdefault(device, Residency(on_leave=_give_back))
+            machine = look(device)
+            # free now, and what our own components would give back
+            room = (machine.ram if machine.vram is None else machine.vram) + residency.bytes
+            memory = plan.workflow.memory
+            stated = memory.ram if machine.vram is None else memory.vram
+            residency.budget = room if stated is None else min(room, stated)
+        return self._residencies
 
     def run(self, what: Workflow | Plan, *, listen: Listener | None = None) -> RunResult:
         """Run a workflow or a plan.
@@ -97,32 +110,32 @@ class Session:
         plan = what if isinstance(what, Plan) else self.plan(what)
         emit = Broadcast(listen, self.plugins)
         ledger = Ledger(emit, torch.device(plan.machine.device))
-        keepsakes = Keepsakes(self.cache)
-        self._residency.budget = _weights_budget(plan, self._residency)
+        keepsakes = Keepsakes(self.cache, emit)
         start = time.perf_counter()
         emit(RunStarted(plan.workflow.source.name, tuple(s.name for s in plan.stages)))
         try:
+            residencies = self._residencies_for(plan)
             outputs = Run(
-                plan, self.plugins, self._residency, ledger, keepsakes, emit, self.cache
+                plan, self.plugins, residencies, ledger, keepsakes, emit, self.cache
             ).execute()
         except (KeyboardInterrupt, Cancelled) as error:
-            cancelled = Cancelled("stopped" + _kept(keepsakes))
+            cancelled = Cancelled(_and("stopped", keepsakes))
             emit(RunFailed(str(cancelled), cancelled.exit_code))
             raise cancelled from error
         except torch.OutOfMemoryError as error:
             short = ResourceError(
                 f"{plan.machine.title} ran out of memory; the plan predicted {gigabytes(plan.peak)}",
-                remedy="use a smaller size, fewer frames or a smaller precision" + _kept(keepsakes),
+                remedy=_and("use a smaller size, fewer frames or a smaller precision", keepsakes),
             )
             emit(RunFailed(str(short), short.exit_code))
             raise short from error
         except WanCoreError as error:
-            error.remedy = "; ".join(filter(None, (error.remedy, _kept(keepsakes).lstrip("; "))))
+            error.remedy = _and(error.remedy, keepsakes)
             emit(RunFailed(str(error), error.exit_code))
             raise
         except Exception as error:
             problem = f"internal error: {type(error).__name__}: {error}"
-            emit(RunFailed(problem + _kept(keepsakes), 1))
+            emit(RunFailed(_and(problem, keepsakes), 1))
             raise
         keepsakes.discard()
         seconds = {**ledger.seconds, "total": time.perf_counter() - start}
@@ -133,22 +146,8 @@ class Session:
         return result
 
 
-def _weights_budget(plan: Plan, residency: Residency) -> int | None:
-    """Bytes that all resident weights together may take; None = no bound (the CPU, unless stated)."""
-    memory = plan.workflow.memory
-    if plan.machine.vram is None:
-        room = memory.ram
-    else:
-        # what is free now, and what our own components would give back
-        room = plan.machine.vram + residency.bytes
-        room = room if memory.vram is None else min(room, memory.vram)
-    if room is None:
-        return None
-    return room - max((phase.activations for phase in plan.phases), default=0)
-
-
-def _kept(keepsakes: Keepsakes) -> str:
-    return f"; the latents are kept in {keepsakes.folder}" if keepsakes.files else ""
+def _and(text: str, keepsakes: Keepsakes) -> str:
+    return "; ".join(filter(None, (text, str(keepsakes))))
 
 
 def _give_back() -> None:

@@ -18,24 +18,26 @@ STAGE = "text"
 
 
 def encode_texts(
-    plan: Plan, residency: Residency, ledger: Ledger, cache: Path
+    plan: Plan, residencies: Mapping[str, Residency], ledger: Ledger, cache: Path
 ) -> dict[str, Mapping[str, Tensor]]:
     """Model name -> prompt -> text rows ``[rows, text width]`` on the CPU.
 
     Args:
+        residencies: device -> what is resident there.
         cache: folder of the embedding cache.
     """
     return {
-        name: _encode(plan.models[name], prompts, residency, ledger, EmbeddingCache(cache))
+        name: _encode(plan, plan.models[name], prompts, residencies, ledger, EmbeddingCache(cache))
         for name, prompts in plan.texts.items()
         if prompts
     }
 
 
 def _encode(
+    plan: Plan,
     model: PlannedModel,
     prompts: Sequence[str],
-    residency: Residency,
+    residencies: Mapping[str, Residency],
     ledger: Ledger,
     cache: EmbeddingCache,
 ) -> dict[str, Tensor]:
@@ -43,7 +45,7 @@ def _encode(
     rows = {p: found for p, key in keys.items() if key and (found := cache.get(key)) is not None}
     lacking = [prompt for prompt in prompts if prompt not in rows]
     if lacking:
-        components = ModelComponents(model, residency, ledger, STAGE)
+        components = ModelComponents(plan, model, residencies[model.device], ledger, STAGE)
         try:
             encoder = components.get("text_encoder")
             with ledger.task(STAGE, "encoding", total=len(lacking), unit="prompt") as progress:

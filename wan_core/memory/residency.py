@@ -28,7 +28,7 @@ class Residency:
     """Components that share one memory.
 
     Args:
-        budget: bytes that all resident components together may take; None = no bound.
+        budget: bytes that resident components and the work of the one in use may take; None = no bound.
         on_leave: called after a component was dropped (to give its memory back to the device).
     """
 
@@ -47,18 +47,27 @@ class Residency:
     def __contains__(self, key: Hashable) -> bool:
         return key in self._residents
 
-    def acquire(self, key: Hashable, title: str, size: int, load: Callable[[], Any]) -> Any:
+    def acquire(
+        self,
+        key: Hashable,
+        title: str,
+        size: int,
+        load: Callable[[], Any],
+        *,
+        headroom: int = 0,
+    ) -> Any:
         """The component under ``key``, loaded by ``load`` if it is not resident; counts one more user.
 
         Args:
             title: what it is, in plain words, for messages.
             size: bytes it takes once loaded.
+            headroom: bytes that its work needs beside the weights (activations).
 
         Raises:
             ResourceError: it does not fit the budget even after all idle components left.
         """
+        self._make_room(key, title, size, headroom)
         if key not in self._residents:
-            self._make_room(title, size)
             self._residents[key] = _Resident(load(), size, title)
         self._residents.move_to_end(key)
         self._residents[key].users += 1
@@ -69,28 +78,33 @@ class Residency:
         if key in self._residents:
             self._residents[key].users = max(0, self._residents[key].users - 1)
 
-    def drop(self, key: Hashable) -> None:
-        """Let the component go now, whoever uses it."""
-        if self._residents.pop(key, None) is not None and self._on_leave:
-            self._on_leave()
-
     def clear(self) -> None:
         """Let everything go."""
         for key in list(self._residents):
-            self.drop(key)
+            self._drop(key)
 
-    def _make_room(self, title: str, size: int) -> None:
+    def _drop(self, key: Hashable) -> None:
+        del self._residents[key]
+        if self._on_leave:
+            self._on_leave()
+
+    def _make_room(self, key: Hashable, title: str, size: int, headroom: int) -> None:
+        """Also for a component that is there already: the budget or its work may have changed."""
         if self.budget is None:
             return
-        idle = [key for key, one in self._residents.items() if one.users == 0]
-        while self.bytes + size > self.budget and idle:
-            self.drop(idle.pop(0))
-        if self.bytes + size > self.budget:
-            in_use = ", ".join(f"{o.title} {gigabytes(o.bytes)}" for o in self._residents.values())
+        needed = headroom + (0 if key in self._residents else size)
+        idle = [k for k, one in self._residents.items() if one.users == 0 and k != key]
+        while self.bytes + needed > self.budget and idle:
+            self._drop(idle.pop(0))
+        if self.bytes + needed > self.budget:
+            others = [
+                f"{o.title} {gigabytes(o.bytes)}" for k, o in self._residents.items() if k != key
+            ]
             raise ResourceError(
-                f"{title} needs {gigabytes(size)} and the budget for weights is "
-                f"{gigabytes(self.budget)}" + (f", of which in use: {in_use}" if in_use else ""),
-                remedy="give [memory] a larger budget, or use a smaller precision or model",
+                f"{title} needs {gigabytes(size)} and {gigabytes(headroom)} to work in, the budget is "
+                f"{gigabytes(self.budget)}"
+                + (f", of which in use: {', '.join(others)}" if others else ""),
+                remedy="give [memory] a larger budget, or use a smaller size, precision or model",
             )
 
 

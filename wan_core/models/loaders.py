@@ -30,9 +30,12 @@ def load_transformer(request: LoadRequest) -> WanDenoiser:
     """
     source = in_official_names(_source(request), WAN_DIALECTS)
     shapes = {name: info.shape for name, info in source.tensors.items()}
-    stated = {**_stated(source, "config"), **request.component.config}
+    stated = {**_stated_sizes(source), **request.component.config}
     config = WanConfig.from_shapes(
-        shapes, num_heads=stated.get("num_heads"), text_len=stated.get("text_len", 512)
+        shapes,
+        num_heads=stated.get("num_heads"),
+        text_len=stated.get("text_len", 512),
+        where=source.label,
     )
     transformer = _on_meta(lambda: WanTransformer(config))
     load_into(
@@ -54,12 +57,22 @@ def load_vae(request: LoadRequest) -> WanVAE:
     return vae.eval()
 
 
-def _stated(source: TensorSource, key: str) -> Any:
-    """What a file's header says under ``key`` (JSON), ``{}`` when it says nothing."""
+def _stated_sizes(source: TensorSource) -> dict[str, int]:
+    """What a file's header says under ``config`` (JSON) of the sizes that no tensor shows."""
     try:
-        return json.loads(source.metadata.get(key, "{}"))
+        config: Any = json.loads(source.metadata.get("config", "{}"))
     except ValueError as error:
-        raise WeightsError(f"the header entry {key} is no JSON", where=source.label) from error
+        raise WeightsError("the header entry config is no JSON", where=source.label) from error
+    if not isinstance(config, dict):
+        raise WeightsError("the header entry config is no JSON object", where=source.label)
+    sizes = {key: config[key] for key in ("num_heads", "text_len") if config.get(key) is not None}
+    for key, size in sizes.items():
+        if type(size) is not int or size < 1:
+            raise WeightsError(
+                f"the header's config says {key} = {size!r}, which is no whole number above 0",
+                where=source.label,
+            )
+    return sizes
 
 
 def load_text_encoder(request: LoadRequest) -> TextEncoder:

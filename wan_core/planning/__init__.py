@@ -9,6 +9,7 @@ from wan_core.contract.lazy import exports
 if TYPE_CHECKING:
     from wan_core.planning.files import PlannedFile as PlannedFile
     from wan_core.planning.machine import Machine as Machine
+    from wan_core.planning.machine import look as look
     from wan_core.planning.making import make_plan as make_plan
     from wan_core.planning.plan import Plan as Plan
     from wan_core.planning.plan import PlannedModel as PlannedModel
@@ -22,6 +23,7 @@ __getattr__, __dir__, __all__ = exports(
         "PlannedFile": "files",
         "PlannedModel": "plan",
         "PlannedStage": "plan",
+        "look": "machine",
         "make_plan": "making",
     },
 )

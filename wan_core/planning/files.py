@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,17 @@ import attrs
 
 from wan_core.contract.descriptions import Component, Family
 from wan_core.contract.errors import WeightsError, WorkflowError, nearest
-from wan_core.weights import Identity, fingerprint, identify, open_weights
+from wan_core.contract.lazy import resolve
+from wan_core.plugins import Plugins
+from wan_core.weights import (
+    Identity,
+    TensorSource,
+    fingerprint,
+    identify,
+    in_official_names,
+    open_weights,
+)
+from wan_core.weights.dialects import detect
 from wan_core.workflow import COMPANIONS
 
 
@@ -36,36 +46,43 @@ class PlannedFile:
 
 
 def plan_files(
-    family: Family, given: Mapping[str, Any], where: Any
+    family: Family, given: Mapping[str, Any], where: Callable[[str], str], plugins: Plugins
 ) -> tuple[dict[str, PlannedFile], dict[str, Path]]:
     """Files of all slots of a family, and companion files (tokenizer).
 
     Args:
         given: slot -> file, from the workflow.
         where: turns a slot into file, line and key, for messages.
+        plugins: who knows further dialects.
 
     Raises:
         WorkflowError: an unknown slot, or a slot without a file.
         WeightsError: a file that is missing, damaged, or of another component or variant.
     """
     known = {*family.components, *COMPANIONS}
-    for slot in given:
+    for slot, path in given.items():
         if slot not in known:
             raise WorkflowError(
                 f'family {family.name} has no slot "{slot}"',
                 where=where(slot),
                 remedy=nearest(slot, known),
             )
+        if isinstance(path, Mapping):
+            raise WorkflowError(
+                f"family {family.name} has one {slot}, not a high and a low one",
+                where=where(slot),
+                remedy="name a single file",
+            )
     planned: dict[str, PlannedFile] = {}
     for slot, component in family.components.items():
-        if not component.needs_file:
-            continue
-        path = _choose(family, slot, component, given, where)
-        planned[slot] = _read(family, slot, component, path, where(slot))
-    companions = {name: given[name] for name in COMPANIONS if name in given}
+        if component.needs_file:
+            path = _choose(family, slot, component, given, where)
+            planned[slot] = _read(family, slot, component, path, where(slot), plugins)
+    companions = {name: Path(given[name]) for name in COMPANIONS if name in given}
     for name, path in companions.items():
         if not path.exists():
             raise WeightsError(f"{path} does not exist", where=where(name))
+    _refuse_strangers(planned, where)
     return planned, companions
 
 
@@ -76,17 +93,14 @@ def bundled(name: str) -> Path:
 
 
 def _choose(
-    family: Family, slot: str, component: Component, given: Mapping[str, Any], where: Any
+    family: Family,
+    slot: str,
+    component: Component,
+    given: Mapping[str, Any],
+    where: Callable[[str], str],
 ) -> Path:
     if slot in given:
-        path = given[slot]
-        if isinstance(path, Mapping):
-            raise WorkflowError(
-                f"family {family.name} has one transformer, not a high and a low one",
-                where=where(slot),
-                remedy="name a single file",
-            )
-        return Path(path)
+        return Path(given[slot])
     if component.bundled:
         return bundled(component.bundled)
     published = " or ".join(f"{f.repository}: {f.path}" for f in component.published[:1])
@@ -97,11 +111,17 @@ def _choose(
     )
 
 
-def _read(family: Family, slot: str, component: Component, path: Path, where: str) -> PlannedFile:
+def _read(
+    family: Family, slot: str, component: Component, path: Path, where: str, plugins: Plugins
+) -> PlannedFile:
     if not path.exists():
         raise WeightsError(f"{path} does not exist", where=where, remedy="correct the path")
-    source = open_weights(path)
-    identity = identify(source, component.kind)
+    try:
+        source = open_weights(path)
+    except WeightsError as error:
+        error.where = ", ".join(dict.fromkeys((where, error.where)))
+        raise
+    identity = _identify(source, component, plugins)
     if identity.component != component.kind:
         raise WeightsError(
             f"{path.name} is {identity}; slot {slot} of family {family.name} needs "
@@ -124,3 +144,33 @@ def _read(family: Family, slot: str, component: Component, path: Path, where: st
         bytes=source.nbytes,
         elements=sum(math.prod(info.shape) for info in source.tensors.values()),
     )
+
+
+def _identify(source: TensorSource, component: Component, plugins: Plugins) -> Identity:
+    if component.identify:
+        found: Identity | None = resolve(component.identify)(source)
+        return found or identify(source, component.kind)
+    dialects = plugins.dialects_of(component.kind)
+    if dialects and detect(frozenset(source.names()), dialects):
+        source = in_official_names(source, dialects)
+    return identify(source, component.kind)
+
+
+def _refuse_strangers(files: Mapping[str, PlannedFile], where: Callable[[str], str]) -> None:
+    """Parts that were not made for each other: widths that have to meet and don't."""
+    meetings = (
+        ("text_encoder", "dim", "transformer", "text_dim", "text rows"),
+        ("vae", "z_dim", "transformer", "out_dim", "latent channels"),
+    )
+    for slot, key, other, other_key, what in meetings:
+        if slot not in files or other not in files:
+            continue
+        one = files[slot].identity.details.get(key)
+        two = files[other].identity.details.get(other_key)
+        if one is not None and two is not None and one != two:
+            raise WeightsError(
+                f"{files[slot].path.name} makes {what} of width {one}, {files[other].path.name} "
+                f"takes {two}: they do not belong together",
+                where=where(slot),
+                remedy="name files of one model",
+            )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import attrs
 
-from wan_core.contract.descriptions import Family
+from wan_core.contract.descriptions import AttentionBackend, Family
 from wan_core.contract.errors import PluginError, ResourceError, WanCoreError, WorkflowError
 from wan_core.contract.lazy import resolve
 from wan_core.contract.requests import FeatureCheck, PlanContext, StageNeeds, VideoSize
@@ -65,7 +65,12 @@ def make_plan(workflow: Workflow, plugins: Plugins, *, device: str = "auto") -> 
         workflow,
         stages=tuple(attrs.evolve(s.spec, options=s.needs.options) for s in stages),
     )
-    notes = tuple(dict.fromkeys(note for s in stages for note in s.needs.notes))
+    inexact = [
+        f"attention {m.attention} is inexact: results differ from the reference"
+        for m in models.values()
+        if not plugins.attention_backend(m.attention).support.exact
+    ]
+    notes = tuple(dict.fromkeys((*inexact, *(note for s in stages for note in s.needs.notes))))
     return Plan(resolved, machine, models, stages, texts, phases, notes)
 
 
@@ -80,33 +85,56 @@ def _plan_model(
         return workflow.source.where(f"models.{name}.{key}")
 
     family = plugins.family(spec.family)
-    planned, companions = plan_files(family, spec.files, where)
+    planned, companions = plan_files(family, spec.files, where, plugins)
     machine = look(device if device != "auto" else spec.device, where=where("device"))
     dtype = precision(spec.precision, machine.device)
     backend = plugins.attention_backend(spec.attention)
-    support = backend.support
-    if support.dtypes and dtype not in support.dtypes:
-        raise WorkflowError(
-            f"attention {backend.name} can't run in {dtype}",
-            where=where("attention"),
-            remedy=f"it runs in {', '.join(support.dtypes)}",
-        )
-    if support.devices and machine.device.partition(":")[0] not in support.devices:
-        raise WorkflowError(
-            f"attention {backend.name} can't run on {machine.device}",
-            where=where("attention"),
-            remedy=f"it runs on {', '.join(support.devices)}",
-        )
+    _check_attention(backend, planned, family, dtype, machine, where("attention"))
     return PlannedModel(
         name,
         family,
         planned,
         companions,
         _plan_tokenizer(planned, companions, where),
+        {slot: plugins.dialects_of(c.kind) for slot, c in family.components.items()},
         machine.device,
         dtype,
         backend.name,
     )
+
+
+def _check_attention(
+    backend: AttentionBackend,
+    files: Mapping[str, PlannedFile],
+    family: Family,
+    dtype: str,
+    machine: Machine,
+    where: str,
+) -> None:
+    support = backend.support
+    problems = [
+        (support.dtypes and dtype not in support.dtypes, f"in {dtype}", support.dtypes),
+        (
+            support.devices and machine.device.partition(":")[0] not in support.devices,
+            f"on {machine.device}",
+            support.devices,
+        ),
+        (not support.rectangular, "where queries and keys differ in number", ("self-attention",)),
+    ]
+    transformer = files.get("transformer")
+    if transformer and support.head_widths and "dim" in transformer.identity.details:
+        dim = transformer.identity.details["dim"]
+        heads = family.components["transformer"].config.get("num_heads", dim // 128)
+        width = dim // max(1, heads)
+        widths = tuple(map(str, support.head_widths))
+        problems.append((width not in support.head_widths, f"with heads {width} wide", widths))
+    for wrong, what, allowed in problems:
+        if wrong:
+            raise WorkflowError(
+                f"attention {backend.name} can't run {what}",
+                where=where,
+                remedy=f"it is for {', '.join(allowed)}",
+            )
 
 
 def _plan_tokenizer(
@@ -127,6 +155,12 @@ def _plan_stage(
     workflow: Workflow, spec: StageSpec, models: Mapping[str, PlannedModel], plugins: Plugins
 ) -> PlannedStage:
     description = plugins.stage(spec.use)
+    if spec.post:
+        raise WorkflowError(
+            "post is not carried out by this version",
+            where=workflow.source.where(f"{spec.key}.post"),
+            remedy="ask for features under [[stages.apply]]",
+        )
     model = models[spec.model] if spec.model else None
     if model and spec.use not in model.family.stages:
         raise WorkflowError(
@@ -136,16 +170,16 @@ def _plan_stage(
         )
     needs = StageNeeds(spec.options)
     if description.plan:
-        needs = resolve(description.plan)(
-            PlanContext(
-                stage=spec.name,
-                options=spec.options,
-                where=lambda option: workflow.source.where(f"{spec.key}.{option}"),
-                folder=workflow.source.folder,
-                family=model.family if model else None,
-                solver=plugins.solver,
-            )
+        context = PlanContext(
+            stage=spec.name,
+            options=spec.options,
+            where=lambda option: workflow.source.where(f"{spec.key}.{option}"),
+            folder=workflow.source.folder,
+            family=model.family if model else None,
+            solver=plugins.solver,
         )
+        with plugins.attributed(description):
+            needs = resolve(description.plan)(context)
     if spec.apply and model and needs.size:
         _check_features(workflow, spec, model.family, needs.size, plugins)
     return PlannedStage(spec, description, needs)
@@ -173,17 +207,17 @@ def _check_features(
                 )
             writers[slot] = feature.name
         if feature.check:
-            resolve(feature.check)(
-                FeatureCheck(
-                    feature=feature.name,
-                    options=asked.options,
-                    stage=spec.name,
-                    where=where,
-                    folder=workflow.source.folder,
-                    family=family,
-                    size=size,
-                )
+            check = FeatureCheck(
+                feature=feature.name,
+                options=asked.options,
+                stage=spec.name,
+                where=where,
+                folder=workflow.source.folder,
+                family=family,
+                size=size,
             )
+            with plugins.attributed(feature):
+                resolve(feature.check)(check)
 
 
 def _check_output(workflow: Workflow, stages: tuple[PlannedStage, ...]) -> None:
@@ -206,23 +240,27 @@ def _check_output(workflow: Workflow, stages: tuple[PlannedStage, ...]) -> None:
 
 
 def _predict(stage: PlannedStage, models: Mapping[str, PlannedModel]) -> list[Phase]:
+    """Memory part by part; nothing for a family whose components are not those of text to video."""
     size = stage.needs.size
     model = models.get(stage.spec.model or "")
-    if model is None or size is None or not model.files:
+    if model is None or size is None or set(model.files) != {"text_encoder", "transformer", "vae"}:
+        return []
+    sizes = model.files["transformer"].identity.details
+    if not {"dim", "ffn_dim"} <= set(sizes):
         return []
     item = ITEM_SIZE[model.dtype]
     vae = vae_descriptor(open_weights(model.files["vae"].path))
-    sizes = model.files["transformer"].identity.details
-    count = tokens(size, vae.stride)
-    sampling = transformer_activations(count, sizes["dim"], sizes["ffn_dim"], item)
+    sampling = transformer_activations(
+        tokens(size, vae.stride), sizes["dim"], sizes["ffn_dim"], item
+    )
     parts = [
         ("text", "text_encoder", TEXT_ACTIVATIONS),
         ("sampling", "transformer", sampling),
         ("decoding", "vae", vae_decoding(vae.config, size, item)),
     ]
     return [
-        Phase(f"{stage.name} / {name}", model.resident_bytes(slot), activations)
-        for name, slot, activations in parts
+        Phase(stage.name, part, slot, model.resident_bytes(slot), activations)
+        for part, slot, activations in parts
     ]
 
 

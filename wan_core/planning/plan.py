@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -19,13 +20,22 @@ from wan_core.workflow import StageSpec, Workflow
 
 @attrs.frozen
 class PlannedModel:
-    """A model of the workflow with its files and where it will run."""
+    """A model of the workflow with its files and where it will run.
+
+    Attributes:
+        files: slot -> file.
+        companions: further files by their key (``"tokenizer"``).
+        tokenizer: of the text encoder, where there is one.
+        dialects: slot -> dialects that plugins bring.
+        device, dtype, attention: where, in which precision and how.
+    """
 
     name: str
     family: Family
     files: Mapping[str, PlannedFile]
     companions: Mapping[str, Path]
     tokenizer: TokenizerFile | None
+    dialects: Mapping[str, tuple[Any, ...]]
     device: str
     dtype: str
     attention: str
@@ -83,6 +93,13 @@ class Plan:
         """Frames per second of the file."""
         size = self.output_stage.needs.size
         return self.workflow.output.fps or (size.fps if size else 16.0)
+
+    def headroom(self, stage: str, model: PlannedModel, slot: str) -> int:
+        """Bytes that a component's work in a stage needs beside the weights, as predicted."""
+        of_model = [s.name for s in self.stages if s.spec.model == model.name]
+        stages = [stage] if stage in of_model else of_model
+        found = [p.activations for p in self.phases if p.slot == slot and p.stage in stages]
+        return max(found, default=0)
 
     @property
     def peak(self) -> int:

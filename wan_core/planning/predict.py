@@ -18,11 +18,24 @@ ITEM_SIZE: Mapping[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 @attrs.frozen
 class Phase:
-    """A part of a run whose memory is predicted: weights resident plus activations, in bytes."""
+    """A part of a stage in which one component works; memory is predicted, in bytes.
 
-    name: str
+    Attributes:
+        stage: name of the stage.
+        part: in plain words (``"sampling"``).
+        slot: the component that works.
+        weights, activations: its weights, and what its work needs beside them.
+    """
+
+    stage: str
+    part: str
+    slot: str
     weights: int
     activations: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.stage} / {self.part}"
 
     @property
     def peak(self) -> int:

@@ -50,8 +50,7 @@ class TwoExperts:
     def __call__(
         self, latents: Latents, timesteps: Mapping[str, Tensor], inputs: Inputs
     ) -> dict[str, Tensor]:
-        """Predict with the expert of this timestep; frames held at a lower one do not count."""
-        timestep = max(float(told.max()) for told in timesteps.values())
-        name = "high" if is_high_noise(timestep, self.boundary) else "low"
+        """Predict with the expert of the step's timestep; at what frames are held does not count."""
+        name = "high" if is_high_noise(inputs.timestep, self.boundary) else "low"
         expert: Denoiser = getattr(self, name)
         return expert(latents, timesteps, attrs.evolve(inputs, state=inputs.state.get(name, {})))

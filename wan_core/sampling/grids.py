@@ -118,12 +118,12 @@ def rcm(steps: int, shift: float) -> Schedule:
     """rCM's fixed angles a as noise levels ``sin a / (cos a + sin a)``.
 
     rCM counts in TrigFlow, x = cos a · x0 + sin a · noise; dividing by ``cos a + sin a`` turns its
-    latents into ours. It starts from pure noise in its own count, hence the initial scale. The
-    shift does not count.
+    latents into ours. It starts from pure noise in its own count, hence ``trigflow``. The shift
+    does not count.
     """
     angles = np.array(RCM_ANGLES[:steps])
     norm = np.cos(angles) + np.sin(angles)
-    return Schedule.from_grid(np.sin(angles) / norm, whole=False, initial_scale=float(1 / norm[0]))
+    return Schedule.from_grid(np.sin(angles) / norm, whole=False, trigflow=True)
 
 
 def _falling(top: float, bottom: float, steps: int) -> Sigmas:

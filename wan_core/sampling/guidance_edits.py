@@ -15,8 +15,6 @@ from wan_core.contract.protocols import Step
 from wan_core.sampling.schedules import TRAINING_STEPS
 
 TINY = 1e-8
-NUMBER = attrs.validators.instance_of((int, float))
-COUNT = attrs.validators.instance_of(int)
 
 
 @attrs.frozen(eq=False)
@@ -90,7 +88,7 @@ class RAAG(Edit):
     ``‖c − u‖ / (‖u‖ + 1e-8)`` as ratio.
     """
 
-    alpha: float = attrs.field(default=1.0, validator=NUMBER)
+    alpha: float = 1.0
 
     def adapted(self, parts: Parts) -> Tensor:
         """The scale of each sample, shaped ``[batch, 1, 1, …]``."""
@@ -109,12 +107,15 @@ class FreSca(Edit):
 
     Attributes:
         low, high: factors inside and outside the centred square of the spectrum.
-        cutoff: half the side of that square; it never reaches beyond the spectrum.
+        cutoff: half the side of that square, a whole number from 0. A square larger than the spectrum
+            covers all of it. The WanVideoWrapper differs there: with a side below twice the cutoff
+            (below 40 with its default) its slice starts at a negative index, which counts from the
+            far end, so that it misses most of the square; that is not copied.
     """
 
-    low: float = attrs.field(default=1.0, validator=NUMBER)
-    high: float = attrs.field(default=1.25, validator=NUMBER)
-    cutoff: int = attrs.field(default=20, validator=COUNT)
+    low: float = 1.0
+    high: float = 1.25
+    cutoff: int = 20
 
     def between(self, difference: Tensor) -> Tensor:
         if difference.ndim < 4:  # sound has no picture plane
@@ -136,12 +137,12 @@ class TemporalScoreRescaling(Edit):
     """Temporal score rescaling, arXiv 2510.01184: sharper or softer samples without retraining.
 
     Attributes:
-        k: below 1 sharpens.
-        sigma: spread of the data that it assumes.
+        k: below 1 sharpens; above 0.
+        sigma: spread of the data that it assumes; above 0.
     """
 
-    k: float = attrs.field(default=0.95, validator=NUMBER)
-    sigma: float = attrs.field(default=0.1, validator=NUMBER)
+    k: float = 0.95
+    sigma: float = 0.1
 
     def after(self, velocity: Tensor, latents: Tensor, step: Step) -> Tensor:
         t = step.timestep / TRAINING_STEPS

@@ -58,7 +58,9 @@ class Moving:
             frames = latents[name].shape[FRAMES]
             frozen = {f for held in given for f in range(*held.span(frames))}
             moving = [f for f in range(frames) if f not in frozen]
-            self._indices[name] = torch.tensor(moving, device=latents[name].device)
+            self._indices[name] = torch.tensor(
+                moving, dtype=torch.int64, device=latents[name].device
+            )
 
     def take(self, latents: Latents) -> dict[str, Tensor]:
         """The moving frames only."""

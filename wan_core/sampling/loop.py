@@ -126,7 +126,12 @@ def predict(
     """One branch at one step: what the denoiser says, as it says it."""
     view = conditioning.view(call.name)
     inputs = conditioning.at(
-        call.name, step.index, step.steps, skip_blocks=call.skip_blocks, state=prefilled
+        call.name,
+        step.index,
+        step.steps,
+        timestep=step.timestep,
+        skip_blocks=call.skip_blocks,
+        state=prefilled,
     )
     timesteps = held.timesteps(latents, view, step.timestep)
     return denoiser(held.write(latents, view.overlay), timesteps, inputs)

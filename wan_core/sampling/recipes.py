@@ -8,6 +8,7 @@ import attrs
 
 from wan_core.contract.errors import WorkflowError
 from wan_core.sampling import grids
+from wan_core.sampling.catalog import WIDTH_14B, check_steps, named
 from wan_core.sampling.noise import NoiseSource
 from wan_core.sampling.schedules import Schedule
 from wan_core.sampling.solvers.base import StatefulSolver
@@ -48,12 +49,13 @@ class Recipe:
     Attributes:
         solver: class of the solver.
         grid: noise levels from number of steps and shift.
-        counts: the numbers of steps that its table of fixed noise levels serves; None = any.
+        name: its name in :data:`~wan_core.sampling.catalog.SOLVERS`, where that limits the number
+            of steps; None = any number.
     """
 
     solver: MakeSolver
     grid: Callable[[int, float], Schedule]
-    counts: Sequence[int] | None = None
+    name: str | None = None
 
     def __call__(
         self,
@@ -78,12 +80,9 @@ class Recipe:
             return SamplerSetup(Schedule.from_sigmas(sigmas), self.solver)
         if not shift > 0:
             raise WorkflowError(f"the shift is {shift}", remedy="make it a number above 0, e.g. 5")
-        if steps is None or steps < 1 or (self.counts is not None and steps not in self.counts):
-            known = ", ".join(map(str, self.counts)) if self.counts else "at least 1"
-            raise WorkflowError(
-                f"this solver can't run {steps} steps", remedy=f"set steps to {known}"
-            )
-        return SamplerSetup(self.grid(steps, shift), self.solver)
+        allowed = named(self.name).step_counts(width) if self.name else None
+        counted = check_steps(self.name or self.solver.__name__, steps, allowed)
+        return SamplerSetup(self.grid(counted, shift), self.solver)
 
 
 unipc = Recipe(UniPC, grids.wan_unipc)
@@ -109,12 +108,12 @@ er_sde = Recipe(ERSDE, grids.res_multistep)
 sa_ode_stable = Recipe(StableAdamsBashforth, grids.sa_ode)
 vibt_unipc = Recipe(Bridge, grids.diffusers_unipc)
 
-longcat_distill_euler = Recipe(Euler, grids.longcat_distill, counts=range(1, 51))
-flowmatch_distill = Recipe(Euler, grids.distill, counts=(4,))
+longcat_distill_euler = Recipe(Euler, grids.longcat_distill, "longcat_distill_euler")
+flowmatch_distill = Recipe(Euler, grids.distill, "flowmatch_distill")
 flowmatch_pusa = Recipe(Euler, grids.even)
-rcm = Recipe(LCM, grids.rcm, counts=range(1, 5))
-causvid_14b = Recipe(Euler, grids.causvid_14b, counts=range(1, 10))
-causvid_small = Recipe(Euler, grids.causvid_small, counts=(4,))
+rcm = Recipe(LCM, grids.rcm, "rcm")
+causvid_14b = Recipe(Euler, grids.causvid_14b, "flowmatch_causvid")
+causvid_small = Recipe(Euler, grids.causvid_small, "flowmatch_causvid")
 
 
 def causvid(
@@ -124,13 +123,14 @@ def causvid(
     sigmas: Sequence[float] | None = None,
     width: int | None = None,
 ) -> SamplerSetup:
-    """CausVid's distilled steps: up to 9 for the 14B transformer (width 5120), 4 for others."""
-    recipe = causvid_14b if width in (None, 5120) else causvid_small
-    return recipe(steps, shift, sigmas=sigmas)
+    """CausVid's distilled steps: up to 9 for the 14B transformer (the default), 4 for others."""
+    width = width or WIDTH_14B
+    recipe = causvid_14b if width == WIDTH_14B else causvid_small
+    return recipe(steps, shift, sigmas=sigmas, width=width)
 
 
 def step_distill(
-    steps: int | None = 4,
+    steps: int | None = None,
     shift: float = 5.0,
     *,
     sigmas: Sequence[float] | None = None,
@@ -140,6 +140,7 @@ def step_distill(
     """LightX2V's distilled steps.
 
     Args:
+        steps: number of steps, None = 4.
         listed: whole timesteps before the shift, falling from at most 1000; by default ``steps``
             even ones, which for 4 steps is LightX2V's own list 1000, 750, 500, 250.
     """
@@ -148,4 +149,5 @@ def step_distill(
         even = [round(1000 * (count - k) / count) for k in range(count)]
         return grids.step_distill(listed or even, level)
 
-    return Recipe(Euler, grid)(steps if listed is None else len(listed), shift, sigmas=sigmas)
+    count = len(listed) if listed is not None else 4 if steps is None else steps
+    return Recipe(Euler, grid)(count, shift, sigmas=sigmas)

@@ -7,8 +7,8 @@ are computed in float64 and stored as float32, as Wan's own samplers do.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TypeVar
 
 import attrs
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from wan_core.contract.errors import WorkflowError
 from wan_core.contract.protocols import Step
+from wan_core.sampling.levels import check_levels
 
 Sigmas = NDArray[np.float64]
 Noisy = TypeVar("Noisy", float, Sigmas)
@@ -34,12 +35,12 @@ class Schedule:
     Attributes:
         sigmas: float32 ``[steps + 1]``: noise level before each step and after the last.
         timesteps: ``[steps]``, what the model is handed: int64 (truncated) or float32.
-        initial_scale: factor on the pure noise that a run starts from.
+        trigflow: the pure noise of a run counts in TrigFlow (see :attr:`initial_scale`).
     """
 
     sigmas: Tensor
     timesteps: Tensor
-    initial_scale: float = 1.0
+    trigflow: bool = False
 
     def __attrs_post_init__(self) -> None:
         if self.sigmas.ndim != 1 or self.sigmas.shape[0] != self.timesteps.shape[0] + 1:
@@ -47,7 +48,7 @@ class Schedule:
 
     @classmethod
     def from_grid(
-        cls, grid: Sigmas, *, whole: bool, final: float = 0.0, initial_scale: float = 1.0
+        cls, grid: Sigmas, *, whole: bool, final: float = 0.0, trigflow: bool = False
     ) -> Schedule:
         """A schedule from the float64 noise levels before each step.
 
@@ -62,7 +63,7 @@ class Schedule:
             timesteps = torch.from_numpy(grid * TRAINING_STEPS).to(torch.int64)
         else:
             timesteps = stored[:-1] * TRAINING_STEPS
-        return cls(stored, timesteps, initial_scale)
+        return cls(stored, timesteps, trigflow)
 
     @classmethod
     def from_sigmas(cls, sigmas: Sequence[float]) -> Schedule:
@@ -71,14 +72,9 @@ class Schedule:
         The timesteps are whole numbers, whatever the solver, as in the WanVideoWrapper.
 
         Raises:
-            WorkflowError: they do not fall strictly from at most 1 to at least 0.
+            WorkflowError: they do not fall (:func:`wan_core.sampling.levels.check_levels`).
         """
-        falling = all(high > low for high, low in pairwise(sigmas))
-        if len(sigmas) < 2 or not falling or not 0.0 <= sigmas[-1] < sigmas[0] <= 1.0:
-            raise WorkflowError(
-                f"the noise levels {[round(s, 4) for s in sigmas]} do not fall from at most 1 to 0",
-                remedy="give at least two falling numbers, the last one normally 0",
-            )
+        check_levels(sigmas)
         stored = torch.tensor(list(sigmas), dtype=torch.float32)
         return cls(stored, (stored[:-1] * TRAINING_STEPS).to(torch.int64))
 
@@ -86,6 +82,17 @@ class Schedule:
     def steps(self) -> int:
         """Number of steps."""
         return int(self.timesteps.shape[0])
+
+    @property
+    def initial_scale(self) -> float:
+        """Factor on the pure noise that a run of this schedule starts from, whichever slice it is.
+
+        In TrigFlow a latent is ``cos a · x0 + sin a · noise``; divided by ``cos a + sin a`` it is ours,
+        with ``σ = sin a / (cos a + sin a)``. So its pure noise becomes ``sqrt(σ² + (1 − σ)²) · noise``
+        at the first level.
+        """
+        first = float(self.sigmas[0])
+        return math.hypot(first, 1 - first) if self.trigflow else 1.0
 
     def step(self, index: int) -> Step:
         """Where step ``index`` stands."""
@@ -149,20 +156,25 @@ class Schedule:
     def with_even_tail(self, count: int | None = None) -> Schedule:
         """The schedule with its lower half replaced by evenly spaced steps (``enhance_hf``).
 
-        Timesteps above half of the largest stay; from half of it down towards 0 follow ``count``
-        even ones. LongCat uses it to continue a video with crisp detail.
+        Timesteps above half of the largest stay; from half of it down towards the last noise level
+        (normally 0) follow ``count`` even ones. A schedule that ends above half has no lower half and
+        stays. LongCat uses it to continue a video with crisp detail.
 
         Args:
             count: number of even steps; None = a fifth of the steps, at least 3 and at most 15.
         """
         timesteps = self.timesteps.to(torch.float64).numpy()
-        half = timesteps.max() / 2
+        half, final = timesteps.max() / 2, float(self.sigmas[-1])
+        if TRAINING_STEPS * final >= half:
+            return self
         if count is None:
             count = max(3, min(15, int(0.2 * self.steps)))
-        tail = np.linspace(half, 0.0, count + 1)[:-1]
+        tail = np.linspace(half, TRAINING_STEPS * final, count + 1)[:-1]
         kept = np.concatenate([timesteps[timesteps > half], tail])
         whole = not self.timesteps.is_floating_point()
-        return Schedule.from_grid(kept / TRAINING_STEPS, whole=whole)
+        return Schedule.from_grid(
+            kept / TRAINING_STEPS, whole=whole, final=final, trigflow=self.trigflow
+        )
 
 
 def shifted(sigmas: Noisy, shift: float) -> Noisy:

@@ -33,17 +33,16 @@ def run(context: StageContext) -> Mapping[str, ChunkSource]:
     """Sample latents and hand out a source that decodes them chunk by chunk as it is read."""
     components, size = context.components, context.size
     assert components is not None and size is not None, "generate has a model and a size"
-    vae: WanVAE = components.get("vae")
-    latents = _sample(context, components, size, vae)
+    latents = _sample(context, components, size)
     components.release("transformer")
     context.keep({VIDEO: latents})
-    return {VIDEO: context.post_process(DecodedVideo(vae, latents))}
+    return {VIDEO: context.post_process(DecodedVideo(components.get("vae"), latents))}
 
 
-def _sample(context: StageContext, components: Components, size: VideoSize, vae: WanVAE) -> Tensor:
+def _sample(context: StageContext, components: Components, size: VideoSize) -> Tensor:
     options = context.options
     assert context.family is not None, "generate has a model"
-    shape = vae.latent_shape(size.frames, size.height, size.width)
+    shape, statistics = _of_latents(components, size)
     denoiser: WanDenoiser = components.get("transformer")
     config = denoiser.transformer.config
     setup: SamplerSetup = resolve(context.solver(options.solver).build)(
@@ -91,17 +90,23 @@ def _sample(context: StageContext, components: Components, size: VideoSize, vae:
             conditioning=conditioning,
             guidance=build_guidance(options.guidance, boundary=context.family.preset.boundary),
             observe=advance,
-            health=Health({VIDEO: statistics_of(vae)}),
+            health=Health({VIDEO: statistics}),
         )[VIDEO]
 
 
-def statistics_of(vae: WanVAE) -> LatentStatistics:
-    """The constants that the VAE will decode with."""
+def _of_latents(
+    components: Components, size: VideoSize
+) -> tuple[tuple[int, int, int, int], LatentStatistics]:
+    """Shape of the latents, and the constants that they will be decoded with."""
+    vae: WanVAE = components.get("vae")
     channels = vae.config.z_dim
-    return LatentStatistics(
+    statistics = LatentStatistics(
         mean=torch.tensor(vae.mean or (0.0,) * channels),
         std=torch.tensor(vae.std or (1.0,) * channels),
     )
+    # where room is short it leaves while the transformer works
+    components.release("vae")
+    return vae.latent_shape(size.frames, size.height, size.width), statistics
 
 
 def text_conditioning(context: StageContext) -> Conditioning:

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
 
-from wan_core.contract.descriptions import Preset
+from wan_core.contract.descriptions import Family, Preset
 from wan_core.contract.errors import WanCoreError, WorkflowError
 from wan_core.contract.lazy import resolve
 from wan_core.contract.requests import PlanContext, StageNeeds, VideoSize
-from wan_core.stages.guidance_field import SCALES
+from wan_core.sampling.catalog import check_steps
+from wan_core.sampling.guidance_table import SCALES, check_experts, check_zero_steps
+from wan_core.sampling.levels import check_levels
 from wan_core.stages.options import GenerateOptions
 
+START_STEP = (
+    "start_step = {start}: the first {start} of {steps} steps are left out and sampling starts from "
+    "pure noise all the same, because a stage can't be given latents yet"
+)
+END_STEP = (
+    "end_step = {end}: the last {left} of {steps} steps are left out, so the video stays unfinished and "
+    "normally noisy, because a stage can't hand on its latents yet"
+)
+LAST_LEVEL = "the last of the sigmas is {level:g} and not 0, so the video stays noisy"
 UNUSUAL_SIZE = (
     "{width}x{height} is none of the sizes that {family} was made for ({sizes}): "
     "expect weaker results"
@@ -24,16 +36,22 @@ def plan(context: PlanContext) -> StageNeeds:
     """Fill in the family's preset and check what can be checked.
 
     Raises:
-        WorkflowError: a size or number of frames that the family can't make, a wrong number of steps.
+        WorkflowError: a size or number of frames that the family can't make, steps, noise levels or
+            guidance that can't be run.
         PluginError: a solver that nobody brings.
     """
     family = context.family
     assert family is not None, "generate is registered as a stage that needs a model"
     preset = family.preset
+    if context.options.sigmas is not None:
+        with _at(context, "sigmas"):
+            check_levels(context.options.sigmas)
     options = fill(context.options, preset)
     _check_size(context, options, preset)
-    _check_solver(context, options)
-    notes = []
+    _check_solver(context, options, family)
+    _check_part(context, options)
+    _check_guidance(context, options, preset)
+    notes = notes_on_steps(options)
     if family.warn and (note := resolve(family.warn)(options.prompt)):
         notes.append(note)
     if preset.sizes and (options.width, options.height) not in preset.sizes:
@@ -54,7 +72,10 @@ def plan(context: PlanContext) -> StageNeeds:
 
 
 def fill(options: GenerateOptions, preset: Preset) -> Any:
-    """Every option that the workflow leaves open, as the family's makers recommend it."""
+    """Every option that the workflow leaves open, as the family's makers recommend it.
+
+    Noise levels of the user's own say how many steps there are.
+    """
     names = (
         "negative_prompt",
         "width",
@@ -66,6 +87,8 @@ def fill(options: GenerateOptions, preset: Preset) -> Any:
         "solver",
     )
     missing = {n: getattr(preset, n) for n in names if getattr(options, n) is None}
+    if "steps" in missing and options.sigmas is not None:
+        missing["steps"] = len(options.sigmas) - 1
     return attrs.evolve(options, **missing)
 
 
@@ -97,16 +120,65 @@ def _check_size(context: PlanContext, options: Any, preset: Preset) -> None:
         )
 
 
-def _check_solver(context: PlanContext, options: Any) -> None:
-    try:
+def notes_on_steps(options: Any) -> list[str]:
+    """What a run of a part of the schedule means for the video."""
+    notes = []
+    if options.start_step > 0:
+        notes.append(START_STEP.format(start=options.start_step, steps=options.steps))
+    if options.end_step is not None and options.end_step < options.steps:
+        left = options.steps - options.end_step
+        notes.append(END_STEP.format(end=options.end_step, left=left, steps=options.steps))
+    elif options.sigmas is not None and options.sigmas[-1] > 0:
+        notes.append(LAST_LEVEL.format(level=options.sigmas[-1]))
+    return notes
+
+
+def _check_solver(context: PlanContext, options: Any, family: Family) -> None:
+    with _at(context, "solver"):
         solver = context.solver(options.solver)
-    except WanCoreError as error:
-        error.where = context.where("solver")
-        raise
-    if options.sigmas is None and solver.fixed_steps and options.steps not in solver.fixed_steps:
-        allowed = " or ".join(map(str, solver.fixed_steps))
+    if options.sigmas is None:
+        transformer = family.components.get("transformer")
+        width = transformer.config.get("dim") if transformer else None
+        with _at(context, "steps"):
+            check_steps(solver.name, options.steps, solver.step_counts(width))
+        return
+    if options.steps != len(options.sigmas) - 1:
         raise WorkflowError(
-            f"solver {solver.name} runs in {allowed} steps, not in {options.steps}",
+            f"steps is {options.steps}, but the {len(options.sigmas)} sigmas make "
+            f"{len(options.sigmas) - 1} steps",
             where=context.where("steps"),
-            remedy=f"use steps = {solver.fixed_steps[-1]}, or another solver",
+            remedy="leave steps out",
         )
+
+
+def _check_part(context: PlanContext, options: Any) -> None:
+    start, end, steps = options.start_step, options.end_step, options.steps
+    if start >= steps:
+        raise WorkflowError(
+            f"start_step {start} leaves none of the {steps} steps to do",
+            where=context.where("start_step"),
+            remedy=f"use at most {steps - 1} (the first step is 0)",
+        )
+    if end is not None and end <= start:
+        raise WorkflowError(
+            f"end_step {end} leaves nothing to do after start_step {start}",
+            where=context.where("end_step"),
+            remedy=f"use {start + 1} to {steps}",
+        )
+
+
+def _check_guidance(context: PlanContext, options: Any, preset: Preset) -> None:
+    with _at(context, "guidance"):
+        check_experts(options.guidance, two=preset.boundary is not None)
+        end = min(options.end_step or options.steps, options.steps)
+        check_zero_steps(options.guidance, end - options.start_step)
+
+
+@contextmanager
+def _at(context: PlanContext, option: str) -> Iterator[None]:
+    """Errors name the place of the option."""
+    try:
+        yield
+    except WanCoreError as error:
+        error.where = context.where(option)
+        raise

@@ -35,7 +35,10 @@ class GenerateOptions:
         "solver", default=None, unset=PRESET, help="how the noise is taken away"
     )
     sigmas: tuple[float, ...] | None = numbers(
-        0, 1, default=None, help="noise levels of your own, falling, the last one 0"
+        0,
+        1,
+        default=None,
+        help="noise levels of your own in place of steps and shift, falling, the last one normally 0",
     )
     start_step: int = integer(0, 999, default=0, help="first step of the schedule to run")
     end_step: int | None = integer(

@@ -26,7 +26,8 @@ def fingerprint(weights: TensorSource | Path | str) -> str:
     256 blocks spread evenly. That is about 3 MB for an 11 GB text encoder. Name, place and date of
     the file do not count, so a copy has the same fingerprint. Training or merging changes a tensor
     everywhere and is seen; an edit by hand of a few rows inside a large safetensors tensor may not
-    be.
+    be. A legacy pickle, which is no zip archive, has no CRC-32s: of it only the spread blocks and the
+    last MiB are seen.
 
     Args:
         weights: an open checkpoint, or what :func:`~wan_core.weights.open_weights` opens.

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from wan_core.contract.errors import WeightsError
+from wan_core.memory.units import Unit
 from wan_core.models.encoders.cleaning import Cleaning, clean
 from wan_core.models.encoders.tokenizer import Tokenizer, find_tokenizer
 from wan_core.models.encoders.umt5 import UMT5Encoder, load_umt5
@@ -44,10 +45,13 @@ class TextEncoder:
         self.text_len = text_len
         self.cleaning = cleaning
 
-    @property
-    def blocks(self) -> list[nn.Module]:
-        """The layers, in order: the units of block swap."""
-        return self.umt5.blocks
+    def units(self) -> list[Unit]:
+        """The layers, in order."""
+        return self.umt5.units()
+
+    def rest(self) -> dict[str, Tensor]:
+        """Parameters outside the layers, by name."""
+        return self.umt5.rest()
 
     @property
     def text_dim(self) -> int:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from wan_core.contract.errors import WeightsError
+from wan_core.memory.units import Unit, rest_of
 from wan_core.models.encoders.dialects import UMT5_DIALECTS, UMT5_HF
 from wan_core.weights.loading import load_into
 from wan_core.weights.naming import in_official_names
@@ -143,10 +144,13 @@ class UMT5Encoder:
         self._stack = model.encoder
         self._norm = model.encoder.final_layer_norm
 
-    @property
-    def blocks(self) -> list[nn.Module]:
+    def units(self) -> list[Unit]:
         """The layers, in order; each maps ``[batch, rows, width]`` to the same shape."""
-        return list(self._stack.block)
+        return [Unit(f"encoder.block.{i}", layer) for i, layer in enumerate(self._stack.block)]
+
+    def rest(self) -> dict[str, Tensor]:
+        """Parameters outside the layers (embedding table, last norm), by their name in the model."""
+        return rest_of(self.model, self.units())
 
     @property
     def device(self) -> torch.device:
@@ -173,8 +177,8 @@ class UMT5Encoder:
             ``[ids, width]`` per prompt.
         """
         rows = [self._embed(torch.tensor([ids], dtype=torch.int64)) for ids in prompts]
-        for block in self.blocks:
-            rows = [block(x) for x in rows]
+        for unit in self.units():
+            rows = [unit.module(x) for x in rows]
         return [self._norm(x)[0] for x in rows]
 
     @torch.no_grad()
@@ -193,8 +197,8 @@ class UMT5Encoder:
         hidden = (mask == 0).to(self.device)[:, None, None, :]
         bias = torch.zeros(hidden.shape, dtype=self.dtype, device=self.device)
         bias = bias.masked_fill(hidden, torch.finfo(self.dtype).min)
-        for block in self.blocks:
-            x = block(x, bias)
+        for unit in self.units():
+            x = unit.module(x, bias)
         rows: Tensor = self._norm(x)
         return rows
 

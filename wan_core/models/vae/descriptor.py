@@ -104,6 +104,20 @@ class VaeConfig:
         space: int = self.patch * 2 ** (len(self.dim_mult) - 1)
         return (2 ** sum(self.temporal_downsample), space, space)
 
+    def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
+        """``(channels, frames, height, width)`` of the latents of a clip of that many pixels.
+
+        Of ``frames`` only ``1 + stride * n`` count; the encoder drops the rest at the end.
+
+        Raises:
+            ValueError: no frame, or height or width no multiple of the stride.
+        """
+        time, down, across = self.stride
+        if frames < 1 or height % down or width % across:
+            size = f"{frames} frames of {height} x {width}"
+            raise ValueError(f"{size} do not fit the VAE's stride {self.stride}")
+        return (self.z_dim, 1 + (frames - 1) // time, height // down, width // across)
+
 
 @attrs.frozen
 class VaeDescriptor:
@@ -135,22 +149,8 @@ class VaeDescriptor:
         return self.config.stride
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
-        """``(channels, frames, height, width)`` of the latents of a clip of that many pixels.
-
-        Of ``frames`` only ``1 + stride * n`` count; the encoder drops the rest at the end.
-
-        Raises:
-            ValueError: no frame, or height or width no multiple of the stride.
-        """
-        time, down, across = self.stride
-        if frames < 1 or height % down or width % across:
-            size = f"{frames} frames of {height} x {width}"
-            raise ValueError(f"{self.name}: {size} do not fit the stride {self.stride}")
-        return (self.channels, 1 + (frames - 1) // time, height // down, width // across)
-
-    def frames_of(self, latent_frames: int) -> int:
-        """Pixel frames that so many latent frames decode to: ``1 + stride * (n - 1)``."""
-        return 1 + self.stride[0] * (latent_frames - 1)
+        """See :meth:`VaeConfig.latent_shape`."""
+        return self.config.latent_shape(frames, height, width)
 
 
 WAN21 = VaeDescriptor("wan2.1", VaeConfig(), WAN21_MEAN, WAN21_STD)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from wan_core.contract.errors import WeightsError
@@ -18,24 +19,42 @@ def vae_descriptor(source: TensorSource) -> VaeDescriptor:
     them the published constants hold, whatever the width.
 
     Raises:
-        WeightsError: it is no VAE, or the header's constants are no lists of numbers.
+        WeightsError: it is no whole Wan 2.1 VAE, or the header's constants are no lists of numbers,
+            one for each latent channel.
     """
     official = in_official_names(source, DIALECTS)
     shapes = {name: info.shape for name, info in official.tensors.items()}
+    try:
+        if "decoder.conv1.weight" not in shapes:
+            raise KeyError("decoder.conv1.weight")
+        config = VaeConfig.from_shapes(shapes)
+    except (LookupError, ValueError, ZeroDivisionError) as error:
+        raise WeightsError(
+            "its tensors do not make a whole Wan 2.1 VAE, which is an encoder and a decoder",
+            where=source.label,
+            remedy="name a file with both",
+        ) from error
     own = "latents_mean" in source.metadata
-    return VaeDescriptor(
-        name=source.label if own else WAN21.name,
-        config=VaeConfig.from_shapes(shapes),
-        mean=_numbers(source, "latents_mean") if own else WAN21.mean,
-        std=_numbers(source, "latents_std") if own else WAN21.std,
-    )
+    mean = _numbers(source, "latents_mean") if own else WAN21.mean
+    std = _numbers(source, "latents_std") if own else WAN21.std
+    if not len(mean) == len(std) == config.z_dim or min(std) <= 0:
+        raise WeightsError(
+            f"latents_mean and latents_std need {config.z_dim} numbers each, those of std above 0",
+            where=source.label,
+        )
+    return VaeDescriptor(source.label if own else WAN21.name, config, mean, std)
 
 
-def _numbers(source: TensorSource, key: str) -> list[float]:
+def _numbers(source: TensorSource, key: str) -> tuple[float, ...]:
     try:
         stated: Any = json.loads(source.metadata[key])
-        return [float(one) for one in stated]
+        numbers = tuple(float(one) for one in stated)
     except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(
-            f"the header entry {key} is no list of numbers", where=source.label
-        ) from error
+        raise _no_numbers(source, key) from error
+    if not isinstance(stated, list) or not all(map(math.isfinite, numbers)):
+        raise _no_numbers(source, key)
+    return numbers
+
+
+def _no_numbers(source: TensorSource, key: str) -> WeightsError:
+    return WeightsError(f"the header entry {key} is no list of numbers", where=source.label)

@@ -54,9 +54,8 @@ class WanVAE(nn.Module):
         return cls(descriptor.config, descriptor.mean, descriptor.std)
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
-        """``(channels, frames, height, width)`` of the latents of a clip of that many pixels."""
-        time, down, across = self.config.stride
-        return (self.config.z_dim, 1 + (frames - 1) // time, height // down, width // across)
+        """See :meth:`VaeConfig.latent_shape`."""
+        return self.config.latent_shape(frames, height, width)
 
     # constants
 

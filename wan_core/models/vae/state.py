@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 import attrs
 from torch import Tensor
 
@@ -36,10 +34,6 @@ class CausalState:
         """Keep a copy of the last ``frames`` frames of ``seen`` (a view would keep all of it)."""
         self.slots[slot] = None  # the old frames go before the copy is made
         self.slots[slot] = seen[:, :, -frames:].clone()
-
-    def fork(self) -> Self:
-        """An independent copy, to continue the same stream in two ways."""
-        return type(self)([None if slot is None else slot.clone() for slot in self.slots])
 
 
 class EncoderState(CausalState):

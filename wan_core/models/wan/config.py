@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import attrs
 
@@ -59,6 +60,8 @@ class WanConfig:
             )
         if any(not 0 <= layer < self.num_layers for layer in self.vace_layers):
             raise ValueError(f"VACE layers {self.vace_layers} outside 0 … {self.num_layers - 1}")
+        if self.freq_dim % 2:
+            raise ValueError(f"a time sinusoid of odd width {self.freq_dim}")
 
     @property
     def head_width(self) -> int:
@@ -72,6 +75,7 @@ class WanConfig:
         num_heads: int | None = None,
         text_len: int = 512,
         vace_layers: Sequence[int] | None = None,
+        where: str = "",
     ) -> WanConfig:
         """Deduce the sizes from the shapes of an official state dict.
 
@@ -80,54 +84,68 @@ class WanConfig:
             num_heads: heads, when the head width is not the published 128.
             text_len: rows that the text is padded to; it does not show in the tensors.
             vace_layers: blocks that get a hint; None = evenly spread from block 0, as published.
+            where: the file's name, for messages.
 
         Raises:
-            WeightsError: a tensor that every Wan transformer has is missing, or the width is no
-                multiple of 128 and ``num_heads`` is not given.
+            WeightsError: a tensor that every Wan transformer has is missing, the sizes do not fit each
+                other, or the width is no multiple of 128 and ``num_heads`` is not given.
         """
 
-        def shape(name: str) -> Sequence[int]:
-            if name not in shapes:
+        def size(name: str, axis: int) -> int:
+            if len(shapes.get(name, ())) <= axis:
                 raise WeightsError(
-                    f"no tensor {name!r}: these are not the weights of a Wan transformer",
+                    f"no tensor {name!r} with {axis + 1} axes or more: these are not the weights of "
+                    "a Wan transformer",
+                    where=where,
                     remedy="check the file, or whether it holds only an extension such as VACE",
                 )
-            return shapes[name]
+            return shapes[name][axis]
 
-        dim, in_dim = shape("patch_embedding.weight")[:2]
-        if num_heads is None and dim % HEAD_WIDTH:
+        dim = size("patch_embedding.weight", 0)
+        if num_heads is None and (dim % HEAD_WIDTH or not dim):
             raise WeightsError(
                 f"the number of heads does not follow from a width of {dim}",
+                where=where,
                 remedy="state num_heads",
             )
-        layers = _count(shapes, "blocks")
-        hints = _count(shapes, "vace_blocks")
+        layers = _count(shapes, "blocks", where)
+        hints = _count(shapes, "vace_blocks", where)
         if vace_layers is None:
             vace_layers = range(0, layers, -(-layers // hints)) if hints else ()
         if len(vace_layers) != hints:
             raise WeightsError(
-                f"{hints} VACE blocks do not fit the {len(vace_layers)} layers {list(vace_layers)}"
+                f"{hints} VACE blocks do not fit the {len(vace_layers)} layers {list(vace_layers)}",
+                where=where,
             )
-        image = shapes.get("img_emb.proj.0.weight")
-        positions = shapes.get("img_emb.emb_pos")
-        return cls(
-            dim=dim,
-            ffn_dim=shape("blocks.0.ffn.0.weight")[0],
-            num_heads=num_heads or dim // HEAD_WIDTH,
-            num_layers=layers,
-            in_dim=in_dim,
-            out_dim=shape("head.head.weight")[0] // (PATCH[0] * PATCH[1] * PATCH[2]),
-            freq_dim=shape("time_embedding.0.weight")[1],
-            text_dim=shape("text_embedding.0.weight")[1],
-            text_len=text_len,
-            image_dim=image[0] if image else None,
-            image_positions=positions[1] if positions else None,
-            vace_layers=tuple(vace_layers),
-            vace_in_dim=shape("vace_patch_embedding.weight")[1] if hints else None,
-        )
+        image, positions = "img_emb.proj.0.weight", "img_emb.emb_pos"
+        sizes: dict[str, Any] = {
+            "dim": dim,
+            "ffn_dim": size("blocks.0.ffn.0.weight", 0),
+            "num_heads": num_heads or dim // HEAD_WIDTH,
+            "num_layers": layers,
+            "in_dim": size("patch_embedding.weight", 1),
+            "out_dim": size("head.head.weight", 0) // (PATCH[0] * PATCH[1] * PATCH[2]),
+            "freq_dim": size("time_embedding.0.weight", 1),
+            "text_dim": size("text_embedding.0.weight", 1),
+            "text_len": text_len,
+            "image_dim": size(image, 0) if image in shapes else None,
+            "image_positions": size(positions, 1) if positions in shapes else None,
+            "vace_layers": tuple(vace_layers),
+            "vace_in_dim": size("vace_patch_embedding.weight", 1) if hints else None,
+        }
+        try:
+            return cls(**sizes)
+        except ValueError as error:
+            raise WeightsError(str(error), where=where) from error
 
 
-def _count(shapes: Mapping[str, object], stack: str) -> int:
-    """Number of blocks in ``stack``: one more than the highest index."""
+def _count(shapes: Mapping[str, object], stack: str, where: str) -> int:
+    """Number of blocks in ``stack``, which are numbered from 0 without a gap."""
     pattern = re.compile(rf"{stack}\.(\d+)\.")
-    return max((int(m[1]) + 1 for m in map(pattern.match, shapes) if m), default=0)
+    found = {int(m[1]) for m in map(pattern.match, shapes) if m}
+    if found and max(found) >= len(found):
+        raise WeightsError(
+            f"of {stack} 0 … {max(found)} only {len(found)} are there: the file is not complete",
+            where=where,
+        )
+    return len(found)

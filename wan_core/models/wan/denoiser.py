@@ -12,6 +12,12 @@ from torch import Tensor
 from wan_core.contract.conditioning import NATURAL, Conditioning, Inputs
 from wan_core.contract.protocols import Latents
 from wan_core.models.wan.config import PATCH
+from wan_core.models.wan.fitting import (
+    check_add_ons,
+    check_channels,
+    check_image_tokens,
+    check_text,
+)
 from wan_core.models.wan.transformer import WanTransformer
 
 
@@ -52,18 +58,24 @@ class WanDenoiser:
 
         Raises:
             ValueError: there is no text for these latents.
+            PluginError: an input does not fit the transformer, or nothing in it reads the input.
         """
         name = self.name
         if name not in inputs.text:
             raise ValueError(f"no text rows for the latents {name!r}")
         noisy = latents[name]
+        config, image_tokens = self.transformer.config, inputs.image_tokens.get(name)
         channels = [part.to(noisy) for part in inputs.concat.get(name, ())]
+        check_channels(config, noisy, channels)
+        check_text(config, inputs.text[name])
+        check_image_tokens(config, image_tokens)
+        check_add_ons(self.transformer, inputs.add_ons)
         height, width = noisy.shape[-2:]
         velocity: Tensor = self.transformer(
             whole_patches(torch.cat((noisy, *channels), dim=1)),
             timesteps[name],
             inputs.text[name],
-            image_tokens=inputs.image_tokens.get(name),
+            image_tokens=image_tokens,
             positions=inputs.positions.get(name, NATURAL),
             branch=inputs.branch,
             add_ons=_whole_contexts(inputs.add_ons),

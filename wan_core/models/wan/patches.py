@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from wan_core.contract.attention import Attend
-from wan_core.contract.errors import PluginError
+from wan_core.contract.errors import PluginError, nearest
 from wan_core.contract.requests import AttentionPatch
 from wan_core.models.wan.block import WanBlock
 from wan_core.models.wan.transformer import WanTransformer
@@ -23,7 +23,8 @@ class AttentionPatches:
         patches: may cover all blocks or some, all steps or some.
 
     Raises:
-        PluginError: two patches serve the same attention of the same block at the same step.
+        PluginError: a patch is for blocks or an attention that are not there, or two patches serve the
+            same attention of the same block at the same step.
     """
 
     def __init__(
@@ -38,8 +39,23 @@ class AttentionPatches:
         self._default = default
         self._patches = tuple(patches)
         for index, patch in enumerate(self._patches):
+            self._refuse_misplaced(patch)
             for other in self._patches[:index]:
                 _refuse_overlap(patch, other)
+
+    def _refuse_misplaced(self, patch: AttentionPatch) -> None:
+        blocks = self._blocks.keys() if patch.blocks is None else patch.blocks
+        if missing := sorted(blocks - self._blocks.keys()):
+            raise PluginError(
+                f"an attention patch is for blocks {missing}, which the transformer does not have",
+                remedy=f"its blocks are 0 … {len(self._blocks) - 1}",
+            )
+        sources = {SELF, *(name for i in blocks for name in self._blocks[i].cross_attn.attend)}
+        if patch.source not in sources:
+            raise PluginError(
+                f'an attention patch is for the attention "{patch.source}", which none of its blocks has',
+                remedy=nearest(patch.source, sources),
+            )
 
     @contextmanager
     def active(self) -> Iterator[None]:

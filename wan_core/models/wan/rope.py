@@ -7,7 +7,6 @@ pairs of a head, height and width get ``d // 6`` each and frames the rest (Wan: 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -51,30 +50,56 @@ def rope_tables(
 ) -> Table:
     """The tables of a grid, ``[frames * height * width, head_width / 2]`` each, on ``device``.
 
-    Built in float64 on the host; the last few are kept, by content.
+    Built in float64 on the host.
     """
+    return _tables(head_width, grid, _spans(positions), str(device))
+
+
+class RopeCache:
+    """Tables of the last two grids on the device in use, so that they are made once, not every step.
+
+    It belongs to a transformer and leaves with it.
+    """
+
+    KEPT = 2
+
+    def __init__(self) -> None:
+        self._kept: dict[_Key, Table] = {}
+
+    def tables(
+        self, head_width: int, grid: Grid, positions: Positions, device: torch.device
+    ) -> Table:
+        """As :func:`rope_tables`."""
+        if torch.compiler.is_compiling():
+            return rope_tables(head_width, grid, positions, device)
+        key = (head_width, grid, _spans(positions), str(device))
+        table = self._kept.pop(key, None)
+        if table is None:
+            here = [(k, t) for k, t in self._kept.items() if k[-1] == key[-1]]
+            self._kept = dict(here[1 - self.KEPT :])
+            table = _tables(*key)
+        self._kept[key] = table  # the one used last is last
+        return table
+
+
+_Span = tuple[int | None, float, float]
+_Key = tuple[int, Grid, tuple[_Span, ...], str]
+
+
+def _spans(positions: Positions) -> tuple[_Span, ...]:
     axes = (positions.frames, positions.height, positions.width)
-    spans = tuple((axis.length, axis.scale, axis.offset) for axis in axes)
-    return _constant_tables(head_width, grid, spans, str(device))
+    return tuple((axis.length, axis.scale, axis.offset) for axis in axes)
 
 
-Span = tuple[int | None, float, float]
-
-
-def _constant_tables(width: int, grid: Grid, spans: tuple[Span, ...], device: str) -> Table:
-    return _tables(width, grid, spans, device)
-
-
-# its arguments are plain numbers and strings: to torch.compile the result is a constant
-torch.compiler.assume_constant_result(_constant_tables)  # type: ignore[no-untyped-call]
-
-
-@lru_cache(maxsize=8)
-def _tables(width: int, grid: Grid, spans: tuple[Span, ...], device: str) -> Table:
+def _tables(width: int, grid: Grid, spans: tuple[_Span, ...], device: str) -> Table:
     # tables made during inference are used in training, too
     with torch.inference_mode(False), torch.no_grad():
         angles = grid_angles(width, grid, Positions(*(Axis(*span) for span in spans)))
         return angles.cos().float().to(device), angles.sin().float().to(device)
+
+
+# its arguments are plain numbers and strings: to torch.compile the result is a constant
+torch.compiler.assume_constant_result(_tables)  # type: ignore[no-untyped-call]
 
 
 def padded(tables: Sequence[Table], length: int) -> Table:

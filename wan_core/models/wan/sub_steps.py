@@ -49,15 +49,12 @@ class Source:
         tokens: ``[batch, rows, width of the source]``.
         call: circumstances of its attention.
         weight: factor of its contribution, broadcastable to ``[batch, tokens, dim]``; None = 1.
-        keys_values: what :meth:`CrossAttention.keys_values` gave for these tokens before; None =
-            computed from ``tokens``.
     """
 
     name: str
     tokens: Tensor
     call: AttentionCall
     weight: Tensor | None = None
-    keys_values: tuple[Tensor, Tensor] | None = None
 
 
 class CrossAttention(nn.Module):
@@ -129,7 +126,7 @@ class CrossAttention(nn.Module):
 
     def from_source(self, q: Tensor, source: Source) -> Tensor:
         """One source's contribution ``[batch, tokens, dim]``, before the output projection."""
-        k, v = source.keys_values or self.keys_values(source.name, source.tokens)
+        k, v = self.keys_values(source.name, source.tokens)
         out = self.attend[source.name](q, k, v, source.call).flatten(-2)
         return out if source.weight is None else (out * source.weight).to(out.dtype)
 

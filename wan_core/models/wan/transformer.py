@@ -28,7 +28,7 @@ from wan_core.models.wan.embeddings import (
     unpatchify,
 )
 from wan_core.models.wan.layers import Float32Linear
-from wan_core.models.wan.rope import Grid, Table, padded, rope_tables
+from wan_core.models.wan.rope import Grid, RopeCache, Table, padded
 from wan_core.models.wan.sub_steps import Source
 from wan_core.models.wan.vace import VaceBlock, VaceContext, contexts_of
 
@@ -113,6 +113,7 @@ class WanTransformer(nn.Module):
                 VaceBlock(config, first=k == 0) for k in range(len(config.vace_layers))
             )
         self._dtype: torch.dtype | None = None
+        self._ropes = RopeCache()
 
     def forward(
         self,
@@ -148,7 +149,7 @@ class WanTransformer(nn.Module):
             ``[batch, out_dim, frames, height, width]`` float32.
         """
         grid = grid_of(latents)
-        rope = rope_tables(self.config.head_width, grid, positions, latents.device)
+        rope = self._ropes.tables(self.config.head_width, grid, positions, latents.device)
         contexts = [
             VaceContext(self.vace_patch_embedding(context).float(), scale)
             for context, scale in contexts_of(add_ons.get("vace", NOTHING))
@@ -194,7 +195,7 @@ class WanTransformer(nn.Module):
         if max(counts) > length:
             raise ValueError(f"{max(counts)} tokens do not fit a length of {length}")
         device, head_width = latents[0].device, self.config.head_width
-        tables = [rope_tables(head_width, grid, device=device) for grid in grids]
+        tables = [self._ropes.tables(head_width, grid, NATURAL, device) for grid in grids]
         shared = Circumstances(
             padded(tables, length),
             grids[0] if len(set(grids)) == 1 else None,

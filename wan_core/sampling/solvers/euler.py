@@ -35,17 +35,16 @@ class LCM(SolverBase):
 class Bridge(SolverBase):
     """ViBT's bridge: Euler in whole timesteps with noise that vanishes at the end; no memory.
 
-    With τ = (t + 1)/1000 and δ = (t' − t)/1000, where t' = −1 at the clean end:
-    ``x' = x + δ·v + sqrt(−δ(τ + δ)/τ)·z``. The wrapper calls it ``vibt_unipc`` for its grid.
+    With τ = (t + 1)/1000 and δ = (t' − t)/1000: ``x' = x + δ·v + sqrt(−δ(τ + δ)/τ)·z``, where t'
+    is the next timestep of the list and −1 after the last one. As in the wrapper, which calls it
+    ``vibt_unipc`` for its grid, the list is that of the slice: a run that ends early also goes to
+    the clean end in its last step, without noise, whatever the last noise level.
     """
 
     def step(self, velocity: Tensor, latents: Tensor, index: int) -> Tensor:
         """Latents after step ``index``; shapes are those of the latents."""
         timestep = int(self.schedule.timesteps[index])
-        if index + 1 < self.steps:
-            target = int(self.schedule.timesteps[index + 1])
-        else:
-            target = int(self.sigmas[-1] * TRAINING_STEPS) if self.sigmas[-1] > 0 else -1
+        target = int(self.schedule.timesteps[index + 1]) if index + 1 < self.steps else -1
         tau, delta = (timestep + 1) / TRAINING_STEPS, (target - timestep) / TRAINING_STEPS
         spread = math.sqrt(max(-delta * (tau + delta) / tau, 0.0))
         return latents + delta * velocity + spread * self.fresh_noise(latents)

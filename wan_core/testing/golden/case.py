@@ -7,6 +7,7 @@ and reads every size, count and option from the case.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,11 @@ CHECKED_PREFIXES = ("outputs.", "outputs_base.", "expected.", "intermediates.")
 
 class NotBuilt(Exception):
     """This variety of a known kind has no implementation yet (the message says which)."""
+
+
+def stated(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object without its nulls, which count as missing."""
+    return {key: value for key, value in entry.items() if value is not None}
 
 
 @attrs.define
@@ -38,13 +44,25 @@ class Check:
 
 
 class Case:
-    """A reference case: its JSON, its tensors (read once, lazily), and the checks made so far."""
+    """A reference case: its JSON, its tensors (read once, lazily), and the checks made so far.
+
+    Raises:
+        ValueError: the file is no JSON object, or has no ``kind`` or no number ``tolerance_rel``.
+        OSError: it cannot be read.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        self.kind: str = self.data["kind"]
-        self.tolerance: float = float(self.data["tolerance_rel"])
+        if not isinstance(self.data, dict):
+            raise ValueError("the case is no JSON object")
+        kind, tolerance = self.data.get("kind"), self.data.get("tolerance_rel")
+        if not isinstance(kind, str):
+            raise ValueError(f"kind is {kind!r}, not a name")
+        if isinstance(tolerance, bool) or not isinstance(tolerance, int | float):
+            raise ValueError(f"tolerance_rel is {tolerance!r}, not a number")
+        self.kind = kind
+        self.tolerance = float(tolerance)
         self.checks: list[Check] = []
         self._seen: set[str] = set()
         self._tensors: dict[str, Tensor] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
@@ -42,17 +43,46 @@ class Outcome:
     note: str = ""
 
 
-def handlers(plugins: Plugins | None = None) -> dict[str, Handler]:
-    """Kind -> handler, of the core and of every plugin in use."""
-    sources = (*OWN_HANDLERS, *(plugins or Plugins.discover()).golden_handlers)
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def handlers(
+    plugins: Plugins | None = None, report: Callable[[str], None] = _to_stderr
+) -> dict[str, Handler]:
+    """Kind -> handler, of the core and of every plugin in use.
+
+    A kind belongs to whoever brings it first, the core before all plugins.
+
+    Args:
+        report: gets a line for every plugin that is broken, every table of handlers that does not
+            import, and every kind that a second table claims.
+    """
     merged: dict[str, Handler] = {}
-    for source in sources:
-        merged.update(resolve(source))
+    owners: dict[str, str] = {}
+
+    def add(source: str, table: Mapping[str, Handler]) -> None:
+        for kind, handler in table.items():
+            if owners.setdefault(kind, source) == source:
+                merged[kind] = handler
+            else:
+                report(f"{source} is not used for kind {kind}, which {owners[kind]} computes")
+
+    for source in OWN_HANDLERS:
+        add(source, resolve(source))
+    plugins = plugins or Plugins.discover()
+    for problem in plugins.problems:
+        report(problem)
+    for source in plugins.golden_handlers:
+        try:
+            add(source, dict(resolve(source)))
+        except Exception as error:
+            report(f"{source} does not import: {type(error).__name__}: {error}")
     return merged
 
 
 def find_cases(folders: Iterable[Path]) -> list[Path]:
-    """Every JSON file below the folders that says it is a case (or the file itself)."""
+    """Every JSON file below the folders (or the file itself) that says it is a case, or is damaged."""
     found: set[Path] = set()
     for folder in folders:
         files = [folder] if folder.is_file() else folder.rglob("*.json")
@@ -67,7 +97,10 @@ def run_case(path: Path, known: Mapping[str, Handler], planned: Iterable[str] = 
         known: kind -> handler.
         planned: kinds that are known by name but have no handler in this installation.
     """
-    case = Case(path)
+    try:
+        case = Case(path)
+    except (ValueError, OSError) as error:
+        return Outcome(path, "", Verdict.FAILED, note=f"{type(error).__name__}: {error}")
     handler = known.get(case.kind)
     if handler is None:
         verdict = Verdict.NOT_BUILT if case.kind in planned else Verdict.UNKNOWN
@@ -75,7 +108,8 @@ def run_case(path: Path, known: Mapping[str, Handler], planned: Iterable[str] = 
     try:
         handler(case)
     except NotBuilt as reason:
-        return Outcome(path, case.kind, Verdict.NOT_BUILT, note=str(reason))
+        if all(check.ok for check in case.checks):
+            return Outcome(path, case.kind, Verdict.NOT_BUILT, note=str(reason))
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         note = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
@@ -110,5 +144,5 @@ def _is_case(path: Path) -> bool:
     try:
         data: Any = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError):
-        return False
+        return True  # it may be one: running it says what is wrong with it
     return isinstance(data, dict) and "kind" in data and "tolerance_rel" in data

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from wan_core.models.encoders.cleaning import clean
 from wan_core.models.encoders.umt5 import UMT5Config, UMT5Encoder, load_umt5
-from wan_core.testing.golden.case import Case, NotBuilt
+from wan_core.testing.golden.case import Case, NotBuilt, stated
 from wan_core.weights.state_dict import StateDict
 
 
@@ -47,19 +47,18 @@ def clip(case: Case) -> None:
 
 
 def _encoder(case: Case) -> UMT5Encoder:
-    stated: dict[str, Any] = case["config"]
-    if stated.get("shared_pos"):
+    given = stated(case["config"])
+    if given.get("shared_pos"):
         raise NotBuilt("one table of position biases for all layers")
+    optional = {"num_buckets": "buckets", "max_dist": "max_distance", "eps": "eps"}
     config = UMT5Config(
-        vocabulary=stated["vocab"],
-        width=stated["dim"],
-        attention_width=stated["dim_attn"],
-        ffn_width=stated["dim_ffn"],
-        heads=stated["num_heads"],
-        layers=stated["num_layers"],
-        buckets=stated["num_buckets"],
-        max_distance=stated["max_dist"],
-        eps=stated["eps"],
+        vocabulary=given["vocab"],
+        width=given["dim"],
+        attention_width=given["dim_attn"],
+        ffn_width=given["dim_ffn"],
+        heads=given["num_heads"],
+        layers=given["num_layers"],
+        **{ours: given[theirs] for theirs, ours in optional.items() if theirs in given},
     )
     weights = StateDict(case.group("weights."), label=case.path.name)
     return load_umt5(weights, dtype=torch.float32, config=config)
@@ -73,7 +72,7 @@ def _hidden_and_taps(
     def keep(_module: nn.Module, _inputs: Any, output: Tensor) -> None:
         after.append(output)
 
-    hooks = [block.register_forward_hook(keep) for block in encoder.blocks]
+    hooks = [unit.module.register_forward_hook(keep) for unit in encoder.units()]
     hidden = encoder.encode_padded(ids, mask)
     for hook in hooks:
         hook.remove()

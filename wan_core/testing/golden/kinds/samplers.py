@@ -52,7 +52,7 @@ class Field:
         self, latents: Latents, timesteps: Mapping[str, Tensor], inputs: Inputs
     ) -> dict[str, Tensor]:
         x, c = latents["video"], self.constants[inputs.branch]
-        t = timesteps["video"].max()
+        t = torch.tensor(inputs.timestep)  # held frames do not count
         self.asked.append(t)
         self.times.append(timesteps)
         velocity = 0.7 * x - c * (0.4 + t / TRAINING_STEPS) + 0.3 * torch.tanh(x)
@@ -156,7 +156,7 @@ def _setup(case: Case, name: str) -> SamplerSetup:
     listed = case.get("denoising_step_list")
     setup: SamplerSetup
     if name == "lightx2v" and listed is not None:
-        setup = step_distill(shift=case["shift"], listed=listed)
+        setup = step_distill(shift=case.get("shift", 5.0), listed=listed)
     else:
         recipe = resolve(next(s.build for s in SOLVERS if s.name == name))
         setup = recipe(
@@ -188,7 +188,7 @@ def two_experts(case: Case) -> None:
     flipped = c.flip(-1)
     low = Field({"cond": flipped, "uncond": 0.5 * flipped})
     scale_low, scale_high = case["guide_scale_low_high"]
-    setup = resolve("wan_core.sampling.recipes:unipc")(case["steps"], case["shift"])
+    setup = resolve("wan_core.sampling.recipes:unipc")(case["steps"], case.get("shift", 5.0))
     latents, reports = _run(
         setup,
         TwoExperts(high, low, boundary),
@@ -207,7 +207,7 @@ def two_experts(case: Case) -> None:
 def image_loop(case: Case) -> None:
     """``solver.image_loop``: the first latent frame is given and pinned."""
     noise, first = case.tensor("inputs.noise"), case.tensor("inputs.z_first_frame")
-    setup = resolve("wan_core.sampling.recipes:unipc")(case["steps"], case["shift"])
+    setup = resolve("wan_core.sampling.recipes:unipc")(case["steps"], case.get("shift", 5.0))
     field = Field({"cond": case.tensor("inputs.c").unsqueeze(0)})
     pinned = Conditioning(pin={"video": (Held(first.unsqueeze(0)),)}, held_timestep=0.0)
     latents, _ = _run(setup, field, noise.unsqueeze(0), conditioning=pinned)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,25 +14,22 @@ from wan_core.models.wan.dialects import DIFFUSERS
 from wan_core.models.wan.embeddings import sinusoid
 from wan_core.models.wan.rope import grid_angles, padded
 from wan_core.models.wan.transformer import WanTransformer
-from wan_core.testing.golden.case import Case, NotBuilt
+from wan_core.testing.golden.case import Case, NotBuilt, stated
 
 
 def config_of(case: Case, weights: Mapping[str, Tensor]) -> WanConfig:
     """The case's configuration; what it leaves open is read from the weights."""
-    stated: dict[str, Any] = case["config"]
-    layers = stated.get("vace_layers")
-    if layers is None:
-        layers = case.get("effective_vace_layers")
-    if layers is None:
-        layers = case.get("diffusers_config", {}).get("vace_layers")
-    heads = stated.get("num_heads")
-    if heads is None:
-        heads = case.get("diffusers_config", {}).get("num_attention_heads")
+    own, theirs = stated(case.get("config", {})), stated(case.get("diffusers_config", {}))
+    heads = own.get("num_heads", theirs.get("num_attention_heads"))
+    if heads is None and "attention_head_dim" in theirs:
+        heads = weights["patch_embedding.weight"].shape[0] // theirs["attention_head_dim"]
     return WanConfig.from_shapes(
         {name: tuple(tensor.shape) for name, tensor in weights.items()},
         num_heads=heads,
-        text_len=stated.get("text_len") or 512,
-        vace_layers=layers,
+        text_len=own.get("text_len", 512),
+        vace_layers=own.get(
+            "vace_layers", case.get("effective_vace_layers", theirs.get("vace_layers"))
+        ),
     )
 
 
@@ -110,9 +106,9 @@ def shown_rows(case: Case, name: str, value: Tensor) -> Tensor:
         return value[:, :8]
     if not name.startswith("time_"):
         return value
-    if "real_tokens" not in case.data:
+    real, length = case.get("real_tokens"), case["seq_len"]
+    if real is None:
         return value[:, 0]
-    real, length = case["real_tokens"], case["seq_len"]
     rows = [0, real // 2, real - 1, length - 1]
     return value.expand(-1, length, -1)[:, rows]
 

@@ -23,12 +23,12 @@ from wan_core.models.vae.end_frame import decode_with_end_frame, encode_with_end
 from wan_core.models.vae.layers import plain_arithmetic
 from wan_core.models.vae.model import WanVAE
 from wan_core.models.vae.tiling import InPlaceTiling, RampTiling
-from wan_core.testing.golden.case import Case, NotBuilt
+from wan_core.testing.golden.case import Case, NotBuilt, stated
 
 
 def _vae(case: Case) -> WanVAE:
-    config = case["config"]
-    if config.get("dec_dim") is not None:
+    config = stated(case["config"])
+    if "dec_dim" in config:
         raise NotBuilt("the Wan 2.2 VAE network")
     if config.get("attn_scales"):
         raise NotBuilt("attention inside the stages (attn_scales)")
@@ -56,7 +56,7 @@ def _taps(vae: nn.Module, names: Set[str]) -> Iterator[dict[str, list[Tensor]]]:
 
 def roundtrip(case: Case) -> None:
     vae = _vae(case)
-    for call in case["calls"]:
+    for call in map(stated, case["calls"]):
         source = case.tensor(call["input"])
         if call["call"] == "encode":
             _encode(case, vae, call, source)
@@ -82,7 +82,7 @@ def _traced(case: Case, vae: WanVAE, prefix: str) -> set[str]:
 
 
 def _encode(case: Case, vae: WanVAE, call: dict[str, Any], source: Tensor) -> None:
-    names = call["outputs"]
+    names = stated(call["outputs"])
     trace = _trace_of(case, "outputs.trace_encode_", call["input"])
     # "conv1" is the convolution behind the encoder: its output are the raw moments
     with _taps(vae, _traced(case, vae, trace) | {"conv1"}) as seen:
@@ -102,7 +102,7 @@ def _encode(case: Case, vae: WanVAE, call: dict[str, Any], source: Tensor) -> No
 
 
 def _decode(case: Case, vae: WanVAE, call: dict[str, Any], source: Tensor) -> None:
-    names = call["outputs"]
+    names = stated(call["outputs"])
     trace = _trace_of(case, "outputs.trace_decode_", call["input"])
     with _taps(vae, _traced(case, vae, trace)) as seen:
         parts = list(vae.decode_stream(source))
@@ -142,7 +142,7 @@ def _check_traces(case: Case, prefix: str, seen: dict[str, list[Tensor]]) -> Non
 
 def tiled(case: Case) -> None:
     vae = _vae(case)
-    for call in case["calls"]:
+    for call in map(stated, case["calls"]):
         style, _, direction = call["call"].partition(" tiled ")
         source = case.tensor(call["input"])
         if style == "kijai":
@@ -180,7 +180,7 @@ def _raw_tiled(vae: WanVAE, tiling: InPlaceTiling, source: Tensor, direction: st
 
 def end_frame(case: Case) -> None:
     vae = _vae(case)
-    for call in case["calls"]:
+    for call in map(stated, case["calls"]):
         source, name = case.tensor(call["input"]), call["output"]
         if call["call"] == "encode with end frame":
             latents = encode_with_end_frame(vae, source)

@@ -1,0 +1,124 @@
+"""What a user's file says of itself may be wrong: an error of the file, not a crash."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from wan_samples import SMALL, random_transformer
+
+from wan_core.contract.descriptions import Component
+from wan_core.contract.errors import WeightsError
+from wan_core.contract.requests import LoadRequest
+from wan_core.models.loaders import load_transformer, load_vae
+from wan_core.models.vae import VaeConfig, WanVAE, vae_descriptor
+from wan_core.weights import StateDict, open_weights
+
+CPU = torch.device("cpu")
+
+
+def request(slot: str, file: Path) -> LoadRequest:
+    return LoadRequest(
+        slot=slot,
+        component=Component(kind=f"wan-{slot}", load=""),
+        file=file,
+        device=CPU,
+        dtype=torch.float32,
+    )
+
+
+@pytest.fixture(scope="module")
+def transformer() -> dict[str, Tensor]:
+    return random_transformer(num_layers=1).state_dict()
+
+
+@pytest.fixture
+def vae() -> dict[str, Tensor]:
+    return WanVAE(VaeConfig(dim=2, z_dim=2, num_res_blocks=1)).state_dict()
+
+
+def saved(file: Path, tensors: dict[str, Tensor], **header: Any) -> Path:
+    save_file(tensors, file, metadata={key: json.dumps(value) for key, value in header.items()})
+    return file
+
+
+def test_heads_and_text_length_come_from_the_header(
+    transformer: dict[str, Tensor], tmp_path: Path
+) -> None:
+    config = {"num_heads": SMALL["num_heads"], "text_len": None, "_class_name": "anything"}
+    file = saved(tmp_path / "a.safetensors", transformer, config=config)
+    loaded = load_transformer(request("transformer", file)).transformer.config
+    assert (loaded.num_heads, loaded.text_len) == (4, 512)
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ([1, 2], "config is no JSON object"),
+        ("text", "config is no JSON object"),
+        ({"num_heads": "4"}, "num_heads = '4', which is no whole number above 0"),
+        ({"num_heads": 4.5}, "num_heads = 4.5"),
+        ({"num_heads": 0}, "num_heads = 0"),
+        ({"num_heads": 4, "text_len": True}, "text_len = True"),
+        ({"num_heads": 5}, "5 heads of even width do not make a width of 48"),
+        ({}, "number of heads does not follow"),
+    ],
+)
+def test_a_header_that_does_not_fit(
+    transformer: dict[str, Tensor], tmp_path: Path, config: Any, sentence: str
+) -> None:
+    file = saved(tmp_path / "a.safetensors", transformer, config=config)
+    with pytest.raises(WeightsError) as caught:
+        load_transformer(request("transformer", file))
+    assert str(caught.value).startswith("a.safetensors: ")
+    assert sentence in str(caught.value)
+
+
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+def test_half_a_vae_is_refused(vae: dict[str, Tensor], tmp_path: Path, half: str) -> None:
+    tensors = {name: tensor for name, tensor in vae.items() if not name.startswith(half)}
+    constants = {"latents_mean": [0.0, 0.0], "latents_std": [1.0, 1.0]}
+    assert load_vae(request("vae", saved(tmp_path / "whole.safetensors", vae, **constants)))
+    file = saved(tmp_path / "half.safetensors", tensors, **constants)
+    sentence = r"^half\.safetensors: .* do not make a whole Wan 2\.1 VAE"
+    with pytest.raises(WeightsError, match=sentence):
+        vae_descriptor(open_weights(file))  # at planning
+    with pytest.raises(WeightsError, match=sentence):
+        load_vae(request("vae", file))
+
+
+def test_a_vae_of_impossible_shapes_is_refused(vae: dict[str, Tensor]) -> None:
+    damages: list[dict[str, Tensor]] = [
+        {"encoder.conv1.weight": torch.zeros(0, 3, 3, 3, 3)},
+        {"encoder.conv1.weight": torch.zeros(())},
+        {"conv2.weight": torch.zeros(())},
+    ]
+    bare = {n: t for n, t in vae.items() if not n.startswith("encoder.downsamples")}
+    for tensors in (*(vae | damage for damage in damages), bare):
+        with pytest.raises(WeightsError, match=r"^mine: .*; name a file with both\.$"):
+            vae_descriptor(StateDict(tensors, label="mine"))
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "sentence"),
+    [
+        ([0.0], [1.0], "need 2 numbers each"),
+        ([0.0, 0.0], [1.0, 0.0], "above 0"),
+        ("12", [1.0, 1.0], "latents_mean is no list of numbers"),
+        ([0.0, float("nan")], [1.0, 1.0], "latents_mean is no list of numbers"),
+        ([0.0, 0.0], 3, "latents_std is no list of numbers"),
+    ],
+)
+def test_constants_that_do_not_fit(
+    vae: dict[str, Tensor], tmp_path: Path, mean: Any, std: Any, sentence: str
+) -> None:
+    file = saved(tmp_path / "v.safetensors", vae, latents_mean=mean, latents_std=std)
+    with pytest.raises(WeightsError) as caught:
+        vae_descriptor(open_weights(file))
+    assert str(caught.value).startswith("v.safetensors: ")
+    assert sentence in str(caught.value)

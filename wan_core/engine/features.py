@@ -1,0 +1,132 @@
+"""The features that one stage asks for, called in the workflow's order, and held to what they declare."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import attrs
+
+from wan_core.contract.conditioning import SLOTS, Conditioning
+from wan_core.contract.descriptions import Feature
+from wan_core.contract.errors import PluginError
+from wan_core.contract.protocols import ChunkSource
+from wan_core.contract.requests import (
+    AttentionPatch,
+    AttentionRequest,
+    ConditioningRequest,
+    PostProcessRequest,
+)
+from wan_core.planning import Plan, PlannedStage
+from wan_core.plugins import Plugins
+
+
+@attrs.frozen
+class Features:
+    """Calls the hooks of a stage's features."""
+
+    plan: Plan
+    stage: PlannedStage
+    plugins: Plugins
+
+    def condition(self, conditioning: Conditioning, **circumstances: Any) -> Conditioning:
+        """Each feature's ``wan_condition`` in turn.
+
+        Raises:
+            PluginError: a feature returns something else, or writes a slot that it does not declare.
+        """
+        for asked in self.stage.spec.apply:
+            feature = self.plugins.feature(asked.use)
+            request = ConditioningRequest(
+                feature=asked.use,
+                options=asked.options,
+                stage=self.stage.name,
+                folder=self.plan.workflow.source.folder,
+                **circumstances,
+            )
+            changed = self.plugins.call_feature(
+                "wan_condition", asked.use, request=request, conditioning=conditioning
+            )
+            if changed is not None:
+                self._check_conditioning(feature, conditioning, changed)
+                conditioning = changed
+        return conditioning
+
+    def attention_patches(self, **circumstances: Any) -> Sequence[AttentionPatch]:
+        """All patches of all features, in order.
+
+        Raises:
+            PluginError: a feature returns something else.
+        """
+        patches: list[AttentionPatch] = []
+        for asked in self.stage.spec.apply:
+            request = AttentionRequest(
+                feature=asked.use, options=asked.options, stage=self.stage.name, **circumstances
+            )
+            answer = self.plugins.call_feature("wan_patch_attention", asked.use, request=request)
+            answer = answer or ()
+            if not isinstance(answer, list | tuple) or not all(
+                isinstance(one, AttentionPatch) for one in answer
+            ):
+                self._refuse(asked.use, "wan_patch_attention", "a list of AttentionPatch", answer)
+            patches.extend(answer)
+        return patches
+
+    def post_process(self, source: ChunkSource) -> ChunkSource:
+        """Each feature's ``wan_post_process`` around the one before it."""
+        size = self.stage.needs.size
+        if size is None:
+            return source
+        for asked in self.stage.spec.apply:
+            request = PostProcessRequest(
+                feature=asked.use,
+                options=asked.options,
+                stage=self.stage.name,
+                folder=self.plan.workflow.source.folder,
+                size=size,
+            )
+            changed = self.plugins.call_feature(
+                "wan_post_process", asked.use, source=source, request=request
+            )
+            if changed is not None:
+                if not hasattr(changed, "__iter__"):
+                    self._refuse(asked.use, "wan_post_process", "a source of chunks", changed)
+                source = _Attributed(changed, self.plugins, self.plugins.feature(asked.use))
+        return source
+
+    def _check_conditioning(self, feature: Feature, before: Conditioning, after: Any) -> None:
+        if not isinstance(after, Conditioning):
+            self._refuse(feature.name, "wan_condition", "a Conditioning", after)
+        written = {s for s in SLOTS if getattr(after, s) is not getattr(before, s)}
+        for branch, overrides in after.branches.items():
+            earlier = before.branches.get(branch, {})
+            written |= {s for s, value in overrides.items() if earlier.get(s) is not value}
+        if undeclared := sorted(written - set(feature.writes)):
+            raise PluginError(
+                f'feature "{feature.name}" of {self.plugins.title_of(feature)} wrote '
+                f"{', '.join(undeclared)}, which its description does not declare",
+                remedy="its author should add the slot to Feature.writes",
+            )
+
+    def _refuse(self, feature: str, hook: str, wanted: str, got: object) -> None:
+        owner = self.plugins.title_of(self.plugins.feature(feature))
+        raise PluginError(
+            f'{hook} of feature "{feature}" of {owner} returned {type(got).__name__}, not {wanted}'
+        )
+
+
+@attrs.define
+class _Attributed:
+    """A post-processed source; what goes wrong while it is read is the plugin's."""
+
+    source: ChunkSource
+    plugins: Plugins
+    feature: Feature
+    replayable: bool = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.replayable = bool(getattr(self.source, "replayable", False))
+
+    def __iter__(self) -> Iterator[Any]:
+        with self.plugins.attributed(self.feature):
+            yield from self.source
