@@ -17,6 +17,8 @@ WAN_NEGATIVE_PROMPT = (
 TEXT_LENGTH = 512
 
 _LOADERS = "wan_core.models.loaders"
+VERIFY_TRANSFORMER = "wan_core.models.wan.files:verify_transformer"
+VERIFY_VAE = "wan_core.models.vae.files:verify_vae"
 
 
 def _text_encoder() -> Component:
@@ -36,6 +38,7 @@ def _vae() -> Component:
     return Component(
         kind="wan-vae",
         load=f"{_LOADERS}:load_vae",
+        verify=VERIFY_VAE,
         config={"z_dim": 16},
         published=(PublishedFile("Wan-AI/Wan2.1-T2V-1.3B", "Wan2.1_VAE.pth"),),
     )
@@ -45,6 +48,7 @@ def _transformer(dim: int, ffn_dim: int, heads: int, layers: int, repository: st
     return Component(
         kind="wan-transformer",
         load=f"{_LOADERS}:load_transformer",
+        verify=VERIFY_TRANSFORMER,
         config={
             "dim": dim,
             "ffn_dim": ffn_dim,
@@ -112,6 +116,7 @@ TINY_T2V = Family(
         "transformer": Component(
             kind="wan-transformer",
             load=f"{_LOADERS}:load_transformer",
+            verify=VERIFY_TRANSFORMER,
             config={"num_heads": 4, "text_len": TINY_TEXT_LENGTH},
             bundled="tiny/t2v.safetensors",
         ),
@@ -122,7 +127,10 @@ TINY_T2V = Family(
             bundled="tiny/text_encoder.safetensors",
         ),
         "vae": Component(
-            kind="wan-vae", load=f"{_LOADERS}:load_vae", bundled="tiny/vae.safetensors"
+            kind="wan-vae",
+            load=f"{_LOADERS}:load_vae",
+            verify=VERIFY_VAE,
+            bundled="tiny/vae.safetensors",
         ),
     },
     preset=Preset(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,26 +16,16 @@ from wan_core.models.vae import VaeConfig, VaeDescriptor, WanVAE, vae_descriptor
 from wan_core.models.vae.dialects import DIALECTS as VAE_DIALECTS
 from wan_core.models.wan import WanConfig, WanDenoiser, WanTransformer
 from wan_core.models.wan.dialects import DIALECTS as WAN_DIALECTS
+from wan_core.models.wan.files import transformer_config
 from wan_core.weights import TensorSource, in_official_names, load_into, open_weights
 
 _M = TypeVar("_M", bound=nn.Module)
 
 
 def load_transformer(request: LoadRequest) -> WanDenoiser:
-    """A Wan transformer in any of its dialects; its sizes are read off the tensors.
-
-    Number of heads and text length, which no tensor shows, come from the family, else from the file's
-    own header (``config``), else they are the published ones.
-    """
-    source = in_official_names(_source(request), WAN_DIALECTS)
-    shapes = {name: info.shape for name, info in source.tensors.items()}
-    stated = {**_stated_sizes(source), **request.component.config}
-    config = WanConfig.from_shapes(
-        shapes,
-        num_heads=stated.get("num_heads"),
-        text_len=stated.get("text_len", 512),
-        where=source.label,
-    )
+    """A Wan transformer in any of its dialects; its sizes are read off the tensors."""
+    source = in_official_names(_source(request), (*WAN_DIALECTS, *request.dialects))
+    config = transformer_config(source, request.component.config)
     transformer = _on_meta(lambda: WanTransformer(config))
     load_into(
         transformer,
@@ -55,24 +44,6 @@ def load_vae(request: LoadRequest) -> WanVAE:
     vae = _on_meta(lambda: WanVAE.of(descriptor))
     load_into(vae, source, VAE_DIALECTS, dtype=request.dtype, device=request.device)
     return vae.eval()
-
-
-def _stated_sizes(source: TensorSource) -> dict[str, int]:
-    """What a file's header says under ``config`` (JSON) of the sizes that no tensor shows."""
-    try:
-        config: Any = json.loads(source.metadata.get("config", "{}"))
-    except ValueError as error:
-        raise WeightsError("the header entry config is no JSON", where=source.label) from error
-    if not isinstance(config, dict):
-        raise WeightsError("the header entry config is no JSON object", where=source.label)
-    sizes = {key: config[key] for key in ("num_heads", "text_len") if config.get(key) is not None}
-    for key, size in sizes.items():
-        if type(size) is not int or size < 1:
-            raise WeightsError(
-                f"the header's config says {key} = {size!r}, which is no whole number above 0",
-                where=source.label,
-            )
-    return sizes
 
 
 def load_text_encoder(request: LoadRequest) -> TextEncoder:

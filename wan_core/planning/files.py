@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,12 @@ def plan_files(
     """
     known = {*family.components, *COMPANIONS}
     for slot, path in given.items():
+        if slot in family.components and not family.components[slot].needs_file:
+            raise WorkflowError(
+                f"family {family.name} makes its own {slot}, it takes no file",
+                where=where(slot),
+                remedy=f"leave {slot} out, or name another family",
+            )
         if slot not in known:
             raise WorkflowError(
                 f'family {family.name} has no slot "{slot}"',
@@ -116,11 +123,8 @@ def _read(
 ) -> PlannedFile:
     if not path.exists():
         raise WeightsError(f"{path} does not exist", where=where, remedy="correct the path")
-    try:
+    with _at(where):
         source = open_weights(path)
-    except WeightsError as error:
-        error.where = ", ".join(dict.fromkeys((where, error.where)))
-        raise
     identity = _identify(source, component, plugins)
     if identity.component != component.kind:
         raise WeightsError(
@@ -137,6 +141,9 @@ def _read(
                 where=where,
                 remedy=f"name a file of {family.title}, or another family",
             )
+    if component.verify:
+        with _at(where):
+            resolve(component.verify)(source, component.config)
     return PlannedFile(
         path=path,
         identity=identity,
@@ -144,6 +151,16 @@ def _read(
         bytes=source.nbytes,
         elements=sum(math.prod(info.shape) for info in source.tensors.values()),
     )
+
+
+@contextmanager
+def _at(where: str) -> Iterator[None]:
+    """What is wrong with a file is told with the place in the workflow that names it."""
+    try:
+        yield
+    except WeightsError as error:
+        error.where = ", ".join(dict.fromkeys((where, error.where)))
+        raise
 
 
 def _identify(source: TensorSource, component: Component, plugins: Plugins) -> Identity:
@@ -167,7 +184,7 @@ def _refuse_strangers(files: Mapping[str, PlannedFile], where: Callable[[str], s
             continue
         one = files[slot].identity.details.get(key)
         two = files[other].identity.details.get(other_key)
-        if one is not None and two is not None and one != two:
+        if one and two and one != two:
             raise WeightsError(
                 f"{files[slot].path.name} makes {what} of width {one}, {files[other].path.name} "
                 f"takes {two}: they do not belong together",

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import attrs
 
 from wan_core.contract.errors import ResourceError, WorkflowError
+
+DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 
 
 @attrs.frozen
@@ -30,7 +33,7 @@ def look(device: str, *, where: str = "") -> Machine:
         ResourceError: the device is not there.
     """
     kind = device.partition(":")[0]
-    if kind not in ("auto", "cpu", "cuda"):
+    if not DEVICE.fullmatch(device):
         raise WorkflowError(
             f'there is no device "{device}"',
             where=where,

@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 import attrs
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from wan_core.contract.conditioning import Conditioning, Held
@@ -28,8 +29,11 @@ EXPLODED = 1e3
 FLAT = 1e-4
 """Standard deviation below which final latents are one colour."""
 
-CONSTANT = 1e-6
-"""Spread over space, relative to the largest value, below which a prediction is constant."""
+CONSTANT = 1e-5
+"""Spread over tokens, relative to the largest value, below which a prediction is constant."""
+
+PATCH = 2
+"""Rows and columns of latents that one token of a video transformer predicts."""
 
 NORMALISED = (1e-3, 50.0)
 """Root mean square that an encoder's normalised latents may have: about 1 when it is trained."""
@@ -197,7 +201,7 @@ def _encoded(view: Conditioning, branch: str, step: Step) -> Iterator[tuple[str,
 def _check_prediction(denoiser: Denoiser, prediction: Tensor, what: str, where: str) -> None:
     if not bool(torch.isfinite(prediction).all()):
         raise _why_not_finite(denoiser, prediction, what, where)
-    flat = prediction.detach().flatten(2) if prediction.ndim > FRAMES else prediction.detach()
+    flat = _by_token(prediction.detach())
     largest = float(flat.abs().max())
     if largest == 0:
         raise DeadLatentsError(
@@ -212,6 +216,18 @@ def _check_prediction(denoiser: Denoiser, prediction: Tensor, what: str, where: 
             where=where,
             remedy="the transformer does not see the latents: check its file and its family",
         )
+
+
+def _by_token(prediction: Tensor) -> Tensor:
+    """``[batch, what a token predicts, tokens]``: a constant bias looks like structure inside a patch."""
+    if prediction.ndim <= FRAMES:
+        return prediction
+    if prediction.ndim == 5 and not any(side % PATCH for side in prediction.shape[-2:]):
+        tokens: Tensor = rearrange(
+            prediction, "b c f (h p) (w q) -> b (c p q) (f h w)", p=PATCH, q=PATCH
+        )
+        return tokens
+    return prediction.flatten(2)
 
 
 def _why_not_finite(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import attrs
 import torch
 from torch import Tensor
 
 from wan_core.contract.conditioning import Conditioning, Timed
+from wan_core.contract.events import Event, Note
 from wan_core.contract.lazy import resolve
 from wan_core.contract.protocols import ChunkSource
 from wan_core.contract.requests import Components, StageContext, VideoSize
@@ -36,7 +37,7 @@ def run(context: StageContext) -> Mapping[str, ChunkSource]:
     latents = _sample(context, components, size)
     components.release("transformer")
     context.keep({VIDEO: latents})
-    return {VIDEO: context.post_process(DecodedVideo(components.get("vae"), latents))}
+    return {VIDEO: context.post_process(DecodedVideo(components.get("vae"), latents, context.emit))}
 
 
 def _sample(context: StageContext, components: Components, size: VideoSize) -> Tensor:
@@ -123,14 +124,26 @@ def text_conditioning(context: StageContext) -> Conditioning:
     return conditioning
 
 
+FLAT = 2e-3
+"""Standard deviation (of pixels in -1…1) below which a decoded chunk is one colour."""
+
+
 @attrs.frozen(eq=False)
 class DecodedVideo:
     """Decodes latents as it is read: chunks ``[frames, 3, height, width]``, float32 in -1…1, on the CPU."""
 
     vae: WanVAE
     latents: Tensor
+    emit: Callable[[Event], None]
     replayable: bool = True
 
     def __iter__(self) -> Iterator[Tensor]:
-        for frames in self.vae.decode_stream(self.latents):
-            yield frames[0].transpose(0, 1).float().clamp(-1, 1).cpu()
+        flat = True
+        for decoded in self.vae.decode_stream(self.latents):
+            frames = decoded[0].transpose(0, 1).float().clamp(-1, 1).cpu()
+            flat = flat and float(frames.std(dim=(0, 2, 3)).max()) < FLAT
+            yield frames
+        if flat:
+            self.emit(
+                Note("the whole video is one colour: is this the VAE of this model?", "warning")
+            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from wan_core.contract.errors import WeightsError
@@ -43,6 +44,30 @@ def vae_descriptor(source: TensorSource) -> VaeDescriptor:
             where=source.label,
         )
     return VaeDescriptor(source.label if own else WAN21.name, config, mean, std)
+
+
+PLAUSIBLE = (1e-2, 1e2)
+"""Standard deviations that the latents of a VAE may have, and the bound of their means."""
+
+
+def verify_vae(source: TensorSource, known: Mapping[str, Any]) -> None:
+    """Refuse a VAE file that is not whole, or whose constants would give a black or noisy video.
+
+    Raises:
+        WeightsError: what is wrong with it.
+    """
+    descriptor = vae_descriptor(source)
+    low, high = PLAUSIBLE
+    if min(descriptor.std) < low or max(descriptor.std) > high:
+        spread = f"{min(descriptor.std):.3g} to {max(descriptor.std):.3g}"
+        raise WeightsError(
+            f"latents_std goes from {spread}, which no trained VAE has", where=source.label
+        )
+    if max(map(abs, descriptor.mean)) > high:
+        largest = max(map(abs, descriptor.mean))
+        raise WeightsError(
+            f"latents_mean holds {largest:.3g}, which no trained VAE has", where=source.label
+        )
 
 
 def _numbers(source: TensorSource, key: str) -> tuple[float, ...]:

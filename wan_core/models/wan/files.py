@@ -1,0 +1,138 @@
+"""What a transformer's file says of itself in its header, and whether it is whole. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from wan_core.contract.errors import WeightsError
+from wan_core.models.wan.config import PATCH, WanConfig
+from wan_core.models.wan.dialects import DIALECTS
+from wan_core.weights import TensorSource, in_official_names
+
+Shape = tuple[int, ...]
+Shapes = dict[str, Shape]
+
+
+def transformer_config(source: TensorSource, known: Mapping[str, Any]) -> WanConfig:
+    """The sizes of a transformer file under official names.
+
+    Number of heads and text length, which no tensor shows, come from ``known`` (the family's), else from
+    the header's entry ``config`` (JSON), else they are the published ones.
+
+    Raises:
+        WeightsError: a tensor that the sizes are read from is missing, or the header makes no sense.
+    """
+    stated = {**_stated_sizes(source), **known}
+    return WanConfig.from_shapes(
+        {name: info.shape for name, info in source.tensors.items()},
+        num_heads=stated.get("num_heads"),
+        text_len=stated.get("text_len", 512),
+        where=source.label,
+    )
+
+
+def verify_transformer(source: TensorSource, known: Mapping[str, Any]) -> None:
+    """Refuse a transformer file that lacks tensors or has some of the wrong shape.
+
+    Raises:
+        WeightsError: naming the first of them.
+    """
+    official = in_official_names(source, DIALECTS)
+    expected = expected_shapes(transformer_config(official, known))
+    missing = [name for name in expected if name not in official.tensors]
+    wrong = [n for n, s in expected.items() if n in official.tensors and official.shape(n) != s]
+    if missing:
+        raise WeightsError(
+            f"the transformer is incomplete: {_some(missing)} missing",
+            where=source.label,
+            remedy="download or convert it again",
+        )
+    if wrong:
+        name = wrong[0]
+        raise WeightsError(
+            f"tensor {name} is {list(official.shape(name))}, not {list(expected[name])}"
+            + (f", and {len(wrong) - 1} more are wrong" if len(wrong) > 1 else ""),
+            where=source.label,
+            remedy="download or convert it again",
+        )
+
+
+def expected_shapes(config: WanConfig) -> Shapes:
+    """Every tensor of a transformer with its shape, under official names."""
+    dim, patch = config.dim, (1, *PATCH[1:])
+    shapes: Shapes = {}
+
+    def linear(name: str, outputs: int, inputs: int) -> None:
+        shapes[f"{name}.weight"], shapes[f"{name}.bias"] = (outputs, inputs), (outputs,)
+
+    def norm(name: str, width: int) -> None:
+        shapes[f"{name}.weight"] = shapes[f"{name}.bias"] = (width,)
+
+    def block(name: str) -> None:
+        shapes[f"{name}.modulation"] = (1, 6, dim)
+        norm(f"{name}.norm3", dim)
+        for attention in ("self_attn", "cross_attn"):
+            for part in "qkvo":
+                linear(f"{name}.{attention}.{part}", dim, dim)
+            shapes[f"{name}.{attention}.norm_q.weight"] = (dim,)
+            shapes[f"{name}.{attention}.norm_k.weight"] = (dim,)
+        if config.image_dim is not None:
+            linear(f"{name}.cross_attn.k_img", dim, dim)
+            linear(f"{name}.cross_attn.v_img", dim, dim)
+            shapes[f"{name}.cross_attn.norm_k_img.weight"] = (dim,)
+        linear(f"{name}.ffn.0", config.ffn_dim, dim)
+        linear(f"{name}.ffn.2", dim, config.ffn_dim)
+
+    shapes["patch_embedding.weight"] = (dim, config.in_dim, *patch)
+    shapes["patch_embedding.bias"] = (dim,)
+    linear("text_embedding.0", dim, config.text_dim)
+    linear("text_embedding.2", dim, dim)
+    linear("time_embedding.0", dim, config.freq_dim)
+    linear("time_embedding.2", dim, dim)
+    linear("time_projection.1", 6 * dim, dim)
+    if config.image_dim is not None:
+        norm("img_emb.proj.0", config.image_dim)
+        linear("img_emb.proj.1", config.image_dim, config.image_dim)
+        linear("img_emb.proj.3", dim, config.image_dim)
+        norm("img_emb.proj.4", dim)
+    if config.image_positions is not None and config.image_dim is not None:
+        shapes["img_emb.emb_pos"] = (1, config.image_positions, config.image_dim)
+    for index in range(config.num_layers):
+        block(f"blocks.{index}")
+    if config.vace_layers:
+        channels = config.vace_in_dim or config.in_dim
+        shapes["vace_patch_embedding.weight"] = (dim, channels, *patch)
+        shapes["vace_patch_embedding.bias"] = (dim,)
+    for index in range(len(config.vace_layers)):
+        block(f"vace_blocks.{index}")
+        linear(f"vace_blocks.{index}.after_proj", dim, dim)
+        if index == 0:
+            linear("vace_blocks.0.before_proj", dim, dim)
+    shapes["head.modulation"] = (1, 2, dim)
+    linear("head.head", PATCH[0] * PATCH[1] * PATCH[2] * config.out_dim, dim)
+    return shapes
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+    return f"{names[0]}{more} {'are' if more else 'is'}"
+
+
+def _stated_sizes(source: TensorSource) -> dict[str, int]:
+    """What a file's header says under ``config`` (JSON) of the sizes that no tensor shows."""
+    try:
+        config: Any = json.loads(source.metadata.get("config", "{}"))
+    except ValueError as error:
+        raise WeightsError("the header entry config is no JSON", where=source.label) from error
+    if not isinstance(config, dict):
+        raise WeightsError("the header entry config is no JSON object", where=source.label)
+    sizes = {key: config[key] for key in ("num_heads", "text_len") if config.get(key) is not None}
+    for key, size in sizes.items():
+        if type(size) is not int or size < 1:
+            raise WeightsError(
+                f"the header's config says {key} = {size!r}, which is no whole number above 0",
+                where=source.label,
+            )
+    return sizes
