@@ -142,13 +142,18 @@ def _plan_tokenizer(
 ) -> TokenizerFile | None:
     if "text_encoder" not in files:
         return None
-    if "tokenizer" in companions:
-        return open_tokenizer(companions["tokenizer"])
+    key = "tokenizer" if "tokenizer" in companions else "text_encoder"
     try:
-        return find_tokenizer(open_weights(files["text_encoder"].path))
+        if key == "tokenizer":
+            found = open_tokenizer(companions[key])
+        else:
+            found = find_tokenizer(open_weights(files[key].path))
+        # small beside what would be loaded before it is needed
+        found.load()
     except WanCoreError as error:
-        error.where = where("text_encoder")
+        error.where = ", ".join(dict.fromkeys(filter(None, (where(key), error.where))))
         raise
+    return found
 
 
 def _plan_stage(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,10 @@ def _load(path: Path) -> Any:
         # files of before torch 1.6 are no zip archives and can't be memory-mapped
         with path.open("rb") as file:
             mapped = file.read(len(ZIP_START)) == ZIP_START
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        with warnings.catch_warnings():
+            # torch warns of what is refused in a sentence below
+            warnings.simplefilter("ignore", UserWarning)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise WeightsError(
             "the file holds Python objects other than tensors, could run code, and is refused",

@@ -143,7 +143,8 @@ def _from_sentencepiece(file: TokenizerFile) -> Tokenizer:
     try:
         processor.LoadFromSerializedProto(file.data)
     except Exception as error:
-        raise _unreadable(file, error) from error
+        # the library's own words name its source files
+        raise _unreadable(file, "no SentencePiece model") from error
 
     def pieces(text: str) -> list[int]:
         ids: list[int] = processor.encode(text, out_type=int)
