@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +23,7 @@ from wan_core.contract.events import (
     TaskProgress,
     TaskStarted,
 )
+from wan_core.workflow.source import Source
 
 SECONDS = {
     "text / encoding prompts": 0.5,
@@ -79,6 +81,8 @@ class Output:
 @attrs.frozen
 class Workflow:
     output: Output = Output()
+    models: Mapping[str, object] = attrs.field(factory=lambda: {"main": None})
+    source: Source = attrs.field(factory=Source)
 
 
 @attrs.frozen
@@ -100,12 +104,13 @@ class Result:
 def install(script: Script, set_item: Callable[[Any, str, ModuleType], None]) -> None:
     """Put the engine, the planner and the reader of workflows in the place of the real ones."""
 
-    def load_workflow(path: Path, overrides: Sequence[str] = (), *, plugins: Any) -> Workflow:
+    def load_workflow(path: str, overrides: Sequence[str] = (), *, plugins: Any) -> Workflow:
         script.asked.update(path=path, overrides=overrides, plugins=plugins)
         return Workflow()
 
     def make_plan(workflow: Workflow, plugins: Any, *, device: str) -> Plan:
         script.asked.update(output=workflow.output.path, device=device)
+        script.asked.update(where=workflow.source.where)
         if script.at == "plan" and script.error:
             raise script.error
         return Plan(workflow)
@@ -150,5 +155,6 @@ if __name__ == "__main__":
     install(playing, lambda modules, name, module: modules.__setitem__(name, module))
     code = main(sys.argv[2:])
     if "closed" in playing.asked:
-        print("session closed", file=sys.stderr)
+        with suppress(OSError):
+            print("session closed", file=sys.stderr)
     sys.exit(code)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fake_plugins import found
 
+from wan_core.cli import main
 from wan_core.cli.config import Config, config_file, load_config
 from wan_core.contract.errors import WorkflowError
 
@@ -32,6 +35,14 @@ def test_the_environment_names_another_file(
     assert load_config().disable == ("x",)
 
 
+def test_an_empty_variable_counts_as_unset(
+    own_configuration: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAN_CORE_CONFIG", "")
+    assert config_file() == own_configuration
+    assert load_config() == Config()
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -55,3 +66,21 @@ def test_mistakes_are_named(own_configuration: Path, content: str, sentence: str
         load_config()
     assert str(caught.value).startswith(f"{own_configuration}{sentence}")
     assert caught.value.exit_code == 2
+
+
+def test_unknown_names_that_are_switched_off_are_warned_of_once(
+    own_configuration: Path,
+    install_plugins: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    install_plugins(found("fade"))
+    own_configuration.parent.mkdir(parents=True)
+    own_configuration.write_text('plugins.disable = ["fade", "fate"]')
+    monkeypatch.setenv("WAN_CORE_DISABLE", "fade, zzz")
+    assert main(["plugins", "--json"]) == 0
+    assert capsys.readouterr().err.splitlines() == [
+        f'warning: {own_configuration}, plugins.disable: there is no plugin "fate" to leave out; '
+        'did you mean "fade"',
+        'warning: WAN_CORE_DISABLE: there is no plugin "zzz" to leave out',
+    ]

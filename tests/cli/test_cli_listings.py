@@ -286,3 +286,30 @@ def test_on_a_terminal_long_cells_are_wrapped_at_its_edge() -> None:
     column = lines[start].index("色")
     assert all(cell_len(line) <= 80 for line in lines)
     assert lines[start + 1].startswith(" " * column) and lines[start + 1][column] != " "
+
+
+def test_a_command_that_a_built_in_one_hides_is_a_problem(
+    install_plugins: Install, capsys: Capture
+) -> None:
+    install_plugins(found("x", Command("run", "Run away.", "not.there:at_all")))
+    problem = 'command "run" of plugin x (wan-plugin-x 1.2) can\'t be called, wan-core has its own'
+    assert main(["plugins"]) == 0
+    assert problem in capsys.readouterr().out
+    assert main(["plugins", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["problems"] == [problem]
+
+
+def test_a_listing_on_a_full_disk_is_an_error() -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "wan_core", "models"],
+            stdout=full, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (5, "the disk is full; free some space.\n")
+
+
+def test_an_empty_name_of_a_workflow(install_plugins: Install, capsys: Capture) -> None:
+    assert main(["plan", ""]) == 2
+    assert capsys.readouterr().err == (
+        "no workflow is named, only empty text; name a workflow.toml.\n"
+    )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_engine import Script
@@ -52,7 +54,7 @@ def test_what_the_user_says_is_handed_on(script: Script, tmp_path: Path) -> None
     arguments = ["-s", "stages.0.seed=7", "-s", "stages.0.prompt=a=b", "--device", "cuda:1"]
     assert main(["run", "w/hello.toml", *arguments, "-o", "here.mp4", "--quiet"]) == 0
     asked = script.asked
-    assert asked["path"] == Path("w/hello.toml")
+    assert asked["path"] == "w/hello.toml"
     assert asked["overrides"] == ("stages.0.seed=7", "stages.0.prompt=a=b")
     assert asked["device"] == asked["session_device"] == "cuda:1"
     assert asked["output"] == Path.cwd() / "here.mp4"
@@ -138,7 +140,7 @@ def test_debug_shows_the_traceback(script: Script, capsys: pytest.CaptureFixture
     assert lines[-1].startswith("internal error: RuntimeError: boom")
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_a_signal_stops_the_run_tidily(stop: signal.Signals, options: list[str]) -> None:
     run = subprocess.Popen(
@@ -170,6 +172,110 @@ def test_a_reader_who_leaves_does_not_stop_the_run(options: list[str]) -> None:
     out, err = run.communicate(timeout=20)
     assert run.returncode == 0
     assert (err == "session closed\n") if options else (out == SUMMARY)
+
+
+@pytest.mark.parametrize("full", ["stdout", "stderr"])
+@pytest.mark.parametrize("options", [["--json"], []])
+def test_a_full_disk_of_a_log_does_not_stop_the_run(full: str, options: list[str]) -> None:
+    streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with Path("/dev/full").open("w") as streams[full]:
+        done = subprocess.run([*FAKE, "0", "run", "x.toml", *options], **streams, text=True)
+        assert done.returncode == 0
+        if full == "stderr":
+            assert done.stdout.endswith(SUMMARY) if not options else "RunFinished" in done.stdout
+        else:
+            assert done.stderr == ("" if options else PLAIN_LINES) + "session closed\n"
+        failed = subprocess.run([*FAKE, "0", "run", "--nope"], **streams, text=True)
+        assert failed.returncode == 2
+
+
+@pytest.mark.parametrize("closing", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("options", [["--json"], []])
+def test_closed_streams_do_not_stop_the_run(closing: str, options: list[str]) -> None:
+    command = shlex.join([*FAKE, "0", "run", "x.toml", *options])
+    done = subprocess.run(["sh", "-c", f"exec {command} {closing}"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    if closing == "2>&-" and not options:
+        assert done.stdout == SUMMARY
+
+
+def test_under_nohup_a_lost_connection_does_not_stop_the_run() -> None:
+    run = subprocess.Popen(
+        ["nohup", *FAKE, "0.02", "run", "x.toml"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert run.stderr
+    while not run.stderr.readline().startswith("text:"):
+        pass
+    run.send_signal(signal.SIGHUP)
+    out, _ = run.communicate(timeout=20)
+    assert (run.returncode, out) == (0, SUMMARY)
+
+
+INTERRUPTED_IMPORT = """
+import sys
+class Interrupting:
+    def find_spec(self, name, *rest):
+        if name == "click":
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupting())
+from wan_core.cli import main
+sys.exit(main())
+"""
+INTERRUPTED_EXIT = """
+import atexit, os, signal, sys
+atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))
+from wan_core.cli import main
+sys.argv[1:] = ["--version"]
+sys.exit(main())
+"""
+
+
+def test_ctrl_c_during_the_first_imports_is_no_traceback() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_IMPORT], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (130, "stopped.\n")
+
+
+def test_ctrl_c_after_the_end_changes_nothing() -> None:
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED_EXIT], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_places_of_what_options_overrule(script: Script) -> None:
+    assert main(["run", "x.toml", "--quiet", "-o", "a.mp4", "--device", "gpu"]) == 0
+    where = script.asked["where"]
+    assert (where("output.path"), where("models.main.device")) == ("-o", "--device")
+    assert main(["run", "x.toml", "--quiet"]) == 0
+    where = script.asked["where"]
+    assert where("output.path") == "workflow, output.path"
+    assert where("models.main.device") == "workflow, models.main.device"
+
+
+def test_a_home_folder_that_the_shell_left_alone(
+    script: Script, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert main(["run", "x.toml", "--quiet", "-o", "~/a.mp4"]) == 0
+    assert script.asked["output"] == tmp_path / "a.mp4"
+
+
+@pytest.mark.parametrize(
+    ("output", "sentence"),
+    [
+        ("", "-o: the path of the video must not be empty."),
+        ("a\x1b.mp4", "-o: the path of the video has a control character (U+001B) in it."),
+        ("a\n.mp4", "-o: the path of the video has a line end or a tab in it."),
+        ("~nobody9/a.mp4", '-o: "~nobody9/a.mp4" names a home folder that does not exist.'),
+    ],
+)
+def test_paths_that_are_refused(
+    script: Script, capsys: pytest.CaptureFixture[str], output: str, sentence: str
+) -> None:
+    assert main(["run", "x.toml", "-o", output]) == 2
+    assert capsys.readouterr().err == f"{sentence}\n"
 
 
 def test_on_a_terminal_bars_move_and_finished_tasks_stay() -> None:

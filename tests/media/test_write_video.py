@@ -145,7 +145,7 @@ def test_an_error_in_the_middle_leaves_nothing(tmp_path: Path, error: type[BaseE
 
     def chunks() -> Iterator[np.ndarray]:
         yield black(4)
-        assert list(tmp_path.glob(".a.partial-*.mp4"))
+        assert list(tmp_path.glob(".wan-*.mp4"))
         raise error
 
     with pytest.raises(error):
@@ -288,3 +288,58 @@ def test_two_thousand_frames_take_constant_memory(tmp_path: Path) -> None:
     assert write_video(tmp_path / "a.mp4", chunks(), 16) == 2000
     # the frames are 147 MB; the encoder looks ahead by some 60 of them
     assert max(resident[100:]) - resident[99] < 8e6
+
+
+def test_only_an_ordinary_file_is_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.mp4"
+    os.mkfifo(pipe)
+    (tmp_path / "link.mp4").symlink_to(pipe)
+    for path in (pipe, tmp_path / "link.mp4"):
+        with pytest.raises(MediaError, match=rf"-o: .*/{path.name} is no ordinary file; choose"):
+            check_target(path, where="-o")
+        with pytest.raises(MediaError, match="is no ordinary file"):
+            write_video(path, [black()], 16)
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("name", ["{}.mp4", "new/{}.mp4", "{}/a.mp4"])
+def test_a_name_that_is_too_long_is_refused_before_anything_is_computed(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(MediaError, match=r"-o: can't be written \(File name too long\)"):
+        check_target(tmp_path / name.format("x" * 300), where="-o")
+
+
+def test_a_name_that_just_fits_is_written(tmp_path: Path) -> None:
+    path = tmp_path / f"{'x' * 251}.mp4"
+    check_target(path)
+    assert write_video(path, [black()], 16) == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+KILLED = INTERRUPTED.replace("import sys,", "import os, signal, sys,").replace(
+    'print("written", flush=True)', "os.kill(os.getpid(), signal.SIGKILL)"
+)
+
+
+def test_what_a_killed_process_left_goes_with_the_next_video(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    subprocess.run([sys.executable, "-c", KILLED, str(path)], timeout=20)
+    (left,) = tmp_path.iterdir()
+    start = left.stem.rpartition("-")[0]
+    alive = tmp_path / f"{start}-{os.getppid()}.mp4"
+    alive.touch()
+    write_video(tmp_path / "other.mp4", [black()], 16)
+    assert left.exists()
+    write_video(path, [black()], 16)
+    assert {one.name for one in tmp_path.iterdir()} == {"a.mp4", "other.mp4", alive.name}
+
+
+def test_two_videos_can_be_written_into_a_folder_at_once(tmp_path: Path) -> None:
+    def chunks() -> Iterator[np.ndarray]:
+        yield black()
+        write_video(tmp_path / "b.mp4", [black(2)], 16)
+        yield black()
+
+    write_video(tmp_path / "a.mp4", chunks(), 16)
+    assert probe(tmp_path / "a.mp4").frames == probe(tmp_path / "b.mp4").frames == 2

@@ -102,16 +102,41 @@ FORM = 'write it like stages.0.seed=7 or output.path="clip.mp4".'
             "stages.0.stesp=3",
             '-s stages.0.stesp: the stage "generate" has no option "stesp"; did you mean "steps".',
         ),
-        ("stages.5.seed=1", "-s stages.5.seed: stages has no 5; there are 0 (first), 1 (generate)."),
+        (
+            "stages.5.seed=1",
+            "-s stages.5.seed: there is no stages.5; "
+            "there are stages.0 (first), stages.1 (generate).",
+        ),
         (
             f"stages.{'9' * 30}.seed=1",
-            f"-s stages.{'9' * 30}.seed: stages has no {'9' * 30}; "
-            "there are 0 (first), 1 (generate).",
+            f"-s stages.{'9' * 30}.seed: there is no stages.{'9' * 30}; "
+            "there are stages.0 (first), stages.1 (generate).",
         ),
-        ("stages.frist.seed=1", '-s stages.frist.seed: stages has no "frist"; did you mean "first".'),
+        (
+            "stages.frist.seed=1",
+            '-s stages.frist.seed: there is no stages.frist; did you mean "first".',
+        ),
         (
             "stages.0.apply.atii.x=1",
-            '-s stages.0.apply.atii.x: stages.0.apply has no "atii"; did you mean "ati".',
+            '-s stages.0.apply.atii.x: there is no stages.0.apply.atii; did you mean "ati".',
+        ),
+        (
+            "stages.0.apply.1.x=1",
+            "-s stages.0.apply.1.x: there is no stages.0.apply.1; "
+            "there is only stages.0.apply.0 (ati).",
+        ),
+        (
+            "model.vae=~nobody9/x",
+            '-s model.vae: vae names a home folder that does not exist, "~nobody9/x".',
+        ),
+        (
+            'model.vae="a\\u0000b"',
+            "-s model.vae: vae has a control character (U+0000) in it.",
+        ),
+        (
+            f"{'k' * 5000}=1",
+            f'-s "{"k" * 47}…": a workflow has no "{"k" * 47}…"; '
+            "known are: format, memory, model, models, output, stages.",
         ),
         (
             "stages.1.apply.0.use=ati",
@@ -141,3 +166,16 @@ def test_refused(override: str, sentence: str) -> None:
     with pytest.raises(WanCoreError) as caught:
         parse(override)
     assert str(caught.value) == sentence
+
+
+def test_an_option_that_overrules_a_key_is_its_place() -> None:
+    source = parse("output.path=x.mp4").source.overruled(("output", "path"), "-o")
+    assert source.where("output.path") == "-o"
+    assert source.overruled(("models", "main", "device"), "--device").where(
+        "models.main.device"
+    ) == ("--device")
+
+
+def test_one_text_is_no_list_of_overrides() -> None:
+    with pytest.raises(TypeError, match="overrides are a list of texts"):
+        parse_workflow(TEXT, overrides="stages.0.seed=7", plugins=PLUGINS)

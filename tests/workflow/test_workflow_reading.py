@@ -299,3 +299,33 @@ def test_reading_imports_no_torch() -> None:
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=here.parents[1])
+
+
+def test_an_empty_path_names_no_workflow() -> None:
+    with pytest.raises(WorkflowError, match="no workflow is named, only empty text; name a"):
+        load_workflow("", plugins=PLUGINS)
+
+
+def test_a_workflow_from_standard_input_starts_paths_from_the_current_folder(
+    tmp_path: Path,
+) -> None:
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from workflow_fakes import PLUGINS\n"
+        "from wan_core.workflow import load_workflow\n"
+        "print(load_workflow('/dev/stdin', plugins=PLUGINS).output.path)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(Path(__file__).parent)],
+        input=HELLO, capture_output=True, text=True, cwd=tmp_path,
+    )  # fmt: skip
+    assert done.stdout == f"{tmp_path / 'out.mp4'}\n", done.stderr
+
+
+def test_a_long_key_is_shortened_in_messages() -> None:
+    with pytest.raises(WorkflowError) as caught:
+        parse_workflow(f"{HELLO}{'k' * 5000} = 1\n", plugins=PLUGINS)
+    assert len(str(caught.value)) < 400
+    with pytest.raises(WorkflowError) as caught:
+        parse_workflow(f"{'k' * 5000}\n", plugins=PLUGINS)
+    assert len(str(caught.value)) < 400

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
 
-from wan_core.contract.lazy import exports
+__all__ = ["main"]
 
-if TYPE_CHECKING:
-    from wan_core.cli.app import main as main
 
-__getattr__, __dir__, __all__ = exports(__name__, {"main": "app"})
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code (see docs/guide/command-line.md).
+
+    Without ``arguments`` this is the program itself, which does nothing more afterwards: from the
+    moment its exit code is known it is deaf to Ctrl-C.
+    """
+    try:
+        # Ctrl-C may come while this is imported, too
+        from wan_core.cli.app import run_command_line
+
+        return run_command_line(arguments)
+    except KeyboardInterrupt:
+        with suppress(OSError, ValueError, AttributeError):
+            sys.stderr.write("stopped.\n")
+        return 130

@@ -1,17 +1,20 @@
-"""``main``: finds the command, and turns every error into one sentence and an exit code."""
+"""``run_command_line``: finds the command, and turns every error into one sentence and an exit code."""
 
 from __future__ import annotations
 
+import os
 import platform
+import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import click
 
-from wan_core.cli.failures import BROKEN_PIPE, explain, silence
+from wan_core.cli.failures import BROKEN_PIPE, explain, silence, tell
 from wan_core.cli.options import Settings, discover
 from wan_core.contract.descriptions import Command
 from wan_core.contract.errors import PluginError, WanCoreError, WorkflowError, nearest
@@ -64,7 +67,7 @@ class Commands(click.Group):
                     formatter.write_dl([(one.name, one.summary) for one in commands.values()])
 
     def _of_plugins(self) -> Mapping[str, Command]:
-        commands = discover().commands
+        commands = discover(warn=False).commands
         return {name: one for name, one in commands.items() if name not in BUILT_IN}
 
 
@@ -115,17 +118,28 @@ def cli(ctx: click.Context) -> None:
         click.echo(ctx.get_help())
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code (see docs/guide/command-line.md)."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+def run_command_line(arguments: Sequence[str] | None) -> int:
+    """Run the command line (``sys.argv`` when None) and return its exit code."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")
+    code = _invoke(list(sys.argv[1:] if arguments is None else arguments))
+    if arguments is None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            silence(stream)
+    return code
+
+
+def _invoke(arguments: list[str]) -> int:
     settings = Settings()
     try:
-        with cli.make_context("wan-core", list(arguments), obj=settings) as context:
+        with cli.make_context("wan-core", arguments, obj=settings) as context:
             code: Any = cli.invoke(context)
-        sys.stdout.flush()
         return int(code or 0)
     except click.exceptions.Exit as leave:
         return leave.exit_code
@@ -135,6 +149,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BaseException as error:
         sentence, exit_code = explain(error)
         if settings.debug:
-            traceback.print_exception(error)
-        click.secho(sentence, err=True, fg="red")
+            tell("".join(traceback.format_exception(error)).rstrip(), sys.stderr)
+        tell(click.style(sentence, fg="red") if sys.stderr.isatty() else sentence, sys.stderr)
         return exit_code
+
+
+def _open_closed_streams() -> None:
+    """Put a stream that leads nowhere in the place of each that was closed (``>&-``)."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115

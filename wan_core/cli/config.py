@@ -50,7 +50,7 @@ def load_config() -> Config:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        if VARIABLE not in os.environ:
+        if not os.environ.get(VARIABLE):  # empty counts as unset
             return Config()
         raise WorkflowError(
             "there is no such configuration file", where=str(path), remedy=f"unset {VARIABLE}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from contextlib import suppress
 from typing import TextIO
@@ -25,14 +26,29 @@ def explain(error: BaseException) -> tuple[str, int]:
         error = Cancelled("stopped")
     if isinstance(error, MemoryError):
         error = ResourceError("this machine has no more memory", remedy="use a smaller size")
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        error = ResourceError("the disk is full", remedy="free some space")
     if isinstance(error, WanCoreError):
         return str(error), error.exit_code
     brief = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": .")
     return f"internal error: {brief}; run again with --debug and report", INTERNAL_ERROR
 
 
+def tell(text: str, stream: TextIO) -> bool:
+    """Write a line; when that is not possible silence the stream, and return False.
+
+    The reader of a run may go away, its log disk fill up, its terminal close: none of it ends a run.
+    """
+    try:
+        print(text, file=stream, flush=True)
+    except (OSError, ValueError):
+        silence(stream)
+        return False
+    return True
+
+
 def silence(stream: TextIO) -> None:
-    """Let what is still buffered for a reader who has gone away vanish without a word."""
+    """Let what is still buffered, and can't be written, vanish without a word."""
     with suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

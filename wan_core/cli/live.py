@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from types import TracebackType
 from typing import Self, TextIO
 
@@ -45,7 +46,8 @@ class LiveView(View):
         traceback: TracebackType | None,
     ) -> None:
         self._board.clear()
-        self._live.stop()
+        with suppress(OSError):  # the terminal may be gone
+            self._live.stop()
 
     def __call__(self, event: Event) -> None:
         finished = self._board.update(event)
@@ -57,7 +59,8 @@ class LiveView(View):
             self._board.clear()
 
     def _line(self, text: str | Text) -> None:
-        self._console.print(text)
+        with suppress(OSError):
+            self._console.print(text)
 
     def _draw(self) -> Table:
         now = self._board.clock()

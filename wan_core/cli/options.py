@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import click
 
-from wan_core.cli.config import load_config
+from wan_core.cli.config import config_file, load_config
+from wan_core.cli.failures import tell
 from wan_core.contract.errors import PluginError, nearest
+from wan_core.contract.options import show
 
 if TYPE_CHECKING:
     from wan_core.plugins import Plugins
@@ -67,16 +71,21 @@ def workflow_options(function: _F) -> _F:
     return function
 
 
-def discover(without: tuple[str, ...] = ()) -> Plugins:
+def discover(without: tuple[str, ...] = (), *, warn: bool = True) -> Plugins:
     """The installed plugins, less those that the command line or the configuration leaves out.
+
+    Args:
+        without: names of plugins, from the command line.
+        warn: warn of unknown names in the configuration and the environment.
 
     Raises:
         PluginError: ``without`` names a plugin that is not installed.
         WorkflowError: the configuration can't be read.
     """
-    from wan_core.plugins import CORE, Plugins
+    from wan_core.plugins import CORE, DISABLE_VARIABLE, Plugins
 
-    plugins = Plugins.discover({*load_config().disable, *without})
+    disable = load_config().disable
+    plugins = Plugins.discover({*disable, *without})
     names = {one.name for one in plugins.installed} - {CORE}
     for name in without:
         if name == CORE:
@@ -87,7 +96,19 @@ def discover(without: tuple[str, ...] = ()) -> Plugins:
                 where="--without",
                 remedy=nearest(name, names),
             )
+    if warn:
+        variable = os.environ.get(DISABLE_VARIABLE, "").replace(" ", "").split(",")
+        _warn_of_unknown(disable, names, f"{config_file()}, plugins.disable")
+        _warn_of_unknown(filter(None, variable), names, DISABLE_VARIABLE)
     return plugins
+
+
+def _warn_of_unknown(switched_off: Iterable[str], names: set[str], where: str) -> None:
+    # no error: one configuration serves installations with different plugins
+    for name in sorted({*switched_off} - names):
+        remedy = nearest(name, names)
+        hint = f"; {remedy}" if remedy.startswith("did you mean") else ""
+        tell(f"warning: {where}: there is no plugin {show(name)} to leave out{hint}", sys.stderr)
 
 
 def to_json(value: object) -> str:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from wan_core.cli.config import config_file
 from wan_core.cli.options import debug_option, discover, to_json, without_option
 from wan_core.cli.text import columns
+
+if TYPE_CHECKING:
+    from wan_core.plugins import Plugins
 
 
 @click.command()
@@ -16,16 +21,17 @@ from wan_core.cli.text import columns
 def plugins(without: tuple[str, ...], json: bool) -> None:
     """List what is installed, what each plugin brings, and how to switch one off."""
     found = discover(without)
+    problems = [*found.problems, *_hidden_commands(found)]
     if json:
-        click.echo(to_json({"plugins": found.installed, "problems": found.problems}))
+        click.echo(to_json({"plugins": found.installed, "problems": problems}))
         return
     rows = [("NAME", "DISTRIBUTION", "VERSION", "STATE", "PROVIDES")]
     for one in found.installed:
         state = "broken" if one.problem else "on" if one.enabled else "off"
         rows.append((one.name, one.distribution, one.version, state, _by_sort(one.provides) or "-"))
     lines = columns(rows)
-    if found.problems:
-        lines += ["", "Problems:", *columns([(problem,) for problem in found.problems], indent=2)]
+    if problems:
+        lines += ["", "Problems:", *columns([(problem,) for problem in problems], indent=2)]
     lines += [
         "",
         "To switch a plugin off:",
@@ -39,6 +45,17 @@ def plugins(without: tuple[str, ...], json: bool) -> None:
         ),
     ]
     click.echo("\n".join(lines))
+
+
+def _hidden_commands(plugins: Plugins) -> list[str]:
+    """A line for each command of a plugin that can't be called, as wan-core has one of its name."""
+    from wan_core.cli.app import BUILT_IN
+
+    return [
+        f"{plugins.title_of(command)} can't be called, wan-core has its own"
+        for name, command in plugins.commands.items()
+        if name in BUILT_IN
+    ]
 
 
 def _by_sort(provides: tuple[str, ...]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +12,12 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
+from wan_core.cli.failures import tell
 from wan_core.cli.options import debug_option, discover, without_option, workflow_options
 from wan_core.cli.text import columns, duration, short_path
 from wan_core.cli.views import choose_view
+from wan_core.contract.errors import WorkflowError
+from wan_core.contract.options import show, unprintable
 
 if TYPE_CHECKING:
     from wan_core.engine import RunResult
@@ -51,7 +55,7 @@ def run(
         with Session(plugins=plugins, device=device) as session:
             result = session.run(plan, listen=view)
     if not (json or quiet):
-        click.echo("\n".join(["", *summary(result)]))
+        tell("\n".join(["", *summary(result)]), sys.stdout)
 
 
 def make_plan(
@@ -61,15 +65,37 @@ def make_plan(
     device: str,
     plugins: Plugins,
 ) -> Plan:
-    """Read, overrule and plan a workflow; ``output`` counts from the current folder."""
+    """Read, overrule and plan a workflow; ``output`` counts from the current folder.
+
+    What is wrong with ``output`` and ``device`` is said of ``-o`` and ``--device``.
+    """
     from wan_core.planning import make_plan as plan_it
     from wan_core.workflow import load_workflow
 
-    loaded = load_workflow(Path(workflow), overrides, plugins=plugins)
+    loaded = load_workflow(workflow, overrides, plugins=plugins)
     if output is not None:
-        target = attrs.evolve(loaded.output, path=Path(output).absolute())
-        loaded = attrs.evolve(loaded, output=target)
+        target = attrs.evolve(loaded.output, path=_target(output))
+        source = loaded.source.overruled(("output", "path"), "-o")
+        loaded = attrs.evolve(loaded, output=target, source=source)
+    if device != "auto":
+        for name in loaded.models:
+            source = loaded.source.overruled(("models", name, "device"), "--device")
+            loaded = attrs.evolve(loaded, source=source)
     return plan_it(loaded, plugins, device=device)
+
+
+def _target(output: str) -> Path:
+    """The path after ``-o``; ``~`` is the home folder, also where the shell has left it alone."""
+    problem = "must not be empty" if not output else unprintable(output)
+    if set(output) & set("\n\t"):
+        problem = "has a line end or a tab in it"
+    if problem:
+        raise WorkflowError(f"the path of the video {problem}", where="-o")
+    try:
+        return Path(output).expanduser().absolute()
+    except RuntimeError:
+        problem = f"{show(output)} names a home folder that does not exist"
+        raise WorkflowError(problem, where="-o") from None
 
 
 def summary(result: RunResult) -> list[str]:
@@ -99,9 +125,15 @@ def summary(result: RunResult) -> list[str]:
 
 @contextmanager
 def _terminated_like_interrupted() -> Iterator[None]:
-    # batch systems and container runtimes say SIGTERM: leave as tidily as after Ctrl-C
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # batch systems and container runtimes say SIGTERM, a lost connection says SIGHUP: leave as tidily
+    # as after Ctrl-C; but nohup has SIGHUP ignored, and means it
+    before = {signal.SIGTERM: signal.getsignal(signal.SIGTERM)}
+    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        before[signal.SIGHUP] = signal.getsignal(signal.SIGHUP)
+    for one in before:
+        signal.signal(one, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in before.items():
+            signal.signal(one, handler)

@@ -1,7 +1,8 @@
 """What a person or a program sees of a run: a live display, plain lines, JSON lines, or nothing.
 
-A view is a listener of events and a context manager around the whole run. When its reader goes away
-(a closed pipe), it falls silent and the run goes on: hours of work are worth more than its lines.
+A view is a listener of events and a context manager around the whole run. When its lines can't be
+written any more (a closed pipe, a full disk), it falls silent and the run goes on: hours of work are
+worth more than its lines.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from wan_core.cli.board import Board
-from wan_core.cli.failures import explain, silence
+from wan_core.cli.failures import explain, tell
 from wan_core.cli.options import to_json
 from wan_core.contract.events import Event, Note, RunFailed, to_dict
 
@@ -40,13 +41,8 @@ class View:
         raise AssertionError("each view shows events in its own way")
 
     def _line(self, text: str) -> None:
-        if self._silent:
-            return
-        try:
-            print(text, file=self._stream, flush=True)
-        except BrokenPipeError:
-            self._silent = True
-            silence(self._stream)
+        if not self._silent:
+            self._silent = not tell(text, self._stream)
 
 
 def choose_view(*, json: bool, quiet: bool) -> View:

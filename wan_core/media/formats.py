@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import attrs
 
 from wan_core.contract.errors import MediaError, ResourceError
+from wan_core.media.files import file_errors
 
 
 @attrs.frozen
@@ -67,12 +69,18 @@ def check_target(
         the format of the path's suffix.
 
     Raises:
-        MediaError: unknown suffix, a folder in the way, an existing file, a size that does not fit.
+        MediaError: unknown suffix, an existing file, a size that does not fit, something in the way
+            that is no ordinary file, a name that the file system refuses.
         ResourceError: the folder may not be written to.
     """
     path = Path(path)
-    if path.is_dir():
+    with file_errors(where or str(path)):
+        mode = _mode(path)
+    if mode is not None and stat.S_ISDIR(mode):
         raise MediaError(f"{path} is a folder", where=where, remedy="name a file")
+    if mode is not None and not stat.S_ISREG(mode):
+        # a video takes the place of what is there, which no device and no pipe would survive
+        raise MediaError(f"{path} is no ordinary file", where=where, remedy="choose another name")
     known = FORMATS.get(path.suffix.lower())
     if known is None:
         raise MediaError(
@@ -80,9 +88,10 @@ def check_target(
             where=where,
             remedy="supported are the suffixes " + ", ".join(FORMATS),
         )
-    if path.exists() and not overwrite:
+    if mode is not None and not overwrite:
         raise MediaError(f"{path} exists already", where=where, remedy="choose another name")
-    _check_folder(path.absolute().parent, where)
+    with file_errors(where or str(path)):
+        _check_folder(Path(os.path.realpath(path)), where)
     for side, pixels in (("width", width), ("height", height)):
         if pixels is not None and (pixels < 1 or pixels % known.size_multiple):
             raise MediaError(
@@ -93,8 +102,17 @@ def check_target(
     return known
 
 
-def _check_folder(folder: Path, where: str) -> None:
-    existing = next(f for f in (folder, *folder.parents) if f.exists())
+def _mode(path: Path) -> int | None:
+    """What ``path`` leads to; None when nothing is there."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _check_folder(path: Path, where: str) -> None:
+    """Check that ``path``, where nothing or a file is, can be made."""
+    existing = next(f for f in path.parents if _mode(f) is not None)
     if not existing.is_dir():
         raise MediaError(f"{existing} is a file, not a folder", where=where)
     if not os.access(existing, os.W_OK | os.X_OK):
@@ -103,6 +121,8 @@ def _check_folder(folder: Path, where: str) -> None:
             where=where,
             remedy="change its permissions or write somewhere else",
         )
+    for name in path.relative_to(existing).parts:
+        _mode(existing / name)  # raises when a name is too long for this file system
 
 
 def exact_rate(fps: float | Fraction) -> Fraction:

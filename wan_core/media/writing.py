@@ -158,7 +158,7 @@ class _Encoder:
 
 @contextmanager
 def _encoding(path: Path) -> Iterator[None]:
-    with file_errors(path):
+    with file_errors(str(path)):
         try:
             yield
         except FFmpegError as error:

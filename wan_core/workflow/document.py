@@ -9,7 +9,7 @@ from typing import Any
 
 from wan_core.contract.errors import ResourceError, WorkflowError, nearest
 from wan_core.contract.options import show
-from wan_core.workflow.lines import KeyPath, find_lines
+from wan_core.workflow.lines import LONGEST_KEY, KeyPath, find_lines
 
 SIZE_LIMIT = 2**20
 """A workflow is written by hand: more bytes than this are some other file."""
@@ -143,7 +143,7 @@ def _in_plain_words(message: str, text: str, name: str) -> WorkflowError:
         line = text.rstrip().split("\n")[-1]
         where = f"{name}, line {row}"
     if key := _KEY.match(line):
-        where += f", {key[1]}"
+        where += f", {key[1] if len(key[1]) <= LONGEST_KEY else show(key[1])}"
     for beginning, problem, remedy in _PLAIN_WORDS:
         if said.startswith(beginning):
             if beginning == "Invalid value":

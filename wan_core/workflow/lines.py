@@ -32,12 +32,19 @@ _STRING = re.compile(
 _SCALAR = re.compile(r"[^,\]}#\n]+")
 
 
+LONGEST_KEY = 64
+"""No key that means anything is longer; longer ones are shortened in messages."""
+
+
 def write_key(path: KeyPath) -> str:
     """A path written out: ``stages.0.steps``, ``models."odd name".vae``."""
-    return ".".join(
-        str(part) if isinstance(part, int) or BARE_KEY.fullmatch(part) else show(part)
-        for part in path
-    )
+    return ".".join(map(_write_part, path))
+
+
+def _write_part(part: str | int) -> str:
+    if isinstance(part, int) or (len(part) <= LONGEST_KEY and BARE_KEY.fullmatch(part)):
+        return str(part)
+    return show(part)
 
 
 def read_key(text: str) -> tuple[KeyPath, int]:

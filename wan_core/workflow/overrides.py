@@ -27,7 +27,7 @@ def apply_overrides(table: dict[str, Any], overrides: Iterable[str]) -> dict[Key
         overrides: ``"KEY=VALUE"``. A value that is no TOML is text.
 
     Returns:
-        path of each key that was set -> the key as it was written.
+        path of each key that was set -> ``"-s KEY"``, with the key as it was written.
 
     Raises:
         WorkflowError: an override is no ``KEY=VALUE``, or its key leads nowhere.
@@ -37,9 +37,10 @@ def apply_overrides(table: dict[str, Any], overrides: Iterable[str]) -> dict[Key
         parts, written, value = _split(override)
         if parts[0] == "model":
             parts = (*LONE_MODEL, *parts[1:])
-        path = _set(table, parts, value, f"-s {written}")
-        made = {old: key for old, key in made.items() if old[: len(path)] != path}
-        made[path] = written
+        where = f"-s {written}"
+        path = _set(table, parts, value, where)
+        made = {old: other for old, other in made.items() if old[: len(path)] != path}
+        made[path] = where
     return made
 
 
@@ -95,7 +96,7 @@ def _set(table: dict[str, Any], parts: KeyPath, value: Any, where: str) -> KeyPa
 
 
 def _position(items: list[Any], part: str, path: KeyPath, where: str) -> int:
-    """The position in a list that a number or a name means."""
+    """The position in the list at ``path`` that a number or a name means."""
     if path == ("stages",):
         names = stage_names(items)
     else:
@@ -107,7 +108,12 @@ def _position(items: list[Any], part: str, path: KeyPath, where: str) -> int:
         return int(part)
     remedy = nearest(part, filter(None, names))
     if part.isdecimal() or not remedy.startswith("did you mean"):
-        known = [f"{index} ({name})" if name else str(index) for index, name in enumerate(names)]
-        remedy = "there are " + (", ".join(known) or "none")
-    said = part if part.isdecimal() else show(part)
-    raise WorkflowError(f"{write_key(path)} has no {said}", where=where, remedy=remedy)
+        keys = [write_key((*path, index)) for index in range(len(names))]
+        known = [
+            f"{key} ({write_key((name,))})" if name else key
+            for key, name in zip(keys, names, strict=True)
+        ]
+        amount = "is only" if len(known) == 1 else "are"
+        remedy = f"there {amount} " + (", ".join(known) or "none")
+    problem = f"there is no {write_key((*path, part))}"
+    raise WorkflowError(problem, where=where, remedy=remedy)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from wan_core.plugins import Plugins
 
 _TABLES = frozenset({"models", "stages", "memory", "output"})
+_STREAMS = frozenset(map(Path, ("/dev", "/dev/fd", "/proc/self/fd")))
 
 
 def load_workflow(
@@ -40,11 +41,13 @@ def load_workflow(
         PluginError: it asks for something that no plugin brings.
         ResourceError: it can't be opened.
     """
+    if not str(path):
+        raise WorkflowError("no workflow is named, only empty text", remedy="name a workflow.toml")
     file = Path(path)
     return parse_workflow(
         read_text(file),
         name=file.name,
-        folder=file.absolute().parent,
+        folder=_folder_of(file),
         overrides=overrides,
         plugins=plugins,
     )
@@ -64,6 +67,8 @@ def parse_workflow(
         name: what messages call the text.
         folder: what relative paths start from.
     """
+    if isinstance(overrides, str):
+        raise TypeError('overrides are a list of texts, such as ["stages.0.seed=7"], not one text')
     table, lines = read_document(text, name)
     source = Source(name, folder.absolute(), lines, lone_model="model" in table)
     _unite_models(table, source)
@@ -74,6 +79,12 @@ def parse_workflow(
 
         plugins = Plugins.discover()
     return _read(Reader(plugins, source), table)
+
+
+def _folder_of(file: Path) -> Path:
+    """Where relative paths start: for ``/dev/stdin`` and the shell's ``<(…)`` the current folder."""
+    folder = file.absolute().parent
+    return Path.cwd() if folder in _STREAMS else folder
 
 
 def _unite_models(table: dict[str, Any], source: Source) -> None:

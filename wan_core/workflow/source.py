@@ -21,7 +21,7 @@ class Source:
         name: the file's name.
         folder: the folder that relative paths start from.
         lines: path of a key -> line in the file.
-        overrides: path of a key -> the key as the override wrote it.
+        overrides: path of a key -> the option that overruled it, ``"-s stages.0.seed"``.
         lone_model: the file says ``[model]`` for ``[models.main]``.
     """
 
@@ -44,15 +44,19 @@ class Source:
         path = read_where(key) if isinstance(key, str) else key
         for above in ancestors(path):
             if above in self.overrides:
-                return f"-s {self.overrides[above]}"
+                return self.overrides[above]
         written = self.written(path)
         if written not in self.lines:
             for made, override in self.overrides.items():
                 if made[: len(path)] == path:
-                    return f"-s {override}"
+                    return override
         line = next((self.lines[p] for p in ancestors(written) if p in self.lines), None)
         parts = [self.name, f"line {line}" if line else "", write_key(written)]
         return ", ".join(part for part in parts if part)
+
+    def overruled(self, path: KeyPath, option: str) -> Source:
+        """The same, with a key whose value an option of the command line has replaced."""
+        return attrs.evolve(self, overrides={**self.overrides, path: option})
 
     def written(self, path: KeyPath) -> KeyPath:
         """The path as the file spells it: ``model`` for ``models.main`` when it says so."""

@@ -39,16 +39,24 @@ class MisfitError(Exception):
         path: from the table being read to the value.
         remedy: what to do.
         sentence: ``problem`` is a whole sentence and needs no key in front of it.
+        right_kind: the value is of the kind that was asked for, but is a bad one.
     """
 
     def __init__(
-        self, problem: str, *, path: KeyPath = (), remedy: str = "", sentence: bool = False
+        self,
+        problem: str,
+        *,
+        path: KeyPath = (),
+        remedy: str = "",
+        sentence: bool = False,
+        right_kind: bool = False,
     ) -> None:
         super().__init__(problem)
         self.problem = problem
         self.path = path
         self.remedy = remedy
         self.sentence = sentence
+        self.right_kind = right_kind
 
     def under(self, part: str | int) -> MisfitError:
         """The same, seen from the table or list that holds it under ``part``."""
@@ -163,13 +171,14 @@ class Structurer:
         if not isinstance(value, str) or not value:
             raise MisfitError(f"must be a path in quotes, not {show(value)}")
         if problem := unprintable(value):
-            raise MisfitError(problem)
+            raise MisfitError(problem, right_kind=True)
         if not value.startswith("~"):  # "./~" is a file of that name
             return self.folder / value
         try:
             return Path(value).expanduser()
         except RuntimeError:
-            raise MisfitError(f"names a home folder that does not exist, {show(value)}") from None
+            problem = f"names a home folder that does not exist, {show(value)}"
+            raise MisfitError(problem, right_kind=True) from None
 
     def _field(self, value: object, name: str, field: attrs.Attribute[Any]) -> Any:
         try:
@@ -227,8 +236,8 @@ class Structurer:
                 return self.value(value, member)
             except MisfitError as misfit:
                 misfits.append(misfit)
-        furthest = max(misfits, key=lambda misfit: len(misfit.path))
-        if furthest.path or len(members) == 1:
+        furthest = max(misfits, key=lambda misfit: (len(misfit.path), misfit.right_kind))
+        if furthest.path or furthest.right_kind or len(members) == 1:
             raise furthest
         raise MisfitError(f"must be {in_words(kind)}, not {show(value)}")
 
@@ -351,7 +360,7 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise MisfitError(f"must be text, not {show(value)}")
     if problem := unprintable(value):
-        raise MisfitError(problem)
+        raise MisfitError(problem, right_kind=True)
     return value
 
 
