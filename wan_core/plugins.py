@@ -8,10 +8,11 @@ are not affected. The core registers its own families, stages and solvers throug
 from __future__ import annotations
 
 import os
+import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import attrs
 import pluggy
@@ -161,7 +162,12 @@ class Plugins:
 
     def dialects_of(self, component: str) -> tuple[Any, ...]:
         """The :class:`wan_core.weights.Dialect` objects that plugins bring for a component kind."""
-        return tuple(resolve(d.rules) for d in self.dialects.values() if d.component == component)
+        found = []
+        for one in self.dialects.values():
+            if one.component == component:
+                with self.attributed(one):
+                    found.append(resolve(one.rules))
+        return tuple(found)
 
     @property
     def commands(self) -> Mapping[str, Command]:
@@ -226,30 +232,32 @@ class Plugins:
             yield
         except (WanCoreError, MemoryError):
             raise
-        except Exception as error:
-            owner = self._owner_of(one)
+        except (Exception, SystemExit) as error:
             # running out of memory is the machine's, whoever asked for it
-            if owner == CORE or type(error).__name__ == "OutOfMemoryError":
+            if self.is_core(one) or type(error).__name__ == "OutOfMemoryError":
                 raise
-            name = getattr(one, "name", "")
             raise PluginError(
-                f'{_SORTS.get(type(one), "part")} "{name}" of {self._title(owner)} failed: '
-                f"{_brief(error)}",
+                f"{self.title_of(one)} failed: {brief(error)}",
                 remedy="run again with --debug and report it to the plugin's author",
             ) from error
 
     def title_of(self, one: Description) -> str:
-        """The plugin that brought a description, with its distribution and version."""
-        return self._title(self._owner_of(one))
+        """A description with its plugin: ``feature "fade" of plugin fade (wan-plugin-fade 1.0)``."""
+        sort, name = _SORTS.get(type(one), "part"), getattr(one, "name", "")
+        return f'{sort} "{name}" of {self._title(self._owner_of(one))}'
+
+    def is_core(self, one: Description) -> bool:
+        """Whether the core itself brought it."""
+        return self._owner_of(one) == CORE
 
     def _owner_of(self, one: Description) -> str:
         entry = self._registry.get((type(one), getattr(one, "name", "")))
         return entry[1] if entry else CORE
 
     def observers(self) -> Sequence[tuple[str, Callable[..., Any]]]:
-        """Every answer to ``wan_on_event``, with the plugin's name."""
+        """Every answer to ``wan_on_event``, with the plugin and its distribution."""
         hooks = self._manager.hook.wan_on_event.get_hookimpls()
-        return [(one.plugin_name, one.function) for one in hooks]
+        return [(self._title(one.plugin_name), one.function) for one in hooks]
 
     # -- registration -------------------------------------------------------------------------------
 
@@ -257,17 +265,19 @@ class Plugins:
         listed = InstalledPlugin(found.name, found.distribution, found.version)
         if found.name in off:
             return attrs.evolve(listed, enabled=False)
-        plugin: Any = None
+        # an object that another entry point brought, too, stays registered for that one
+        registered: Any = None
         try:
             plugin = found.load()
             _check_contract(plugin)
             self._check_hooks(plugin)
             self._manager.register(plugin, name=found.name)
+            registered = plugin
             descriptions = self._describe(plugin)
         except (Exception, SystemExit) as error:
-            if plugin is not None and self._manager.is_registered(plugin):
-                self._manager.unregister(plugin)
-            return attrs.evolve(listed, enabled=False, problem=_brief(error))
+            if registered is not None:
+                self._manager.unregister(registered)
+            return attrs.evolve(listed, enabled=False, problem=brief(error))
         return attrs.evolve(
             listed, provides=tuple(self._enter(one, found.name) for one in descriptions)
         )
@@ -275,11 +285,12 @@ class Plugins:
     def _describe(self, plugin: Any) -> list[Description]:
         for answer in self._manager.hook.wan_register.get_hookimpls():
             if answer.plugin is plugin:
-                descriptions: list[Description] = list(cast("Any", answer.function()))
-                for one in descriptions:
-                    if not isinstance(one, (*_SORTS, GoldenKinds)):
-                        raise TypeError(f"wan_register returned {one!r}, which is no description")
-                return descriptions
+                given: Any = answer.function()
+                if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+                    raise TypeError(
+                        f"wan_register returned {reprlib.repr(given)}, not a list of descriptions"
+                    )
+                return _checked(given)
         return []
 
     def _enter(self, one: Description, owner: str) -> str:
@@ -295,11 +306,15 @@ class Plugins:
         return f"{_SORTS[type(one)]} {one.name}"
 
     def _check_hooks(self, plugin: Any) -> None:
+        hooks = [name for name in dir(hookspecs) if name.startswith("wan_")]
         for name in dir(plugin):
             options = self._manager.parse_hookimpl_opts(plugin, name)
-            if options is not None and not hasattr(hookspecs, options.get("specname") or name):
-                hooks = [n for n in dir(hookspecs) if n.startswith("wan_")]
-                raise TypeError(f"there is no hook {name}; {nearest(name, hooks)}")
+            if options is not None:
+                hook = options.get("specname") or name
+                if hook not in hooks:
+                    raise TypeError(f"there is no hook {hook}; {nearest(hook, hooks)}")
+            elif name in hooks:
+                raise TypeError(f"{name} is not marked with @hookimpl")
 
     # -- look-up ------------------------------------------------------------------------------------
 
@@ -319,15 +334,32 @@ class Plugins:
         known = self._all(sort)
         if name in known:
             return known[name]
-        broken = [p.name for p in self.installed if p.problem]
+        raise PluginError(
+            f'no plugin in use brings the {_SORTS[sort]} "{name}"',
+            remedy=self._hint(sort, name, known),
+        )
+
+    def _hint(self, sort: type, name: str, known: Iterable[str]) -> str:
+        """Where something that is not there could come from."""
+        root = name.split("-")[0].split(".")[0]
+        unused = [p for p in self.installed if not p.enabled]
+        for one in unused:
+            if {one.name, one.distribution} & {
+                name,
+                root,
+                f"wan-plugin-{name}",
+                f"wan-plugin-{root}",
+            }:
+                return f"{self._title(one.name)} is installed but {_why_unused(one)}"
         hint = nearest(name, known)
         if not hint.startswith("did you mean"):
-            root = name.split("-")[0].split(".")[0]
-            if root in broken:
-                hint = f"plugin {root} is installed but broken, see wan-core plugins"
-            elif sort in (Stage, Feature):
+            if sort in (Stage, Feature):
                 hint = f"is its package installed? Try pip install wan-plugin-{root}"
-        raise PluginError(f'no installed plugin brings the {_SORTS[sort]} "{name}"', remedy=hint)
+            if unused:
+                hint += (
+                    f"; not in use are {', '.join(p.name for p in unused)}, see wan-core plugins"
+                )
+        return hint
 
     def _title(self, name: str) -> str:
         for one in self.installed:
@@ -336,21 +368,52 @@ class Plugins:
         return f"plugin {name}"
 
 
+def _why_unused(one: InstalledPlugin) -> str:
+    if one.problem:
+        return f"broken: {one.problem}"
+    return f"switched off (by --without or {DISABLE_VARIABLE})"
+
+
+def _checked(given: Iterable[Any]) -> list[Description]:
+    """What ``wan_register`` returned, when it is descriptions with a name each."""
+    descriptions: list[Description] = []
+    seen: set[tuple[type, Any]] = set()
+    for one in given:
+        if type(one) not in (*_SORTS, GoldenKinds):
+            raise TypeError(f"wan_register returned {reprlib.repr(one)}, which is no description")
+        named = (type(one), getattr(one, "name", one))
+        if named in seen:
+            what = _SORTS.get(type(one), "reference cases")
+            raise TypeError(f"wan_register returned the {what} {named[1]!r} twice")
+        seen.add(named)
+        descriptions.append(one)
+    return descriptions
+
+
 def _check_contract(plugin: Any) -> None:
+    stated = f"state it as WAN_CORE_CONTRACT = {CONTRACT_VERSION}"
     wanted = getattr(plugin, "WAN_CORE_CONTRACT", None)
-    ours = ".".join(map(str, CONTRACT_VERSION))
     if wanted is None:
+        raise TypeError(f"it does not state its contract version; {stated}")
+    if (
+        not isinstance(wanted, tuple | list)
+        or len(wanted) != 2
+        or not all(type(part) is int and part >= 0 for part in wanted)
+    ):
         raise TypeError(
-            f"it does not state its contract version (WAN_CORE_CONTRACT = {CONTRACT_VERSION})"
+            f"its contract version {reprlib.repr(wanted)} is not major and minor; {stated}"
         )
-    theirs = ".".join(map(str, wanted))
+    theirs, ours = (".".join(map(str, version)) for version in (wanted, CONTRACT_VERSION))
     if wanted[0] != CONTRACT_VERSION[0] or tuple(wanted) > CONTRACT_VERSION:
         raise TypeError(f"it was made for contract {theirs}, this wan-core has {ours}")
 
 
-def _brief(error: BaseException) -> str:
-    """An exception on one line, the way a user can act on it."""
-    text = " ".join(str(error).split())
+def brief(error: BaseException) -> str:
+    """An exception on one line, the way a user can act on it, without a final full stop."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # a plugin's own class may fail at this, too
+        text = ""
     if isinstance(error, WanCoreError | TypeError) and text:
-        return text
+        return text.removesuffix(".")
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -248,12 +248,15 @@ COUNTED: list[tuple[int, str]] = []
 counted = counting(COUNTED)
 
 
-def test_an_observer_that_fails_is_reported_once(make: Make, plugins_with: WithPlugins) -> None:
+@pytest.mark.parametrize("raised", [ValueError, SystemExit])
+def test_an_observer_that_fails_is_reported_once(
+    make: Make, plugins_with: WithPlugins, raised: type[BaseException]
+) -> None:
     def wan_on_event(event: Any) -> None:
-        raise ValueError("no")
+        raise raised("no")
 
     events: list[Event] = []
     plugins = plugins_with(w=plugin("w", wan_on_event=wan_on_event))
     run(make("", plugins), plugins, listen=events.append)
     notes = [e.text for e in events if isinstance(e, Note)]
-    assert notes == ["plugin w stopped watching: ValueError('no')"]
+    assert notes == [f"plugin w (wan-plugin-w 1.0) stopped watching: {raised.__name__}: no"]

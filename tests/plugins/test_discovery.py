@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from types import ModuleType
 from typing import Any
 
+import attrs
 import pytest
 
-from wan_core.contract.descriptions import Feature, Stage
+from wan_core.contract.descriptions import Dialect, Feature, Stage
 from wan_core.contract.errors import PluginError
 from wan_core.hookspecs import hookimpl
 from wan_core.plugins import CORE, Found, Plugins, installed_entry_points
@@ -34,6 +36,31 @@ def found(name: str, plugin: Any) -> Found:
     return Found(name, f"wan-plugin-{name}", "1.2.3", load)
 
 
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+def unspeakable() -> Any:
+    raise Unspeakable
+
+
+def registering(function: Any) -> ModuleType:
+    made = plugin()
+    vars(made)["wan_register"] = hookimpl(lambda: function())
+    return made
+
+
+def unmarked(name: str) -> ModuleType:
+    made = plugin()
+
+    def hook() -> list[Any]:
+        return []
+
+    vars(made)[name] = hook
+    return made
+
+
 CORE_FOUND = next(iter(installed_entry_points()))
 
 
@@ -48,7 +75,10 @@ def test_the_core_is_its_own_first_plugin() -> None:
 
 BROKEN = [
     (ImportError("No module named 'nothere'"), "ImportError: No module named 'nothere'"),
-    (plugin(contract=None), "it does not state its contract version (WAN_CORE_CONTRACT = (1, 0))"),
+    (
+        plugin(contract=None),
+        "it does not state its contract version; state it as WAN_CORE_CONTRACT = (1, 0)",
+    ),
     (plugin(contract=(2, 0)), "it was made for contract 2.0, this wan-core has 1.0"),
     (plugin(contract=(1, 9)), "it was made for contract 1.9, this wan-core has 1.0"),
     (
@@ -60,7 +90,22 @@ BROKEN = [
         "there is no hook wan_conditoin; did you mean",
     ),
     (plugin("a string"), "wan_register returned 'a string', which is no description"),
+    (plugin(Feature), "which is no description"),
+    (plugin(attrs.make_class("Own", [], bases=(Feature,))("a", "", "")), "is no description"),
+    (plugin(feature("a"), feature("a")), "wan_register returned the feature 'a' twice"),
+    (registering(lambda: None), "wan_register returned None, not a list of descriptions"),
+    (registering(lambda: "ab"), "wan_register returned 'ab', not a list of descriptions"),
+    (
+        registering(lambda: [feature(5)]),
+        "Feature: name must be a name of visible characters, not 5",
+    ),
+    (registering(lambda: sys.exit("no")), "SystemExit: no"),
+    (registering(unspeakable), "Unspeakable"),
+    (unmarked("wan_register"), "wan_register is not marked with @hookimpl"),
+    (unmarked("wan_post_process"), "wan_post_process is not marked with @hookimpl"),
 ]
+for stated in ((1,), 1, "1.0", 1.0, (1, 0, 0), (True, 0), (1, -1), ("1", "0"), {1: 0}):
+    BROKEN.append((plugin(contract=stated), "state it as WAN_CORE_CONTRACT = (1, 0)"))
 
 
 @pytest.mark.parametrize(("broken", "says"), BROKEN)
@@ -102,8 +147,46 @@ def test_an_unknown_name_gets_the_nearest_or_the_package() -> None:
     with pytest.raises(PluginError, match="pip install wan-plugin-sharpen"):
         plugins.feature("sharpen")
     broken = Plugins([found("sharpen", ImportError("x"))])
-    with pytest.raises(PluginError, match="sharpen is installed but broken"):
-        broken.feature("sharpen")
+    for name in ("sharpen", "sharpen-more", "sharpen.edges"):
+        with pytest.raises(PluginError) as caught:
+            broken.feature(name)
+        assert str(caught.value) == (
+            f'no plugin in use brings the feature "{name}"; plugin sharpen (wan-plugin-sharpen '
+            "1.2.3) is installed but broken: ImportError: x."
+        )
+    with pytest.raises(PluginError, match="not in use are sharpen, see wan-core plugins"):
+        broken.feature("blur")
+
+
+def test_a_name_of_a_plugin_that_is_switched_off_says_so() -> None:
+    plugins = Plugins([found("fade", plugin(feature("fade")))], disabled=["fade"])
+    says = r"plugin fade \(wan-plugin-fade 1\.2\.3\) is installed but switched off \(by --without"
+    with pytest.raises(PluginError, match=says):
+        plugins.feature("fade")
+
+
+@pytest.mark.parametrize("contract", [(1, 0), [1, 0]])
+def test_a_contract_is_a_tuple_or_a_list(contract: Any) -> None:
+    assert not Plugins([found("one", plugin(contract=contract))]).problems
+
+
+def test_an_object_that_two_entry_points_name_stays_in_use_under_the_first() -> None:
+    @hookimpl
+    def wan_condition(request: Any, conditioning: Any) -> str:
+        return "answered"
+
+    shared = plugin(feature("blur"), wan_condition=wan_condition)
+    plugins = Plugins([found("one", shared), found("two", shared)])
+    (problem,) = plugins.problems
+    assert problem.startswith("plugin two")
+    answer = plugins.call_feature("wan_condition", "blur", request=None, conditioning=None)
+    assert answer == "answered"
+
+
+def test_a_dialect_that_does_not_import_names_the_plugin() -> None:
+    plugins = Plugins([found("one", plugin(Dialect("mine", "wan-vae", "nowhere_at_all:x")))])
+    with pytest.raises(PluginError, match=r'dialect "mine" of plugin one .* No module named'):
+        plugins.dialects_of("wan-vae")
 
 
 def test_only_the_owner_of_a_feature_is_called() -> None:
@@ -124,13 +207,16 @@ def test_only_the_owner_of_a_feature_is_called() -> None:
     assert plugins.call_feature("wan_patch_attention", "two", request=None) is None
 
 
-def test_an_exception_in_a_hook_names_the_plugin() -> None:
+@pytest.mark.parametrize("raised", [ZeroDivisionError, SystemExit])
+def test_an_exception_in_a_hook_names_the_plugin(raised: type[BaseException]) -> None:
     @hookimpl
     def wan_condition(request: Any, conditioning: Any) -> Any:
-        raise ZeroDivisionError("oops")
+        raise raised("oops")
 
     plugins = Plugins([found("one", plugin(feature("one"), wan_condition=wan_condition))])
-    says = r'feature "one" of plugin one \(wan-plugin-one 1\.2\.3\) failed: ZeroDivisionError: oops'
+    says = (
+        rf'feature "one" of plugin one \(wan-plugin-one 1\.2\.3\) failed: {raised.__name__}: oops'
+    )
     with pytest.raises(PluginError, match=says):
         plugins.call_feature("wan_condition", "one", request=None, conditioning=None)
 

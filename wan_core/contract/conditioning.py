@@ -10,6 +10,8 @@ so most slots are mappings from that name.
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
@@ -87,6 +89,11 @@ class Timed:
     time: Time = WHOLE
     steps: StepRange = ALWAYS
 
+    def __attrs_post_init__(self) -> None:
+        _require_tensor(self.value, "Timed.value")
+        _require(self.time, Time, "Timed.time")
+        _require(self.steps, StepRange, "Timed.steps")
+
 
 @attrs.frozen(eq=False)
 class Held:
@@ -99,6 +106,15 @@ class Held:
 
     value: Tensor
     start: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        _require_tensor(self.value, "Held.value")
+        _require(self.start, int, "Held.start")
+        if self.value.ndim < 3:
+            raise TypeError(
+                f"Held.value must have its frames as third axis, not the shape "
+                f"{tuple(self.value.shape)}"
+            )
 
     def span(self, frames: int) -> tuple[int, int]:
         """First and one-past-last latent frame in a latent of ``frames`` frames."""
@@ -161,6 +177,8 @@ class Inputs:
 class Conditioning:
     """All slots. A feature returns ``attrs.evolve(conditioning, slot=…)``; see the module's docstring.
 
+    The mappings that it hands out are read-only copies.
+
     Attributes:
         text: latent name -> text rows of the prompt (true rows only; the transformer pads).
         image_tokens: latent name -> image tokens that join the cross-attention.
@@ -178,6 +196,7 @@ class Conditioning:
 
     Raises:
         ValueError: a branch overrides an unknown slot, ``pin`` or ``freeze``.
+        TypeError: a slot holds something else than it says above.
     """
 
     text: Mapping[str, Timed] = NOTHING
@@ -192,7 +211,9 @@ class Conditioning:
     branches: Mapping[str, Mapping[str, Any]] = NOTHING
 
     def __attrs_post_init__(self) -> None:
+        _require(self.branches, Mapping, "branches")
         for branch, overrides in self.branches.items():
+            _require(overrides, Mapping, f'branches["{branch}"]')
             if unknown := set(overrides) - set(SLOTS):
                 raise ValueError(f"branch {branch!r} overrides unknown slots {sorted(unknown)}")
             if shared := set(overrides) & set(SHARED):
@@ -200,6 +221,18 @@ class Conditioning:
                     f"branch {branch!r} overrides {sorted(shared)}, but all branches share the "
                     "latents that these are written into; use overlay"
                 )
+        for slot in SLOTS:
+            _set(self, slot, _checked(slot, getattr(self, slot)))
+        _set(
+            self,
+            "branches",
+            _read_only(
+                {
+                    branch: _read_only({s: _checked(s, value) for s, value in overrides.items()})
+                    for branch, overrides in self.branches.items()
+                }
+            ),
+        )
 
     def view(self, branch: str) -> Conditioning:
         """The slots as ``branch`` sees them (without further branches)."""
@@ -246,3 +279,60 @@ class Conditioning:
 SLOTS: tuple[str, ...] = tuple(f.name for f in attrs.fields(Conditioning) if f.name != "branches")
 SHARED = ("pin", "freeze")
 """Slots that no branch may override."""
+HELD = ("pin", "overlay", "freeze")
+NAMED = tuple(slot for slot in SLOTS if slot not in ("add_ons", "held_timestep"))
+"""Slots that are mappings from the name of a latent."""
+
+_set = object.__setattr__
+
+
+def _checked(slot: str, value: Any) -> Any:
+    """A slot's value with read-only mappings; what is read-only already stays the same object."""
+    if slot == "held_timestep":
+        if value is not None:
+            if not isinstance(value, int | float) or isinstance(value, bool):
+                raise TypeError(f"{slot} must be a number, not {type(value).__name__}")
+            if not math.isfinite(value):
+                raise TypeError(f"{slot} must be a finite number, not {value}")
+        return value
+    if slot == "add_ons":
+        _require(value, Mapping, slot)
+        for name, inputs in value.items():
+            _check_members(f'{slot}["{name}"]', inputs, Timed)
+        if all(isinstance(inputs, MappingProxyType) for inputs in value.values()):
+            return _read_only(value)
+        return _read_only({name: _read_only(inputs) for name, inputs in value.items()})
+    member = Positions if slot == "positions" else Held if slot in HELD else Timed
+    _check_members(slot, value, member, several=slot == "concat" or slot in HELD)
+    return _read_only(value)
+
+
+def _check_members(slot: str, value: Any, member: type, *, several: bool = False) -> None:
+    _require(value, Mapping, slot)
+    for name, entry in value.items():
+        where = f'{slot}["{name}"]'
+        if several:
+            if not isinstance(entry, tuple):
+                raise TypeError(
+                    f"{where} must be a tuple of {member.__name__}, not {type(entry).__name__}"
+                )
+            for part in entry:
+                _require(part, member, f"each of {where}")
+        else:
+            _require(entry, member, where)
+
+
+def _require(value: Any, sort: type, where: str) -> None:
+    if not isinstance(value, sort):
+        raise TypeError(f"{where} must be a {sort.__name__}, not {type(value).__name__}")
+
+
+def _require_tensor(value: Any, where: str) -> None:
+    # without torch there is no tensor: this module does not import it
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(value, torch.Tensor):
+        raise TypeError(f"{where} must be a Tensor, not {type(value).__name__}")
+
+
+def _read_only(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    return value if isinstance(value, MappingProxyType) else MappingProxyType(dict(value))

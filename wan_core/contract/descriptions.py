@@ -2,6 +2,9 @@
 
 A description names code by import string (``"package.module:name"``), so that listing families or reading a
 workflow imports neither torch nor the plugin's models.
+
+A description with a wrong field is refused where it is built, by
+:class:`~wan_core.contract.errors.PluginError`; whether an import string leads somewhere is seen on use.
 """
 
 from __future__ import annotations
@@ -12,7 +15,9 @@ from typing import Any
 
 import attrs
 
+from wan_core.contract import validators as valid
 from wan_core.contract.attention import AttentionSupport
+from wan_core.contract.errors import PluginError
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
@@ -32,27 +37,38 @@ class Preset:
         sizes: sizes that the makers trained on, (width, height).
     """
 
-    width: int
-    height: int
-    frames: int
-    fps: float
-    steps: int
-    shift: float
-    guidance: float | tuple[float, float]
-    solver: str = "unipc"
-    negative_prompt: str = ""
-    size_multiple: int = 16
-    frame_step: int = 4
-    boundary: float | None = None
-    sizes: tuple[tuple[int, int], ...] = ()
+    width: int = attrs.field(validator=valid.count)
+    height: int = attrs.field(validator=valid.count)
+    frames: int = attrs.field(validator=valid.count)
+    fps: float = attrs.field(validator=valid.positive)
+    steps: int = attrs.field(validator=valid.count)
+    shift: float = attrs.field(validator=valid.number)
+    guidance: float | tuple[float, float] = attrs.field(validator=valid.guidance)
+    solver: str = attrs.field(default="unipc", validator=valid.text)
+    negative_prompt: str = attrs.field(default="", validator=valid.text)
+    size_multiple: int = attrs.field(default=16, validator=valid.count)
+    frame_step: int = attrs.field(default=4, validator=valid.count)
+    boundary: float | None = attrs.field(default=None, validator=valid.optional_number)
+    sizes: tuple[tuple[int, int], ...] = attrs.field(default=(), validator=valid.sizes)
+
+    def __attrs_post_init__(self) -> None:
+        if (self.frames - 1) % self.frame_step:
+            raise PluginError(
+                f"Preset: frames must be {self.frame_step} * n + 1, not {self.frames}"
+            )
+        if self.width % self.size_multiple or self.height % self.size_multiple:
+            raise PluginError(
+                f"Preset: width and height must be multiples of {self.size_multiple}, not "
+                f"{self.width}x{self.height}"
+            )
 
 
 @attrs.frozen
 class PublishedFile:
     """A published file that fills a component's slot."""
 
-    repository: str
-    path: str
+    repository: str = attrs.field(validator=valid.text)
+    path: str = attrs.field(validator=valid.text)
 
 
 @attrs.frozen
@@ -65,6 +81,9 @@ class Component:
         load: import string of ``load(request: LoadRequest) -> object``.
         identify: import string of ``identify(source) -> Identity | None`` for kinds that the core does not
             know (its module must not import torch); see :class:`wan_core.weights.Identity`.
+        verify: import string of ``verify(source, config) -> None``, called at planning (its module must not
+            import torch): raises :class:`~wan_core.contract.errors.WeightsError` for a file that could not be
+            loaded.
         config: the architecture, for the loader and for predictions of size. Numbers that appear here
             must agree with the file's header.
         bundled: file inside the installed package, used when the workflow names none.
@@ -72,13 +91,17 @@ class Component:
         needs_file: False when the component makes its own weights.
     """
 
-    kind: str
-    load: str
-    config: Mapping[str, Any] = EMPTY
-    bundled: str | None = None
-    published: tuple[PublishedFile, ...] = ()
-    needs_file: bool = True
-    identify: str | None = None
+    kind: str = attrs.field(validator=valid.text)
+    load: str = attrs.field(validator=valid.text)
+    config: Mapping[str, Any] = attrs.field(default=EMPTY, validator=valid.instance_of(Mapping))
+    bundled: str | None = attrs.field(default=None, validator=valid.optional_text)
+    published: tuple[PublishedFile, ...] = attrs.field(
+        default=(),
+        validator=valid.tuple_of("PublishedFile", lambda one: isinstance(one, PublishedFile)),
+    )
+    needs_file: bool = attrs.field(default=True, validator=valid.flag)
+    identify: str | None = attrs.field(default=None, validator=valid.optional_text)
+    verify: str | None = attrs.field(default=None, validator=valid.optional_text)
 
 
 @attrs.frozen
@@ -96,13 +119,15 @@ class Family:
             follow (the bundled models know few words); None when there is none.
     """
 
-    name: str
-    title: str
-    task: str
-    components: Mapping[str, Component]
-    preset: Preset
-    stages: tuple[str, ...] = ("generate",)
-    warn: str | None = None
+    name: str = attrs.field(validator=valid.name)
+    title: str = attrs.field(validator=valid.text)
+    task: str = attrs.field(validator=valid.text)
+    components: Mapping[str, Component] = attrs.field(
+        validator=valid.mapping_of(str, Component, filled=True)
+    )
+    preset: Preset = attrs.field(validator=valid.instance_of(Preset))
+    stages: tuple[str, ...] = attrs.field(default=("generate",), validator=valid.names)
+    warn: str | None = attrs.field(default=None, validator=valid.optional_text)
 
 
 @attrs.frozen
@@ -119,12 +144,12 @@ class Stage:
             :class:`~wan_core.contract.errors.WanCoreError` for everything that can't work.
     """
 
-    name: str
-    summary: str
-    options: str
-    run: str
-    outputs: tuple[str, ...] = ("video",)
-    plan: str | None = None
+    name: str = attrs.field(validator=valid.name)
+    summary: str = attrs.field(validator=valid.text)
+    options: str = attrs.field(validator=valid.text)
+    run: str = attrs.field(validator=valid.text)
+    outputs: tuple[str, ...] = attrs.field(default=("video",), validator=valid.names)
+    plan: str | None = attrs.field(default=None, validator=valid.optional_text)
 
 
 @attrs.frozen
@@ -142,13 +167,13 @@ class Feature:
         check: import string of ``check(request: FeatureCheck) -> None``, called at planning.
     """
 
-    name: str
-    summary: str
-    options: str
-    families: tuple[str, ...] = ()
-    writes: tuple[str, ...] = ()
-    replaces: tuple[str, ...] = ()
-    check: str | None = None
+    name: str = attrs.field(validator=valid.name)
+    summary: str = attrs.field(validator=valid.text)
+    options: str = attrs.field(validator=valid.text)
+    families: tuple[str, ...] = attrs.field(default=(), validator=valid.names)
+    writes: tuple[str, ...] = attrs.field(default=(), validator=valid.slots)
+    replaces: tuple[str, ...] = attrs.field(default=(), validator=valid.slots)
+    check: str | None = attrs.field(default=None, validator=valid.optional_text)
 
 
 @attrs.frozen
@@ -169,13 +194,15 @@ class Solver:
             ``fixed_steps``.
     """
 
-    name: str
-    summary: str
-    build: str
-    stochastic: bool = False
-    fixed_steps: tuple[int, ...] = ()
-    most_steps: int | None = None
-    width_steps: Mapping[int, tuple[int, ...]] = attrs.field(factory=dict, hash=False)
+    name: str = attrs.field(validator=valid.name)
+    summary: str = attrs.field(validator=valid.text)
+    build: str = attrs.field(validator=valid.text)
+    stochastic: bool = attrs.field(default=False, validator=valid.flag)
+    fixed_steps: tuple[int, ...] = attrs.field(default=(), validator=valid.counts)
+    most_steps: int | None = attrs.field(default=None, validator=valid.optional_count)
+    width_steps: Mapping[int, tuple[int, ...]] = attrs.field(
+        factory=dict, hash=False, validator=valid.step_counts
+    )
 
     def step_counts(self, width: int | None = None) -> Sequence[int] | None:
         """The allowed numbers of steps, rising; None = any.
@@ -200,10 +227,12 @@ class AttentionBackend:
         support: what it can do; planning refuses what it can't.
     """
 
-    name: str
-    summary: str
-    attend: str
-    support: AttentionSupport = attrs.field(factory=AttentionSupport)
+    name: str = attrs.field(validator=valid.name)
+    summary: str = attrs.field(validator=valid.text)
+    attend: str = attrs.field(validator=valid.text)
+    support: AttentionSupport = attrs.field(
+        factory=AttentionSupport, validator=valid.instance_of(AttentionSupport)
+    )
 
 
 @attrs.frozen
@@ -216,25 +245,25 @@ class Dialect:
         rules: import string of the :class:`wan_core.weights.Dialect`.
     """
 
-    name: str
-    component: str
-    rules: str
+    name: str = attrs.field(validator=valid.name)
+    component: str = attrs.field(validator=valid.text)
+    rules: str = attrs.field(validator=valid.text)
 
 
 @attrs.frozen
 class Command:
     """A subcommand of ``wan-core``: ``run(arguments: list[str]) -> int`` by import string."""
 
-    name: str
-    summary: str
-    run: str
+    name: str = attrs.field(validator=valid.name)
+    summary: str = attrs.field(validator=valid.text)
+    run: str = attrs.field(validator=valid.text)
 
 
 @attrs.frozen
 class GoldenKinds:
     """Handlers for kinds of reference cases: import string of ``{kind: handler}``."""
 
-    handlers: str
+    handlers: str = attrs.field(validator=valid.text)
 
 
 Description = Family | Stage | Feature | Solver | AttentionBackend | Dialect | Command | GoldenKinds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wan_core.contract.events import Event, Listener, Note
-from wan_core.plugins import Plugins
+from wan_core.plugins import Plugins, brief
 
 
 class Broadcast:
@@ -19,6 +19,6 @@ class Broadcast:
         for name, observer in list(self._observers.items()):
             try:
                 observer(event=event)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 del self._observers[name]
-                self(Note(f"plugin {name} stopped watching: {error!r}", "warning"))
+                self(Note(f"{name} stopped watching: {brief(error)}", "warning"))

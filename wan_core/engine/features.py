@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import attrs
 
-from wan_core.contract.conditioning import SLOTS, Conditioning
+from wan_core.contract.conditioning import NAMED, SLOTS, Conditioning
 from wan_core.contract.descriptions import Feature
 from wan_core.contract.errors import PluginError
 from wan_core.contract.protocols import ChunkSource
@@ -17,6 +17,7 @@ from wan_core.contract.requests import (
     ConditioningRequest,
     PostProcessRequest,
 )
+from wan_core.engine.guards import CheckedVideo, check_patch, guarded_attend
 from wan_core.planning import Plan, PlannedStage
 from wan_core.plugins import Plugins
 
@@ -33,7 +34,8 @@ class Features:
         """Each feature's ``wan_condition`` in turn.
 
         Raises:
-            PluginError: a feature returns something else, or writes a slot that it does not declare.
+            PluginError: a feature returns something else, writes a slot that it does not declare, or
+                for latents that the stage does not have.
         """
         for asked in self.stage.spec.apply:
             feature = self.plugins.feature(asked.use)
@@ -49,6 +51,7 @@ class Features:
             )
             if changed is not None:
                 self._check_conditioning(feature, conditioning, changed)
+                self._check_latents(feature, changed, request.latent_shapes)
                 conditioning = changed
         return conditioning
 
@@ -69,11 +72,20 @@ class Features:
                 isinstance(one, AttentionPatch) for one in answer
             ):
                 self._refuse(asked.use, "wan_patch_attention", "a list of AttentionPatch", answer)
-            patches.extend(answer)
+            feature = self.plugins.feature(asked.use)
+            for one in answer:
+                check_patch(one, feature, self.plugins)
+                attend = guarded_attend(one.attend, feature, self.plugins)
+                patches.append(attrs.evolve(one, attend=attend))
         return patches
 
     def post_process(self, source: ChunkSource) -> ChunkSource:
-        """Each feature's ``wan_post_process`` around the one before it."""
+        """Each feature's ``wan_post_process`` around the one before it.
+
+        Raises:
+            PluginError: now or while the result is read, a feature returns something else than a source
+                of the stage's number of finite frames in the stage's size.
+        """
         size = self.stage.needs.size
         if size is None:
             return source
@@ -91,7 +103,9 @@ class Features:
             if changed is not None:
                 if not hasattr(changed, "__iter__"):
                     self._refuse(asked.use, "wan_post_process", "a source of chunks", changed)
-                source = _Attributed(changed, self.plugins, self.plugins.feature(asked.use))
+                source = CheckedVideo(
+                    changed, self.plugins, self.plugins.feature(asked.use), size=size
+                )
         return source
 
     def _check_conditioning(self, feature: Feature, before: Conditioning, after: Any) -> None:
@@ -103,30 +117,25 @@ class Features:
             written |= {s for s, value in overrides.items() if earlier.get(s) is not value}
         if undeclared := sorted(written - set(feature.writes)):
             raise PluginError(
-                f'feature "{feature.name}" of {self.plugins.title_of(feature)} wrote '
-                f"{', '.join(undeclared)}, which its description does not declare",
+                f"{self.plugins.title_of(feature)} wrote {', '.join(undeclared)}, which its "
+                "description does not declare",
                 remedy="its author should add the slot to Feature.writes",
             )
 
+    def _check_latents(
+        self, feature: Feature, after: Conditioning, latents: Collection[str]
+    ) -> None:
+        told = [(slot, getattr(after, slot)) for slot in NAMED]
+        for overrides in after.branches.values():
+            told += [(slot, value) for slot, value in overrides.items() if slot in NAMED]
+        for slot, value in told:
+            if unknown := sorted(map(str, set(value) - set(latents))):
+                raise PluginError(
+                    f"{self.plugins.title_of(feature)} wrote {slot} for the latents "
+                    f'"{unknown[0]}", which this stage does not have',
+                    remedy=f"it has {', '.join(latents)}",
+                )
+
     def _refuse(self, feature: str, hook: str, wanted: str, got: object) -> None:
-        owner = self.plugins.title_of(self.plugins.feature(feature))
-        raise PluginError(
-            f'{hook} of feature "{feature}" of {owner} returned {type(got).__name__}, not {wanted}'
-        )
-
-
-@attrs.define
-class _Attributed:
-    """A post-processed source; what goes wrong while it is read is the plugin's."""
-
-    source: ChunkSource
-    plugins: Plugins
-    feature: Feature
-    replayable: bool = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.replayable = bool(getattr(self.source, "replayable", False))
-
-    def __iter__(self) -> Iterator[Any]:
-        with self.plugins.attributed(self.feature):
-            yield from self.source
+        title = self.plugins.title_of(self.plugins.feature(feature))
+        raise PluginError(f"{hook} of {title} returned {type(got).__name__}, not {wanted}")

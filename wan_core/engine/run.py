@@ -16,6 +16,7 @@ from wan_core.contract.protocols import ChunkSource
 from wan_core.contract.requests import StageContext
 from wan_core.engine.components import ModelComponents
 from wan_core.engine.features import Features
+from wan_core.engine.guards import checked_outputs, guarded_attend
 from wan_core.engine.keep import Keepsakes
 from wan_core.engine.text import encode_texts
 from wan_core.media import write_video
@@ -94,19 +95,26 @@ class Run:
             dtype=getattr(torch, model.dtype if model else "float32"),
         )
         with self.plugins.attributed(stage.description):
-            outputs: Mapping[str, ChunkSource] = resolve(stage.description.run)(context)
-        return outputs
+            outputs = resolve(stage.description.run)(context)
+        return checked_outputs(outputs, stage.description, self.plugins)
 
     def _attention(self, model: PlannedModel | None) -> Attend:
         backend = self.plugins.attention_backend(model.attention if model else "sdpa")
-        attend: Attend = resolve(backend.attend)
-        return attend
+        with self.plugins.attributed(backend):
+            attend: Attend = resolve(backend.attend)
+        if self.plugins.is_core(backend):
+            return attend
+        return guarded_attend(attend, backend, self.plugins)
 
     def _write(self, stage: PlannedStage, source: ChunkSource) -> Path:
         size = stage.needs.size
         path = self.plan.workflow.output.path
         task = "decoding and writing"
         total = size.frames if size else None
-        with self.ledger.task(stage.name, task, total=total, unit="frame") as progress:
+        with (
+            self.ledger.task(stage.name, task, total=total, unit="frame") as progress,
+            # chunks that the writer can't take are those of the stage
+            self.plugins.attributed(stage.description),
+        ):
             write_video(path, source, self.plan.fps, on_frames=progress)
         return path

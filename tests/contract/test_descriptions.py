@@ -1,0 +1,87 @@
+"""A wrong description is refused where it is built, in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from wan_core.contract import AttentionBackend, Component, Feature, Preset, Solver, Stage
+from wan_core.contract.descriptions import Family
+from wan_core.contract.errors import PluginError
+
+PRESET: dict[str, Any] = {
+    "width": 32, "height": 32, "frames": 5, "fps": 8, "steps": 2, "shift": 3.0, "guidance": 2.0,
+}  # fmt: skip
+
+
+def feature(**wrong: Any) -> Feature:
+    return Feature(**{"name": "blur", "summary": "", "options": "a:b", **wrong})
+
+
+def preset(**wrong: Any) -> Preset:
+    return Preset(**{**PRESET, **wrong})
+
+
+def family(**wrong: Any) -> Family:
+    parts = {"vae": Component("vae", "a:b")}
+    right = {"name": "f", "title": "", "task": "", "components": parts, "preset": preset()}
+    return Family(**{**right, **wrong})
+
+
+def test_right_ones_are_taken() -> None:
+    family(preset=preset(guidance=(4.0, 3.5), boundary=0.9, sizes=((32, 32),), fps=23.976))
+    feature(writes=("text", "attention", "post"), replaces=("text",), families=("f",))
+
+
+@pytest.mark.parametrize(
+    ("build", "wrong", "says"),
+    [
+        (feature, {"name": 5}, "Feature: name must be a name of visible characters, not 5."),
+        (feature, {"name": ""}, "Feature: name must be"),
+        (feature, {"name": "a\nb"}, "Feature: name must be"),
+        (feature, {"summary": None}, 'Feature "blur": summary must be text, not nothing.'),
+        (feature, {"options": int}, 'Feature "blur": options must be text'),
+        (feature, {"families": "tiny"}, 'families must be a tuple of names, such as ("one",), not'),
+        (feature, {"writes": "post"}, "writes must be a tuple of names"),
+        (
+            feature,
+            {"writes": ("psot",)},
+            'Feature "blur": writes names the slot "psot", which there is not; did you mean "post".',
+        ),
+        (feature, {"replaces": ("branches",)}, 'replaces names the slot "branches"'),
+        (
+            family,
+            {"components": {}},
+            'Family "f": components must be a mapping from str to at least',
+        ),
+        (family, {"components": {"vae": "a:b"}}, "components must be"),
+        (family, {"preset": None}, 'Family "f": preset must be a Preset, not nothing.'),
+        (preset, {"frame_step": 0}, "Preset: frame_step must be a whole number from 1, not 0."),
+        (preset, {"fps": 0}, "Preset: fps must be a number above 0, not 0."),
+        (preset, {"fps": float("nan")}, "Preset: fps must be"),
+        (preset, {"width": True}, "Preset: width must be"),
+        (preset, {"width": 40}, "width and height must be multiples of 16, not 40x32"),
+        (preset, {"frames": 6}, "frames must be 4 * n + 1, not 6"),
+        (preset, {"guidance": (1.0, 2.0, 3.0)}, "guidance must be a number or a pair"),
+    ],
+)
+def test_a_wrong_field_is_named(build: Callable[..., Any], wrong: Any, says: str) -> None:
+    with pytest.raises(PluginError) as caught:
+        build(**wrong)
+    assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: Stage("s", "", "a:b", "a:b", outputs="video"),  # type: ignore[arg-type]
+        lambda: Solver("s", "", "a:b", fixed_steps=(0,)),
+        lambda: Solver("s", "", "a:b", width_steps={64: 4}),  # type: ignore[dict-item]
+        lambda: AttentionBackend("a", "", "a:b", support=None),  # type: ignore[arg-type]
+    ],
+)
+def test_the_other_sorts_are_held_to_theirs(build: Callable[[], Any]) -> None:
+    with pytest.raises(PluginError, match="must be"):
+        build()

@@ -1,0 +1,125 @@
+"""What the fields of descriptions are held to: a wrong one is refused in one sentence where it is built.
+
+Each name is an attrs validator that raises :class:`~wan_core.contract.errors.PluginError`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from wan_core.contract.conditioning import SLOTS
+from wan_core.contract.errors import PluginError, nearest
+from wan_core.contract.options import show
+
+Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+FEATURE_SLOTS = (*SLOTS, "attention", "post")
+"""What a feature may say that it writes."""
+
+
+def must_be(what: str, test: Callable[[Any], bool]) -> Validator:
+    """Refuse a value that fails the test; ``what`` completes "must be …"."""
+
+    def validate(owner: Any, field: attrs.Attribute[Any], value: Any) -> None:
+        if not test(value):
+            raise PluginError(f"{title(owner)}: {field.name} must be {what}, not {show(value)}")
+
+    return validate
+
+
+def instance_of(sort: type) -> Validator:
+    """Refuse a value of another class."""
+    return must_be(f"a {sort.__name__}", lambda value: isinstance(value, sort))
+
+
+def mapping_of(key: type, value: type, *, filled: bool = False) -> Validator:
+    """Refuse what is no mapping from ``key`` to ``value``; ``filled`` refuses an empty one, too."""
+    several = "at least one " if filled else ""
+    return must_be(
+        f"a mapping from {key.__name__} to {several}{value.__name__}",
+        lambda given: (
+            isinstance(given, Mapping)
+            and (bool(given) or not filled)
+            and all(isinstance(k, key) and isinstance(v, value) for k, v in given.items())
+        ),
+    )
+
+
+def tuple_of(what: str, test: Callable[[Any], bool]) -> Validator:
+    """Refuse what is no tuple, or has a member that fails the test."""
+    return must_be(
+        f"a tuple of {what}", lambda value: isinstance(value, tuple) and all(map(test, value))
+    )
+
+
+def title(owner: Any) -> str:
+    """A description in messages: its sort, and its name where that is one."""
+    name = getattr(owner, "name", None)
+    return f'{type(owner).__name__} "{name}"' if _is_name(name) else type(owner).__name__
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value) and value.isprintable() and value == value.strip()
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_guidance(value: Any) -> bool:
+    pair = value if isinstance(value, tuple) and len(value) == 2 else (value,)
+    return all(map(_is_number, pair))
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(map(_is_count, value))
+
+
+text = must_be("text", _is_text)
+optional_text = must_be("text or None", lambda value: value is None or _is_text(value))
+name = must_be("a name of visible characters", _is_name)
+names = tuple_of('names, such as ("one",)', _is_name)
+flag = must_be("True or False", lambda value: isinstance(value, bool))
+count = must_be("a whole number from 1", _is_count)
+optional_count = must_be(
+    "a whole number from 1, or None", lambda value: value is None or _is_count(value)
+)
+counts = tuple_of("whole numbers from 1", _is_count)
+number = must_be("a number", _is_number)
+positive = must_be("a number above 0", lambda value: _is_number(value) and value > 0)
+optional_number = must_be("a number or None", lambda value: value is None or _is_number(value))
+guidance = must_be("a number or a pair (high noise, low noise)", _is_guidance)
+sizes = tuple_of("sizes, such as ((832, 480),)", _is_size)
+step_counts = must_be(
+    "a mapping from width to a tuple of whole numbers from 1",
+    lambda value: (
+        isinstance(value, Mapping)
+        and all(
+            _is_count(width) and isinstance(steps, tuple) and all(map(_is_count, steps))
+            for width, steps in value.items()
+        )
+    ),
+)
+
+
+def slots(owner: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """Names of :data:`FEATURE_SLOTS` only."""
+    names(owner, field, value)
+    for slot in value:
+        if slot not in FEATURE_SLOTS:
+            raise PluginError(
+                f'{title(owner)}: {field.name} names the slot "{slot}", which there is not',
+                remedy=nearest(slot, FEATURE_SLOTS),
+            )
