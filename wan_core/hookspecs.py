@@ -115,8 +115,9 @@ def wan_post_process(source: ChunkSource, request: PostProcessRequest) -> ChunkS
 
     Arguments: ``source`` yields chunks ``[frames, 3, height, width]``, float32 in -1…1, in order.
 
-    Returns: a source of the same form that pulls from ``source`` (a generator, so that memory stays
-    constant), or None. A change that needs a model of its own is a stage, not a post-process.
+    Returns: a source of the same form, size and number of frames that pulls from ``source`` (a generator,
+    so that memory stays constant), or None. A change that needs a model of its own is a stage, not a
+    post-process.
 
     Several plugins: chained in the order of the workflow.
 

@@ -15,7 +15,7 @@ import torch
 from wan_core import Session
 from wan_core.contract.attention import AttentionSupport
 from wan_core.contract.conditioning import Conditioning, StepRange, Timed
-from wan_core.contract.descriptions import AttentionBackend, Feature
+from wan_core.contract.descriptions import AttentionBackend, Feature, Solver
 from wan_core.contract.errors import PluginError, WorkflowError
 from wan_core.contract.events import Event, Note
 from wan_core.contract.requests import AttentionPatch
@@ -260,3 +260,23 @@ def test_an_observer_that_fails_is_reported_once(
     run(make("", plugins), plugins, listen=events.append)
     notes = [e.text for e in events if isinstance(e, Note)]
     assert notes == [f"plugin w (wan-plugin-w 1.0) stopped watching: {raised.__name__}: no"]
+
+
+def test_a_loader_or_solver_of_a_plugin_that_fails_is_named(
+    make: Make, plugins_with: WithPlugins
+) -> None:
+    core = plugins_with().family("tiny-random")
+    broken = attrs.evolve(core.components["vae"], load="builtins:print")
+    family = attrs.evolve(core, name="mine", components={**core.components, "vae": broken})
+    solver = Solver(name="mine", summary="", build="builtins:open")
+    brings = ModuleType("brings")
+    vars(brings).update(WAN_CORE_CONTRACT=(1, 0), wan_register=hookimpl(lambda: [family, solver]))
+    plugins = plugins_with(brings=brings)
+    text = (
+        'format=1\n[model]\nfamily="{more}"\n[[stages]]\nuse="generate"\nprompt="a circle"\n'
+        '[output]\npath="out.mp4"'
+    )
+    with pytest.raises(PluginError, match=r'family "mine" of plugin brings .* returned nothing'):
+        run(make("mine", plugins, text), plugins)
+    with pytest.raises(PluginError, match=r'solver "mine" of plugin brings .* failed'):
+        run(make('solver = "mine"', plugins), plugins)

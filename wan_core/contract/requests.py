@@ -11,7 +11,7 @@ import attrs
 
 from wan_core.contract.attention import Attend
 from wan_core.contract.conditioning import ALWAYS, NOTHING, StepRange
-from wan_core.contract.descriptions import Component, Family, Solver
+from wan_core.contract.descriptions import Component, Description, Family, Solver
 from wan_core.contract.events import Event
 
 if TYPE_CHECKING:
@@ -219,6 +219,10 @@ class StageContext:
         attention: what computes attention where no feature patches it.
         attention_patches: asks the features for attention patches, likewise.
         solver: looks a solver up by name.
+        attributed: ``with attributed(description)`` runs code of whoever brought the description; what goes
+            wrong in it is told as that plugin's.
+        attributed: ``with attributed(description)`` runs code of whoever brought the description; what goes
+            wrong in it is told as that plugin's.
         post_process: lets the asked features change a decoded source.
         keep: stores tensors of this stage until the run has succeeded, so that a crash loses nothing.
         task: ``with task("sampling", total=30, unit="step") as progress`` times and reports a long step.
@@ -237,6 +241,7 @@ class StageContext:
     condition: Callable[..., Any]
     attention: Attend
     solver: Callable[[str], Solver]
+    attributed: Callable[[Description], AbstractContextManager[None]]
     attention_patches: Callable[..., Sequence[AttentionPatch]]
     post_process: Callable[[Any], Any]
     keep: Callable[[Mapping[str, Tensor]], Path | None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from wan_core.contract.lazy import resolve
 from wan_core.contract.requests import LoadRequest
 from wan_core.memory import Ledger, Residency, gigabytes
 from wan_core.planning import Plan, PlannedModel
+from wan_core.plugins import Plugins
 
 
 class ModelComponents:
@@ -21,10 +23,17 @@ class ModelComponents:
     """
 
     def __init__(
-        self, plan: Plan, model: PlannedModel, residency: Residency, ledger: Ledger, stage: str
+        self,
+        plan: Plan,
+        model: PlannedModel,
+        plugins: Plugins,
+        residency: Residency,
+        ledger: Ledger,
+        stage: str,
     ) -> None:
         self.plan = plan
         self.model = model
+        self._plugins = plugins
         self._residency = residency
         self._ledger = ledger
         self._stage = stage
@@ -46,6 +55,10 @@ class ModelComponents:
     def release(self, slot: str) -> None:
         if self._held.pop(slot, None) is not None:
             self._residency.release(self._key(slot))
+
+    def attributed(self) -> AbstractContextManager[None]:
+        """A region that runs the model's code: what goes wrong in it is told as its plugin's."""
+        return self._plugins.attributed(self.model.family)
 
     def close(self) -> None:
         """Release everything this stage still uses; it stays resident while there is room."""
@@ -78,7 +91,11 @@ class ModelComponents:
         )
         with self._ledger.task(self._stage, f"loading {slot.replace('_', ' ')}"):
             try:
-                return resolve(component.load)(request)
+                with self.attributed():
+                    loaded = resolve(component.load)(request)
+                    if loaded is None:
+                        raise TypeError(f"the loader of {slot} returned nothing")
+                return loaded
             except torch.OutOfMemoryError as error:
                 raise ResourceError(
                     f"{self.model.device} has no room for the {slot} "

@@ -52,7 +52,9 @@ class Run:
     def _execute(self) -> tuple[Path, ...]:
         for note in self.plan.notes:
             self.emit(Note(note, "warning"))
-        texts = encode_texts(self.plan, self.residencies, self.ledger, self.cache / "text")
+        texts = encode_texts(
+            self.plan, self.plugins, self.residencies, self.ledger, self.cache / "text"
+        )
         made: dict[str, ChunkSource] = {}
         files: list[Path] = []
         for stage in self.plan.stages:
@@ -71,7 +73,9 @@ class Run:
         components = None
         if model:
             residency = self.residencies[model.device]
-            components = ModelComponents(self.plan, model, residency, self.ledger, stage.name)
+            components = ModelComponents(
+                self.plan, model, self.plugins, residency, self.ledger, stage.name
+            )
             self._open.append(components)
         features = Features(self.plan, stage, self.plugins)
         context = StageContext(
@@ -85,6 +89,7 @@ class Run:
             condition=features.condition,
             attention=self._attention(model),
             solver=self.plugins.solver,
+            attributed=self.plugins.attributed,
             attention_patches=features.attention_patches,
             post_process=features.post_process,
             keep=partial(self.keepsakes.keep, stage.name),

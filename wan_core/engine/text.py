@@ -10,6 +10,7 @@ from wan_core.engine.components import ModelComponents
 from wan_core.memory import Ledger, Residency
 from wan_core.models.encoders import EmbeddingCache, embedding_key
 from wan_core.planning import Plan, PlannedModel
+from wan_core.plugins import Plugins
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,7 +19,11 @@ STAGE = "text"
 
 
 def encode_texts(
-    plan: Plan, residencies: Mapping[str, Residency], ledger: Ledger, cache: Path
+    plan: Plan,
+    plugins: Plugins,
+    residencies: Mapping[str, Residency],
+    ledger: Ledger,
+    cache: Path,
 ) -> dict[str, Mapping[str, Tensor]]:
     """Model name -> prompt -> text rows ``[rows, text width]`` on the CPU.
 
@@ -26,31 +31,29 @@ def encode_texts(
         residencies: device -> what is resident there.
         cache: folder of the embedding cache.
     """
-    return {
-        name: _encode(plan, plan.models[name], prompts, residencies, ledger, EmbeddingCache(cache))
-        for name, prompts in plan.texts.items()
-        if prompts
-    }
+    encoded: dict[str, Mapping[str, Tensor]] = {}
+    for name, prompts in plan.texts.items():
+        model = plan.models[name]
+        residency = residencies[model.device]
+        components = ModelComponents(plan, model, plugins, residency, ledger, STAGE)
+        encoded[name] = _encode(prompts, components, ledger, EmbeddingCache(cache))
+    return encoded
 
 
 def _encode(
-    plan: Plan,
-    model: PlannedModel,
-    prompts: Sequence[str],
-    residencies: Mapping[str, Residency],
-    ledger: Ledger,
-    cache: EmbeddingCache,
+    prompts: Sequence[str], components: ModelComponents, ledger: Ledger, cache: EmbeddingCache
 ) -> dict[str, Tensor]:
+    model = components.model
     keys = {prompt: _key(model, prompt) for prompt in prompts}
     rows = {p: found for p, key in keys.items() if key and (found := cache.get(key)) is not None}
     lacking = [prompt for prompt in prompts if prompt not in rows]
     if lacking:
-        components = ModelComponents(plan, model, residencies[model.device], ledger, STAGE)
         try:
             encoder = components.get("text_encoder")
             with ledger.task(STAGE, "encoding", total=len(lacking), unit="prompt") as progress:
                 for done, prompt in enumerate(lacking, 1):
-                    rows[prompt] = encoder.encode([prompt])[0].cpu()
+                    with components.attributed():
+                        rows[prompt] = encoder.encode([prompt])[0].cpu()
                     progress(done)
         finally:
             components.close()

@@ -46,9 +46,11 @@ def _sample(context: StageContext, components: Components, size: VideoSize) -> T
     shape, statistics = _of_latents(components, size)
     denoiser: WanDenoiser = components.get("transformer")
     config = denoiser.transformer.config
-    setup: SamplerSetup = resolve(context.solver(options.solver).build)(
-        steps=options.steps, shift=options.shift, sigmas=options.sigmas, width=config.dim
-    )
+    solver = context.solver(options.solver)
+    with context.attributed(solver):
+        setup: SamplerSetup = resolve(solver.build)(
+            steps=options.steps, shift=options.shift, sigmas=options.sigmas, width=config.dim
+        )
     end = -1 if options.end_step is None else options.end_step
     setup = setup.on(setup.schedule.sliced(options.start_step, end))
     steps = setup.schedule.steps
