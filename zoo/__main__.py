@@ -1,4 +1,4 @@
-"""Everything in one go: ``python -m zoo all --out OUT`` (an H200 takes about 20 minutes).
+"""Everything in one go: ``python -m zoo all --out OUT`` (one H200 takes about 16 minutes).
 
 ``python -m zoo first`` trains the text encoder and the VAE (side by side), ``python -m zoo second``
 the transformer on top of them and evaluates it; ``all`` is both. Finished weights are copied into
@@ -37,8 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tiny", type=Path, help="folder of VAE and text encoder (default: OUT)")
     parser.add_argument("--text-minutes", type=float, default=1.5)
-    parser.add_argument("--vae-minutes", type=float, default=8.0)
-    parser.add_argument("--video-minutes", type=float, default=8.2)
+    parser.add_argument("--vae-minutes", type=float, default=5.6)
+    parser.add_argument("--video-minutes", type=float, default=8.1)
     options = parser.parse_args(arguments)
     out, tiny = str(options.out), str(options.tiny or options.out)
     if options.part != "second":

@@ -207,6 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--minutes", type=float, default=1.5)
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--corpus", type=int, default=120_000)
+    parser.add_argument("--unseen", type=int, default=4096, help="sentences to measure on")
     parser.add_argument("--steps", type=int, default=6000, help="stop here if time is left")
     options = parser.parse_args(arguments)
     clock = Clock(options.minutes)
@@ -249,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         step += 1
 
     average.swap()
-    unseen = Corpus(words, 4096, 2, device)
+    unseen = Corpus(words, options.unseen, 2, device)
     model.train(False)
     with torch.no_grad():
         _, slots, right = losses(model, heads, unseen.ids, unseen.labels, 0.0)

@@ -2,8 +2,8 @@
 
 ``IN`` holds the trained VAE and text encoder. A bank of clips is drawn and encoded once; then the
 product's own transformer learns the velocity of noisy latents. Writes ``t2v.safetensors`` (the
-average of the weights, float16, official names), ``t2v.state.safetensors`` (to go on from) and
-``video.json``.
+average of the weights, float16, official names), ``words.txt`` (all words of the captions),
+``t2v.state.safetensors`` (to go on from) and ``video.json``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from wan_core.models.vae import WanVAE
 from wan_core.models.wan import WanConfig, WanTransformer
 from zoo import train_text, train_vae
+from zoo.measures import slices
 from zoo.training import (
     Average,
     Clock,
@@ -39,7 +40,9 @@ from zoo.training import (
 )
 from zoo.world import FRAMES, HEIGHT, KINDS, WIDTH, render
 from zoo.world import captions as text
+from zoo.world.draw import Scenes
 from zoo.world.heldout import assert_trainable, combinations
+from zoo.world.kinds.kind import Kind
 from zoo.world.kinds.plain import scenes_of
 from zoo.world.phrasebook import words_in
 
@@ -119,21 +122,46 @@ class Bank:
 
 
 class Captions:
-    """Every caption once, numbered; number 0 is the empty one."""
+    """The captions of a bank's clips in the order of the clips, every different one stored once.
+
+    Number 0 is the empty caption.
+
+    Attributes:
+        told, reworded: for each clip the number of its own caption, and of some other wording.
+    """
 
     def __init__(self) -> None:
-        self.numbers: dict[str, int] = {"": 0}
-        self.wordings: dict[tuple[int, ...], list[int]] = {}
+        self.told: list[int] = []
+        self.reworded: list[int] = []
+        self._numbers: dict[str, int] = {"": 0}
+        self._wordings: dict[tuple[int, ...], list[int]] = {}
 
-    def number(self, caption: str) -> int:
-        """The number of a caption."""
-        return self.numbers.setdefault(caption, len(self.numbers))
+    @property
+    def texts(self) -> list[str]:
+        """Every different caption, by number."""
+        return list(self._numbers)
 
-    def reworded(self, row: Sequence[int], generator: torch.Generator) -> int:
-        """The number of some other wording of a combination."""
-        known = self.wordings.setdefault(tuple(row), [])
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All words that occur, sorted."""
+        return tuple(sorted({word for caption in self._numbers for word in words_in(caption)}))
+
+    def add(self, kind: Kind, scenes: Scenes, generator: torch.Generator) -> None:
+        """Caption these scenes; only plain ones have other wordings."""
+        numbers = [self._number(caption) for caption in kind.captions(scenes, generator)]
+        self.told += numbers
+        if kind.name == "plain":
+            rows = scenes["attributes"].tolist()
+            numbers = [self._other_wording(row, generator) for row in rows]
+        self.reworded += numbers
+
+    def _number(self, caption: str) -> int:
+        return self._numbers.setdefault(caption, len(self._numbers))
+
+    def _other_wording(self, row: Sequence[int], generator: torch.Generator) -> int:
+        known = self._wordings.setdefault(tuple(row), [])
         if len(known) < WORDINGS:
-            known.append(self.number(text.paraphrase(row, generator)))
+            known.append(self._number(text.paraphrase(row, generator)))
         return known[int(torch.randint(len(known), (), generator=generator))]
 
 
@@ -154,6 +182,17 @@ def encoder_of(
     return fast
 
 
+def scene_batches(batch: int, generator: torch.Generator) -> Iterator[tuple[Kind, Scenes]]:
+    """Endless batches of scenes, each of one kind, none of a held-out combination; plain ones first."""
+    names, shares = list(SHARES), torch.tensor(list(SHARES.values()))
+    kind = KINDS["plain"]
+    while True:
+        scenes = kind.sample(batch, generator)
+        assert_trainable(scenes["attributes"])
+        yield kind, scenes
+        kind = KINDS[names[int(torch.multinomial(shares, 1, generator=generator))]]
+
+
 @torch.no_grad()
 def fill(
     vae: WanVAE,
@@ -169,43 +208,33 @@ def fill(
     """Draw and encode clips until there are ``count`` or ``seconds`` are over."""
     clock = Clock(seconds / 60)
     generator = torch.Generator().manual_seed(77)
-    captions = Captions()
-    latents: list[Tensor] = []
-    told: list[int] = []
-    reworded: list[int] = []
     sample = render(KINDS["plain"], KINDS["plain"].sample(batch, generator), device, size)
     encode = encoder_of(vae, device, compile_it, sample)
-    names, shares = list(SHARES), torch.tensor(list(SHARES.values()))
-    turn = 0
-    while len(told) < count and not (clock.over and told):
-        turn += 1
-        chosen = int(torch.multinomial(shares, 1, generator=generator)) if turn > 1 else 0
-        kind = KINDS[names[chosen]]
-        scenes = kind.sample(batch, generator)
-        assert_trainable(scenes["attributes"])
+    captions = Captions()
+    latents: list[Tensor] = []
+    for kind, scenes in scene_batches(batch, generator):
         latents.append(encode(render(kind, scenes, device, size)).half())
-        numbers = [captions.number(c) for c in kind.captions(scenes, generator)]
-        told += numbers
-        if kind.name == "plain":
-            told_of = scenes["attributes"].tolist()
-            reworded += [captions.reworded(row, generator) for row in told_of]
-        else:
-            reworded += numbers
-    model, tokenizer = train_text.load(folder, device)
-    rows = train_text.embed(model, tokenizer, list(captions.numbers))
-    words = tuple(sorted({word for caption in captions.numbers for word in words_in(caption)}))
+        captions.add(kind, scenes, generator)
+        if len(captions.told) >= count or clock.over:
+            break
     bank = Bank(
         torch.cat(latents),
-        torch.tensor(told, device=device),
-        torch.tensor(reworded, device=device),
-        rows.to(torch.bfloat16 if device.type == "cuda" else torch.float32),
-        words,
+        torch.tensor(captions.told, device=device),
+        torch.tensor(captions.reworded, device=device),
+        text_rows(folder, captions.texts, device),
+        captions.words,
     )
     say(
-        f"bank: {len(told)} clips, {len(rows)} captions, {len(words)} words, "
+        f"bank: {len(bank.latents)} clips, {len(bank.rows)} captions, {len(bank.words)} words, "
         f"{clock.elapsed:.0f} s, latents {float(bank.latents[:512].float().std()):.3f}"
     )
     return bank
+
+
+def text_rows(folder: Path, texts: Sequence[str], device: torch.device) -> Tensor:
+    """Rows ``[texts, 64, 128]`` of the trained text encoder in ``folder``, in training precision."""
+    rows = train_text.embed(*train_text.load(folder, device), texts)
+    return rows.to(torch.bfloat16 if device.type == "cuda" else torch.float32)
 
 
 @torch.no_grad()
@@ -215,21 +244,13 @@ def fill_unseen(vae: WanVAE, folder: Path, size: Size, device: torch.device, cou
     attributes = combinations(heldout=True)
     attributes = attributes[torch.randint(len(attributes), (count,), generator=generator)]
     scenes = scenes_of(attributes, generator)
-    parts = []
-    for start in range(0, count, 32):
-        part = {name: value[start : start + 32] for name, value in scenes.items()}
-        parts.append(vae.encode(render(KINDS["plain"], part, device, size))[0].half())
-    model, tokenizer = train_text.load(folder, device)
+    parts = [
+        vae.encode(render(KINDS["plain"], part, device, size))[0].half()
+        for part in slices(scenes, 32)
+    ]
     sentences = ["", *(text.sentence(row) for row in attributes.tolist())]
-    rows = train_text.embed(model, tokenizer, sentences)
     number = torch.arange(1, count + 1, device=device)
-    return Bank(
-        torch.cat(parts),
-        number,
-        number,
-        rows.to(torch.bfloat16 if device.type == "cuda" else torch.float32),
-        (),
-    )
+    return Bank(torch.cat(parts), number, number, text_rows(folder, sentences, device), ())
 
 
 def is_matrix(name: str, parameter: nn.Parameter) -> bool:
@@ -289,7 +310,7 @@ def unseen_loss(loss_of: Loss, bank: Bank, batch: int, device: torch.device) -> 
 
 
 def write(state: Mapping[str, Tensor], bank: Bank, out: Path) -> int:
-    """Save weights with what a loader wants to know; returns the file's bytes."""
+    """Save weights with what a loader wants to know, and the words; returns the file's bytes."""
     about = {
         "format": "pt",
         "architecture": "wan-transformer",
@@ -310,6 +331,7 @@ def write(state: Mapping[str, Tensor], bank: Bank, out: Path) -> int:
         "words": json.dumps(bank.words),
     }
     save(out / "t2v.safetensors", state, about)
+    (out / "words.txt").write_text("".join(f"{word}\n" for word in bank.words))
     return (out / "t2v.safetensors").stat().st_size
 
 
@@ -318,12 +340,11 @@ def keep(model: WanTransformer, out: Path) -> None:
     save(out / "t2v.state.safetensors", dict(model.named_parameters()), {}, torch.float32)
 
 
-def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
-    """Train and write."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tiny", type=Path, required=True, help="folder of VAE and text encoder")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=8.5, help="until training ends")
+    parser.add_argument("--minutes", type=float, default=8.1, help="until training ends")
     parser.add_argument("--bank", type=int, default=120_000, help="clips, at most")
     parser.add_argument("--bank-seconds", type=float, default=60)
     parser.add_argument("--batch", type=int, default=256)
@@ -340,7 +361,12 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         help="part of the schedule that this call runs",
     )
     parser.add_argument("--eager", action="store_true", help="do not compile")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """Train and write."""
+    options = _parser().parse_args(arguments)
     clock = Clock(options.minutes, *options.part)
     device = prepare(search=True)
     size: Size = tuple(options.size)

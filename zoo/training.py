@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -279,5 +280,7 @@ def mean_of(values: Sequence[float]) -> float:
 
 
 def command() -> str:
-    """The command line, for the figures."""
-    return " ".join(["python", "-m", *sys.orig_argv[2:]])
+    """The command line that runs this script, for the figures."""
+    spec = sys.modules["__main__"].__spec__
+    script = ["-m", spec.name.removesuffix(".__main__")] if spec else sys.argv[:1]
+    return shlex.join(["python", *script, *sys.argv[1:]])

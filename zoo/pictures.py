@@ -1,0 +1,112 @@
+"""The pictures of the documentation: ``python -m zoo.pictures [--out docs/images]``.
+
+Each is a column of captioned strips: nine frames of a clip, every fourth of its 33.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+import wan_core
+from zoo.product import video_of
+from zoo.world import KINDS, coarsen, render
+from zoo.world.captions import sentence
+from zoo.world.heldout import evaluation_combinations
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+#: the README's four videos
+HELLO = (
+    ("a large red circle moves right on a black background", 1),
+    ("a small cyan triangle circles around on a navy background", 2),
+    ("a large yellow square zooms out on a teal background", 1),
+    ("a small white circle moves up on a brown background", 2),
+)
+EVERY = 4
+FIRST_SEED = 31
+GAP, LINE, MARGIN, CORNER = 4, 26, 12, 6
+PAPER, INK = (255, 255, 255), (31, 35, 40)
+
+Row = tuple[str, Tensor]
+
+
+def strips(rows: Sequence[Row], *, coarse: int = 1) -> Image:
+    """Captions above strips of frames, one below the other.
+
+    Args:
+        rows: caption and clip ``[3, frames, height, width]`` uint8; of each clip every fourth frame
+            is shown.
+        coarse: pixel values are rounded to multiples of this, which makes a PNG small.
+    """
+    from PIL import Image, ImageDraw, ImageFont
+
+    _, frames, height, width = rows[0][1].shape
+    shown = len(range(0, frames, EVERY))
+    size = (
+        2 * MARGIN + shown * (width + GAP) - GAP,
+        len(rows) * (LINE + height + MARGIN) + MARGIN // 2,
+    )
+    picture = Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(picture)
+    font = ImageFont.load_default(15)
+    # frames with round corners, drawn large and reduced so that they are smooth
+    mask = Image.new("L", (4 * width, 4 * height), 0)
+    ImageDraw.Draw(mask).rounded_rectangle((0, 0, *mask.size), 4 * CORNER, 255)
+    mask = mask.resize((width, height), Image.Resampling.LANCZOS)
+    for number, (caption, clip) in enumerate(rows):
+        top = MARGIN // 2 + number * (LINE + height + MARGIN)
+        draw.text((MARGIN, top + LINE // 2), caption, INK, font, anchor="lm")
+        for place, frame in enumerate(clip[:, ::EVERY].permute(1, 2, 3, 0)):
+            left = MARGIN + place * (width + GAP)
+            rounded = (frame.float() / coarse).round().mul(coarse).clamp(0, 255).byte()
+            picture.paste(Image.fromarray(rounded.numpy()), (left, top + LINE), mask)
+    return picture
+
+
+def generated(prompts: Sequence[tuple[str, int]]) -> list[Row]:
+    """Prompts with their seeds, through the product."""
+    with tempfile.TemporaryDirectory() as name, wan_core.Session(device="cpu") as session:
+        return [(text, video_of(session, text, seed, Path(name))) for text, seed in prompts]
+
+
+def heldout_prompts() -> list[tuple[str, int]]:
+    """Eight held-out sentences that use all words about equally, in the order of the motions."""
+    rows = sorted(evaluation_combinations(8).tolist(), key=lambda row: row[3])
+    return [(sentence(row), 1) for row in rows]
+
+
+def world() -> list[Row]:
+    """One clip of every kind of the world."""
+    rows: list[Row] = []
+    for seed, (name, kind) in enumerate(KINDS.items(), FIRST_SEED):
+        generator = torch.Generator().manual_seed(seed)
+        scenes = kind.sample(1, generator)
+        caption = kind.captions(scenes, generator)[0]
+        rows.append((f"{name}: {caption}", render(kind, scenes)))
+        if name == "textured":
+            lowres = coarsen(rows[-1][1], 3, blocks=True)
+    rows.append(("lowres: any of these through a coarse camera", lowres))
+    return [(caption, ((clip[0] + 1) * 127.5).round().byte()) for caption, clip in rows]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Make all three."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("docs/images"))
+    out: Path = parser.parse_args(arguments).out
+    out.mkdir(parents=True, exist_ok=True)
+    strips(generated(HELLO)).save(out / "hello.png", optimize=True)
+    strips(generated(heldout_prompts()), coarse=2).save(out / "toy-generated.png", optimize=True)
+    strips(world()).save(out / "toy-world.png", optimize=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Clips exactly as a user gets them: a workflow, a session, a video file, and that file read back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+import wan_core
+
+if TYPE_CHECKING:
+    from wan_core.contract.events import Listener
+    from wan_core.models.vae import WanVAE
+
+
+def video_of(
+    session: wan_core.Session,
+    prompt: str,
+    seed: int,
+    folder: Path,
+    *,
+    listen: Listener | None = None,
+    **options: Any,
+) -> Tensor:
+    """Run the bundled text-to-video model through the product.
+
+    Args:
+        folder: where the video goes; the same name is used again and again.
+        listen: gets the events of the run.
+        options: further keys of the stage (``frames=5``); what is left out is the family's preset.
+
+    Returns:
+        ``[3, frames, height, width]`` uint8.
+    """
+    text = workflow_text({"prompt": prompt, "seed": seed} | options)
+    workflow = wan_core.parse_workflow(text, folder=folder)
+    (path,) = session.run(workflow, listen=listen).outputs
+    return read_clip(path)
+
+
+def workflow_text(stage: Mapping[str, Any]) -> str:
+    """A ``workflow.toml`` with one ``generate`` stage; JSON's strings and numbers are TOML's too."""
+    keys = "\n".join(f"{key} = {json.dumps(value)}" for key, value in stage.items())
+    return (
+        'format = 1\nmodel = { family = "tiny-t2v" }\noutput = { path = "clip.mp4" }\n'
+        f'[[stages]]\nuse = "generate"\n{keys}\n'
+    )
+
+
+def read_clip(path: Path) -> Tensor:
+    """A video file as ``[3, frames, height, width]`` uint8."""
+    from wan_core.media import read_frames
+
+    frames = torch.stack([torch.from_numpy(frame.copy()) for frame in read_frames(path)])
+    return frames.permute(3, 0, 1, 2).contiguous()
+
+
+def bundled_vae() -> WanVAE:
+    """The bundled VAE as the product loads it, in float32 on the CPU."""
+    from wan_core.contract.requests import LoadRequest
+    from wan_core.models.families import TINY_T2V
+    from wan_core.models.loaders import load_vae
+
+    component = TINY_T2V.components["vae"]
+    assert component.bundled is not None
+    file = Path(wan_core.__file__).parent / "models" / component.bundled
+    return load_vae(LoadRequest("vae", component, file, torch.device("cpu"), torch.float32))
