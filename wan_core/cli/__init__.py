@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
 
 __all__ = ["main"]
+
+# Threads of torch that wait by spinning take the cores that the others need to finish: on two cores
+# shared with another busy program a video of 8 seconds takes minutes. Read when torch is imported.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
