@@ -9,7 +9,7 @@ import pytest
 from fake_plugins import found
 
 from wan_core.cli import main
-from wan_core.cli.config import Config, config_file, load_config
+from wan_core.config import Config, config_file, load_config
 from wan_core.contract.errors import WorkflowError
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 import click
 
-from wan_core.cli.config import config_file, load_config
 from wan_core.cli.failures import tell
+from wan_core.config import config_file, load_config
 from wan_core.contract.errors import PluginError, nearest
 from wan_core.contract.options import show
 

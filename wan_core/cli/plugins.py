@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wan_core.cli.config import config_file
 from wan_core.cli.options import debug_option, discover, to_json, without_option
 from wan_core.cli.text import columns
+from wan_core.config import config_file
 
 if TYPE_CHECKING:
     from wan_core.plugins import Plugins

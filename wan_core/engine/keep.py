@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
@@ -14,13 +13,6 @@ from wan_core.contract.events import Listener, Note
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-def cache_folder() -> Path:
-    """``$WAN_CORE_CACHE``, else ``$XDG_CACHE_HOME/wan-core``, else ``~/.cache/wan-core``."""
-    if own := os.environ.get("WAN_CORE_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "wan-core"
 
 
 MOST_KEPT = 20

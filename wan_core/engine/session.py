@@ -10,10 +10,11 @@ from types import TracebackType
 import attrs
 import torch
 
+from wan_core.config import cache_folder
 from wan_core.contract.errors import Cancelled, ResourceError, WanCoreError
 from wan_core.contract.events import Listener, RunFailed, RunFinished, RunStarted
 from wan_core.engine.events import Broadcast
-from wan_core.engine.keep import Keepsakes, cache_folder
+from wan_core.engine.keep import Keepsakes
 from wan_core.engine.run import Run
 from wan_core.memory import Ledger, Residency, gigabytes
 from wan_core.planning import Plan, look, make_plan

@@ -39,6 +39,13 @@ def config_file() -> Path:
     return Path(folder) / "wan-core" / "config.toml"
 
 
+def cache_folder() -> Path:
+    """``$WAN_CORE_CACHE``, else ``$XDG_CACHE_HOME/wan-core``, else ``~/.cache/wan-core``."""
+    if own := os.environ.get("WAN_CORE_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "wan-core"
+
+
 def load_config() -> Config:
     """Read the configuration; the defaults when there is no file.
 
