@@ -76,6 +76,7 @@ class Script:
 @attrs.frozen
 class Output:
     path: Path = Path("outputs/hello.mp4")
+    overwrite: bool = False
 
 
 @attrs.frozen
@@ -101,19 +102,30 @@ class Result:
     peak_vram: int | None
 
 
+class FakeLibrary:
+    @classmethod
+    def of_user(cls, *, confined: bool) -> FakeLibrary:
+        return cls()
+
+
 def install(script: Script, set_item: Callable[[Any, str, ModuleType], None]) -> None:
     """Put the engine, the planner and the reader of workflows in the place of the real ones."""
 
-    def load_workflow(path: str, overrides: Sequence[str] = (), *, plugins: Any) -> Workflow:
+    def load_workflows(
+        path: str, overrides: Sequence[str] = (), *, plugins: Any
+    ) -> tuple[Workflow, ...]:
         script.asked.update(path=path, overrides=overrides, plugins=plugins)
-        return Workflow()
+        return (Workflow(),)
 
-    def make_plan(workflow: Workflow, plugins: Any, *, device: str) -> Plan:
+    def make_plans(
+        workflows: Sequence[Workflow], plugins: Any, *, device: str, library: Any
+    ) -> tuple[Plan, ...]:
+        (workflow,) = workflows
         script.asked.update(output=workflow.output.path, device=device)
-        script.asked.update(where=workflow.source.where)
+        script.asked.update(where=workflow.source.where, overwrite=workflow.output.overwrite)
         if script.at == "plan" and script.error:
             raise script.error
-        return Plan(workflow)
+        return (Plan(workflow),)
 
     class Session:
         def __init__(self, *, plugins: Any, device: str) -> None:
@@ -138,9 +150,9 @@ def install(script: Script, set_item: Callable[[Any, str, ModuleType], None]) ->
     for name, content in (
         (
             "wan_core.workflow",
-            {"load_workflow": load_workflow, "to_toml": lambda _: "format = 1\n"},
+            {"load_workflows": load_workflows, "to_toml": lambda _: "format = 1\n"},
         ),
-        ("wan_core.planning", {"make_plan": make_plan}),
+        ("wan_core.planning", {"make_plans": make_plans, "Library": FakeLibrary, "confine": None}),
         ("wan_core.engine", {"Session": Session}),
     ):
         module = ModuleType(name)

@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from wan_core.cli.failures import BROKEN_PIPE, INTERNAL_ERROR, explain
+from wan_core.cli.rerun import DIFFERENT
 from wan_core.contract import errors, events
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "command-line.md"
@@ -26,7 +27,7 @@ def test_exit_codes() -> None:
     real = {f"`{one.__name__}`": one.exit_code for one in errors.WanCoreError.__subclasses__()}
     assert documented == real
     others = {int(code) for code, _, name in table("Exit codes") if not name.startswith("`")}
-    assert others == {0, INTERNAL_ERROR, BROKEN_PIPE}
+    assert others == {0, INTERNAL_ERROR, BROKEN_PIPE, DIFFERENT}
 
 
 @pytest.mark.parametrize("kind", errors.WanCoreError.__subclasses__())

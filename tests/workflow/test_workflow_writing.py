@@ -87,6 +87,8 @@ ram = "auto"
 path = "out.mp4"
 # fps = (as the stage makes them)
 # stage = (the last stage that makes a video)
+overwrite = false
+provenance = "full"
 """
     )
 

@@ -50,27 +50,6 @@ def without_option(function: _F) -> _F:
     )(function)  # fmt: skip
 
 
-def workflow_options(function: _F) -> _F:
-    """The workflow and what may overrule it, as ``workflow, overrides, device, output``."""
-    for decorate in (
-        click.option(
-            "-o", "--output", metavar="PATH",
-            help="Write the video here instead (counted from this folder).",
-        ),
-        click.option(
-            "--device", default="auto", show_default=True, metavar="DEVICE",
-            help="auto, cpu, cuda or cuda:N.",
-        ),
-        click.option(
-            "-s", "--set", "overrides", multiple=True, metavar="KEY=VALUE",
-            help="Overrule a key of the workflow, such as stages.0.seed=7 (several times).",
-        ),
-        click.argument("workflow"),
-    ):  # fmt: skip
-        function = decorate(function)
-    return function
-
-
 def discover(without: tuple[str, ...] = (), *, warn: bool = True) -> Plugins:
     """The installed plugins, less those that the command line or the configuration leaves out.
 

@@ -4,98 +4,56 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import attrs
 import click
 
-from wan_core.cli.failures import tell
-from wan_core.cli.options import debug_option, discover, without_option, workflow_options
+from wan_core.cli.failures import explain, tell
+from wan_core.cli.options import debug_option, discover, without_option
 from wan_core.cli.text import columns, duration, short_path
 from wan_core.cli.views import choose_view
-from wan_core.contract.errors import WorkflowError
-from wan_core.contract.options import show, unprintable
+from wan_core.cli.wanted import Wanted, make_plans, wanted_options
 
 if TYPE_CHECKING:
-    from wan_core.engine import RunResult
+    from wan_core.engine import RunResult, SweepResult
     from wan_core.planning import Plan
-    from wan_core.plugins import Plugins
 
 
 @click.command()
-@workflow_options
+@click.argument("workflow")
+@wanted_options
 @without_option
 @click.option("--json", is_flag=True, help="Print the events of the run, one JSON object a line.")
 @click.option("--quiet", is_flag=True, help="Print nothing but warnings and errors.")
 @debug_option
-def run(
-    workflow: str,
-    overrides: tuple[str, ...],
-    device: str,
-    output: str | None,
-    without: tuple[str, ...],
-    json: bool,
-    quiet: bool,
-) -> None:
-    """Run a workflow and write its video.
+def run(workflow: str, wanted: Wanted, without: tuple[str, ...], json: bool, quiet: bool) -> int:
+    """Run a workflow and write its video; with lists of seeds or prompts, one for each.
 
     \b
     wan-core run examples/hello.toml
     wan-core run hello.toml -s stages.0.seed=7 -o seven.mp4
+    wan-core run hello.toml -s stages.0.seed=1,2,3 -o "{name}-{seed}.mp4"
     """
-    with choose_view(json=json, quiet=quiet) as view, _terminated_like_interrupted():
+    with choose_view(json=json, quiet=quiet) as view, terminated_like_interrupted():
+        from wan_core.workflow import load_workflows
+
         plugins = discover(without)
-        plan = make_plan(workflow, overrides, output, device, plugins)
+        loaded = load_workflows(workflow, wanted.overrides, plugins=plugins)
+        plans = make_plans(loaded, wanted, plugins)
         # only now is torch imported: what can't work has been said already
         from wan_core.engine import Session
 
-        with Session(plugins=plugins, device=device) as session:
-            result = session.run(plan, listen=view)
+        with Session(plugins=plugins, device=wanted.device) as session:
+            if len(plans) > 1:
+                sweep = session.sweep(plans, listen=view)
+                lines, code = sweep_summary(sweep, plans), failure_code(sweep)
+            else:
+                lines, code = summary(session.run(plans[0], listen=view)), 0
     if not (json or quiet):
-        tell("\n".join(["", *summary(result)]), sys.stdout)
-
-
-def make_plan(
-    workflow: str,
-    overrides: tuple[str, ...],
-    output: str | None,
-    device: str,
-    plugins: Plugins,
-) -> Plan:
-    """Read, overrule and plan a workflow; ``output`` counts from the current folder.
-
-    What is wrong with ``output`` and ``device`` is said of ``-o`` and ``--device``.
-    """
-    from wan_core.planning import make_plan as plan_it
-    from wan_core.workflow import load_workflow
-
-    loaded = load_workflow(workflow, overrides, plugins=plugins)
-    if output is not None:
-        target = attrs.evolve(loaded.output, path=_target(output))
-        source = loaded.source.overruled(("output", "path"), "-o")
-        loaded = attrs.evolve(loaded, output=target, source=source)
-    if device != "auto":
-        for name in loaded.models:
-            source = loaded.source.overruled(("models", name, "device"), "--device")
-            loaded = attrs.evolve(loaded, source=source)
-    return plan_it(loaded, plugins, device=device)
-
-
-def _target(output: str) -> Path:
-    """The path after ``-o``; ``~`` is the home folder, also where the shell has left it alone."""
-    problem = "must not be empty" if not output else unprintable(output)
-    if set(output) & set("\n\t"):
-        problem = "has a line end or a tab in it"
-    if problem:
-        raise WorkflowError(f"the path of the video {problem}", where="-o")
-    try:
-        return Path(output).expanduser().absolute()
-    except RuntimeError:
-        problem = f"{show(output)} names a home folder that does not exist"
-        raise WorkflowError(problem, where="-o") from None
+        tell("\n".join(["", *lines]), sys.stdout)
+    return code
 
 
 def summary(result: RunResult) -> list[str]:
@@ -123,8 +81,28 @@ def summary(result: RunResult) -> list[str]:
     return columns(rows)
 
 
+def sweep_summary(sweep: SweepResult, plans: Sequence[Plan]) -> list[str]:
+    """A line for each run, and the contact sheet."""
+    rows = []
+    for plan, outcome in zip(plans, sweep.outcomes, strict=True):
+        label = plan.workflow.source.label
+        if isinstance(outcome, Exception):
+            rows.append((label, "failed", explain(outcome)[0]))
+        else:
+            seconds = duration(outcome.seconds["total"])
+            rows.append((label, seconds, ", ".join(map(short_path, outcome.outputs))))
+    if sweep.sheet:
+        rows.append(("contact sheet", "", short_path(sweep.sheet)))
+    return columns(rows)
+
+
+def failure_code(sweep: SweepResult) -> int:
+    """The exit code of the first run that failed; 0 when none did."""
+    return next((explain(one)[1] for one in sweep.failures), 0)
+
+
 @contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
+def terminated_like_interrupted() -> Iterator[None]:
     # batch systems and container runtimes say SIGTERM, a lost connection says SIGHUP: leave as tidily
     # as after Ctrl-C; but nohup has SIGHUP ignored, and means it
     before = {signal.SIGTERM: signal.getsignal(signal.SIGTERM)}

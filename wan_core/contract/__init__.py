@@ -55,11 +55,13 @@ if TYPE_CHECKING:
     from wan_core.contract.events import Event as Event
     from wan_core.contract.events import Listener as Listener
     from wan_core.contract.events import Note as Note
+    from wan_core.contract.events import RerunCompared as RerunCompared
     from wan_core.contract.events import RunFailed as RunFailed
     from wan_core.contract.events import RunFinished as RunFinished
     from wan_core.contract.events import RunStarted as RunStarted
     from wan_core.contract.events import StageFinished as StageFinished
     from wan_core.contract.events import StageStarted as StageStarted
+    from wan_core.contract.events import SweepFinished as SweepFinished
     from wan_core.contract.events import TaskFinished as TaskFinished
     from wan_core.contract.events import TaskProgress as TaskProgress
     from wan_core.contract.events import TaskStarted as TaskStarted
@@ -147,7 +149,9 @@ __getattr__, __dir__, _lazy = exports(
         "StageFinished": "events",
         "Note": "events",
         "RunFinished": "events",
+        "RerunCompared": "events",
         "RunFailed": "events",
+        "SweepFinished": "events",
         "Listener": "events",
         "Latents": "protocols",
         "Step": "protocols",

@@ -19,10 +19,17 @@ class Event:
 
 @attrs.frozen
 class RunStarted(Event):
-    """The plan is made; ``stages`` are their names in order."""
+    """The plan is made.
+
+    Attributes:
+        workflow: the file's name.
+        stages: their names in order.
+        label: of a sweep, which of its runs this is (``"seed 7"``).
+    """
 
     workflow: str
     stages: tuple[str, ...]
+    label: str = ""
 
 
 @attrs.frozen
@@ -105,6 +112,40 @@ class RunFailed(Event):
 
     error: str
     exit_code: int
+
+
+@attrs.frozen
+class SweepFinished(Event):
+    """All runs of a sweep are over.
+
+    Attributes:
+        outputs: files written.
+        failed: number of runs that failed.
+        sheet: a picture with some frames of each result.
+    """
+
+    outputs: tuple[str, ...]
+    failed: int
+    sheet: str | None = None
+
+
+@attrs.frozen
+class RerunCompared(Event):
+    """A video was made again, and the two were compared.
+
+    Attributes:
+        equal: all frames have the same bits.
+        frames: number of frames that were compared.
+        first_difference: the first frame that differs; None when all are equal.
+        max_difference: the largest difference of a value, of 255.
+        changed: what is not as it was: versions, device, threads …
+    """
+
+    equal: bool
+    frames: int
+    first_difference: int | None
+    max_difference: int
+    changed: tuple[str, ...] = ()
 
 
 Listener = Callable[[Event], None]

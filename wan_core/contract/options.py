@@ -16,7 +16,7 @@ default of None makes None allowed: "not given". Arguments that all fields share
 * ``unset``: what happens when the option is not given, e.g. ``"the family's preset"``.
 
 The metadata of a field tells tools about it: ``help``, ``unset``, ``allowed`` (the allowed values
-in words) and, where it applies, ``source``, ``files``, ``registry``, ``raw``, ``write``.
+in words) and, where it applies, ``source``, ``files``, ``registry``, ``raw``, ``write``, ``sweep``.
 """
 
 from __future__ import annotations
@@ -69,8 +69,9 @@ def integer(
     default: Any = attrs.NOTHING,
     help: str = "",
     unset: str = "",
+    sweep: bool = False,
 ) -> Any:
-    """A whole number from ``minimum`` to ``maximum``."""
+    """A whole number from ``minimum`` to ``maximum``; see :func:`text` for ``sweep``."""
     allowed = f"a whole number from {minimum} to {maximum}"
 
     def check(value: Any, name: str) -> int:
@@ -80,12 +81,12 @@ def integer(
             raise OptionError(name, f"must be from {minimum} to {maximum}, not {show(value)}")
         return value
 
-    return _field(check, default=default, allowed=allowed, help=help, unset=unset)
+    return _field(check, default=default, allowed=allowed, help=help, unset=unset, sweep=sweep)
 
 
 def seed(*, default: Any = attrs.NOTHING, help: str = "", unset: str = "") -> Any:
-    """A seed: a whole number from 0 to :data:`SEED_LIMIT`."""
-    return integer(0, SEED_LIMIT, default=default, help=help, unset=unset)
+    """A seed: a whole number from 0 to :data:`SEED_LIMIT`. A list of seeds is a sweep."""
+    return integer(0, SEED_LIMIT, default=default, help=help, unset=unset, sweep=True)
 
 
 def number(
@@ -147,8 +148,13 @@ def text(
     default: Any = attrs.NOTHING,
     help: str = "",
     unset: str = "",
+    sweep: bool = False,
 ) -> Any:
-    """Text of at most ``max_length`` characters; no control characters but line ends and tabs."""
+    """Text of at most ``max_length`` characters; no control characters but line ends and tabs.
+
+    Args:
+        sweep: a workflow may give a list: one run for each item (see ``workflow/sweeps.py``).
+    """
 
     def check(value: Any, name: str) -> str:
         if not isinstance(value, str):
@@ -164,7 +170,7 @@ def text(
         return value
 
     allowed = f"text of at most {max_length} characters"
-    return _field(check, default=default, allowed=allowed, help=help, unset=unset)
+    return _field(check, default=default, allowed=allowed, help=help, unset=unset, sweep=sweep)
 
 
 def choice(*names: str, default: Any = attrs.NOTHING, help: str = "", unset: str = "") -> Any:
@@ -331,6 +337,8 @@ def _field(
             return None
         return check(value, field.alias or field.name)
 
+    if metadata.get("sweep"):
+        allowed += "; a list of them is a sweep"
     told = {"help": help, "unset": unset, "allowed": allowed, **metadata}
     return attrs.field(
         default=default, converter=attrs.Converter(convert, takes_field=True), metadata=told

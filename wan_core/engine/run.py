@@ -22,6 +22,7 @@ from wan_core.engine.text import encode_texts
 from wan_core.media import write_video
 from wan_core.memory import Ledger, Residency
 from wan_core.planning import Plan, PlannedModel, PlannedStage
+from wan_core.planning.provenance import record
 from wan_core.plugins import Plugins
 
 Texts = Mapping[str, Mapping[str, torch.Tensor]]
@@ -113,7 +114,7 @@ class Run:
 
     def _write(self, stage: PlannedStage, source: ChunkSource) -> Path:
         size = stage.needs.size
-        path = self.plan.workflow.output.path
+        made = record(self.plan, self.plugins, circumstances(self.plan))
         task = "decoding and writing"
         total = size.frames if size else None
         with (
@@ -121,5 +122,27 @@ class Run:
             # chunks that the writer can't take are those of the stage
             self.plugins.attributed(stage.description),
         ):
-            write_video(path, source, self.plan.fps, on_frames=progress)
-        return path
+            written = write_video(
+                self.plan.output,
+                source,
+                self.plan.fps,
+                comment=made.to_text() if made else None,
+                overwrite=self.plan.workflow.output.overwrite,
+                on_frames=progress,
+            )
+        if written.path != self.plan.output:
+            self.emit(
+                Note(f"{self.plan.output} appeared during the run and was left as it is", "warning")
+            )
+        return written.path
+
+
+def circumstances(plan: Plan) -> dict[str, str]:
+    """What the bits of a video depend on beside files and versions."""
+    models = plan.models.values()
+    return {
+        "device": plan.machine.title,
+        "dtype": ", ".join(dict.fromkeys(model.dtype for model in models)),
+        "attention": ", ".join(dict.fromkeys(model.attention for model in models)),
+        "threads": str(torch.get_num_threads()),
+    }

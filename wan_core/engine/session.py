@@ -3,40 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-import attrs
 import torch
 
 from wan_core.config import cache_folder
 from wan_core.contract.errors import Cancelled, ResourceError, WanCoreError
-from wan_core.contract.events import Listener, RunFailed, RunFinished, RunStarted
+from wan_core.contract.events import (
+    Listener,
+    Note,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    SweepFinished,
+)
 from wan_core.engine.events import Broadcast
 from wan_core.engine.keep import Keepsakes
+from wan_core.engine.results import RunResult, SweepResult
 from wan_core.engine.run import Run
+from wan_core.engine.sweep import make_sheet, title, with_all_texts
 from wan_core.memory import Ledger, Residency, gigabytes
 from wan_core.planning import Plan, look, make_plan
 from wan_core.plugins import Plugins
 from wan_core.workflow import Workflow
-
-
-@attrs.frozen
-class RunResult:
-    """What a run made and what it took.
-
-    Attributes:
-        outputs: files written.
-        seconds: wall-clock time by stage and task (``"generate / sampling"``).
-        peak_ram: highest resident memory of the process, in bytes.
-        peak_vram: highest memory allocated on the device, in bytes; None on the CPU.
-    """
-
-    outputs: tuple[Path, ...]
-    seconds: Mapping[str, float]
-    peak_ram: int
-    peak_vram: int | None
 
 
 class Session:
@@ -113,9 +104,11 @@ class Session:
         ledger = Ledger(emit, torch.device(plan.machine.device))
         keepsakes = Keepsakes(self.cache, emit)
         start = time.perf_counter()
-        emit(RunStarted(plan.workflow.source.name, tuple(s.name for s in plan.stages)))
+        source = plan.workflow.source
+        emit(RunStarted(source.name, tuple(s.name for s in plan.stages), source.label))
         try:
             residencies = self._residencies_for(plan)
+            _refuse_shortage(plan, residencies)
             outputs = Run(
                 plan, self.plugins, residencies, ledger, keepsakes, emit, self.cache
             ).execute()
@@ -145,6 +138,47 @@ class Session:
             RunFinished(tuple(map(str, outputs)), result.seconds, result.peak_ram, result.peak_vram)
         )
         return result
+
+    def sweep(self, plans: Sequence[Plan], *, listen: Listener | None = None) -> SweepResult:
+        """Run several plans; one that fails does not stop the others.
+
+        Args:
+            plans: as :func:`wan_core.planning.make_plans` makes them of a workflow with lists.
+            listen: gets every event as it happens.
+
+        Raises:
+            Cancelled: on Ctrl-C, which stops them all.
+        """
+        emit = Broadcast(listen, self.plugins)
+        outcomes: list[RunResult | Exception] = []
+        for number, plan in enumerate(with_all_texts(plans), 1):
+            emit(Note(title(number, plans)))
+            try:
+                outcomes.append(self.run(plan, listen=listen))
+            except Cancelled:
+                raise
+            except Exception as error:
+                emit(Note(f"{title(number, plans)} failed: {error}", "error"))
+                outcomes.append(error)
+        result = SweepResult(tuple(outcomes), make_sheet(plans, outcomes, emit))
+        written = [path for one in outcomes if isinstance(one, RunResult) for path in one.outputs]
+        sheet = str(result.sheet) if result.sheet else None
+        emit(SweepFinished(tuple(map(str, written)), len(result.failures), sheet))
+        return result
+
+
+def _refuse_shortage(plan: Plan, residencies: Mapping[str, Residency]) -> None:
+    """What can't fit is said before the first weight is read, and not when it is its turn."""
+    residency = residencies.get(plan.machine.device)
+    if residency is None or residency.budget is None:
+        return
+    for phase in plan.phases:
+        if phase.peak > residency.budget:
+            raise ResourceError(
+                f"{phase.name} is predicted to need {gigabytes(phase.peak)}, of which "
+                f"{plan.machine.title} has {gigabytes(residency.budget)}",
+                remedy="use a smaller size, fewer frames or a smaller precision or model",
+            )
 
 
 def _and(text: str, keepsakes: Keepsakes) -> str:

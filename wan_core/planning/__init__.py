@@ -8,22 +8,32 @@ from wan_core.contract.lazy import exports
 
 if TYPE_CHECKING:
     from wan_core.planning.files import PlannedFile as PlannedFile
+    from wan_core.planning.library import Library as Library
     from wan_core.planning.machine import Machine as Machine
     from wan_core.planning.machine import look as look
     from wan_core.planning.making import make_plan as make_plan
+    from wan_core.planning.making import make_plans as make_plans
     from wan_core.planning.plan import Plan as Plan
     from wan_core.planning.plan import PlannedModel as PlannedModel
     from wan_core.planning.plan import PlannedStage as PlannedStage
+    from wan_core.planning.provenance import Provenance as Provenance
+    from wan_core.planning.provenance import read_record as read_record
+    from wan_core.planning.untrusted import confine as confine
 
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
+        "Library": "library",
         "Machine": "machine",
         "Plan": "plan",
         "PlannedFile": "files",
         "PlannedModel": "plan",
         "PlannedStage": "plan",
+        "confine": "untrusted",
         "look": "machine",
+        "Provenance": "provenance",
         "make_plan": "making",
+        "make_plans": "making",
+        "read_record": "provenance",
     },
 )

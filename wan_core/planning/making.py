@@ -7,7 +7,7 @@ stages collected, memory predicted. No weight is read; torch is imported only to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -22,7 +22,8 @@ from wan_core.models.encoders import TokenizerFile, find_tokenizer, open_tokeniz
 from wan_core.models.vae import vae_descriptor
 from wan_core.planning.files import PlannedFile, plan_files
 from wan_core.planning.machine import Machine, look, precision
-from wan_core.planning.plan import Plan, PlannedModel, PlannedStage
+from wan_core.planning.output import output_path
+from wan_core.planning.plan import Plan, PlannedModel, PlannedStage, output_stage
 from wan_core.planning.predict import (
     ITEM_SIZE,
     Phase,
@@ -38,11 +39,29 @@ from wan_core.workflow import ModelSpec, StageSpec, Workflow
 TEXT_ACTIVATIONS = 110_000_000
 
 
-def make_plan(workflow: Workflow, plugins: Plugins, *, device: str = "auto") -> Plan:
+def make_plans(
+    workflows: Sequence[Workflow], plugins: Plugins, *, device: str = "auto"
+) -> tuple[Plan, ...]:
+    """Plan all runs of a sweep (or the only one), each with a file of its own; see :func:`make_plan`."""
+    plans: list[Plan] = []
+    for workflow in workflows:
+        taken = [plan.output for plan in plans]
+        plans.append(make_plan(workflow, plugins, device=device, taken=taken))
+    return tuple(plans)
+
+
+def make_plan(
+    workflow: Workflow,
+    plugins: Plugins,
+    *,
+    device: str = "auto",
+    taken: Collection[Path] = (),
+) -> Plan:
     """Check a workflow against plugins, files and machine, and work out what the run will do.
 
     Args:
         device: replaces what the models say (``"auto"`` leaves it to them).
+        taken: files that other runs of the same sweep will write.
 
     Raises:
         WanCoreError: for everything that can't work, one sentence each.
@@ -52,7 +71,7 @@ def make_plan(workflow: Workflow, plugins: Plugins, *, device: str = "auto") -> 
         for name, spec in workflow.models.items()
     }
     stages = tuple(_plan_stage(workflow, spec, models, plugins) for spec in workflow.stages)
-    _check_output(workflow, stages)
+    output = _plan_output(workflow, stages, models, taken)
     machine = look(device if device != "auto" else _first_device(models))
     phases = tuple(p for s in stages for p in _predict(s, models))
     _check_budget(workflow, machine, phases)
@@ -70,8 +89,9 @@ def make_plan(workflow: Workflow, plugins: Plugins, *, device: str = "auto") -> 
         for m in models.values()
         if not plugins.attention_backend(m.attention).support.exact
     ]
+    inexact += _shortages(machine, phases)
     notes = tuple(dict.fromkeys((*inexact, *(note for s in stages for note in s.needs.notes))))
-    return Plan(resolved, machine, models, stages, texts, phases, notes)
+    return Plan(resolved, machine, models, stages, texts, phases, notes, output)
 
 
 def _first_device(models: Mapping[str, PlannedModel]) -> str:
@@ -225,7 +245,12 @@ def _check_features(
                 resolve(feature.check)(check)
 
 
-def _check_output(workflow: Workflow, stages: tuple[PlannedStage, ...]) -> None:
+def _plan_output(
+    workflow: Workflow,
+    stages: tuple[PlannedStage, ...],
+    models: Mapping[str, PlannedModel],
+    taken: Collection[Path],
+) -> Path:
     makers = {s.name: s for s in stages if "video" in s.description.outputs}
     if not makers:
         raise WorkflowError("no stage makes a video", where=workflow.source.where("stages"))
@@ -235,13 +260,18 @@ def _check_output(workflow: Workflow, stages: tuple[PlannedStage, ...]) -> None:
             where=workflow.source.where("output.stage"),
             remedy="stages that do are " + ", ".join(makers),
         )
-    size = makers[workflow.output.stage or list(makers)[-1]].needs.size
+    maker = output_stage(workflow, stages)
+    family = models[maker.spec.model].family.name if maker.spec.model else "none"
+    path = output_path(workflow, maker, family, taken)
+    size = maker.needs.size
     check_target(
-        workflow.output.path,
+        path,
         width=size.width if size else None,
         height=size.height if size else None,
+        overwrite=workflow.output.overwrite,
         where=workflow.source.where("output.path"),
     )
+    return path
 
 
 def _predict(stage: PlannedStage, models: Mapping[str, PlannedModel]) -> list[Phase]:
@@ -266,6 +296,16 @@ def _predict(stage: PlannedStage, models: Mapping[str, PlannedModel]) -> list[Ph
     return [
         Phase(stage.name, part, slot, model.resident_bytes(slot), activations)
         for part, slot, activations in parts
+    ]
+
+
+def _shortages(machine: Machine, phases: tuple[Phase, ...]) -> list[str]:
+    """Notes on what this machine has no room for now; a plan may be made for another one."""
+    free = machine.ram if machine.vram is None else machine.vram
+    return [
+        f"{phase.name} is predicted to need {gigabytes(phase.peak)}; {gigabytes(free)} are free here"
+        for phase in phases
+        if phase.peak > free
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,7 @@ class Plan:
         texts: model name -> prompts that its text encoder serves, each once, in order.
         phases: predicted memory, part by part.
         notes: what the user should know.
+        output: the file that will be written.
     """
 
     workflow: Workflow
@@ -80,13 +81,12 @@ class Plan:
     texts: Mapping[str, tuple[str, ...]]
     phases: tuple[Phase, ...]
     notes: tuple[str, ...]
+    output: Path
 
     @property
     def output_stage(self) -> PlannedStage:
         """The stage whose video is written."""
-        wanted = self.workflow.output.stage
-        makers = [s for s in self.stages if "video" in s.description.outputs]
-        return next((s for s in makers if s.name == wanted), makers[-1])
+        return output_stage(self.workflow, self.stages)
 
     @property
     def fps(self) -> float:
@@ -129,10 +129,16 @@ class Plan:
             ("Files", files),
             ("Stages", stages),
             ("Predicted memory", memory),
-            ("Output", [f"{self.workflow.output.path}, {self.fps:g} frames per second"]),
+            ("Output", [f"{self.output}, {self.fps:g} frames per second"]),
             ("Notes", list(self.notes)),
         ]
         return [(title, lines) for title, lines in sections if lines]
+
+
+def output_stage(workflow: Workflow, stages: Sequence[PlannedStage]) -> PlannedStage:
+    """The stage whose video is written: the one that is named, else the last that makes one."""
+    makers = [s for s in stages if "video" in s.description.outputs]
+    return next((s for s in makers if s.name == workflow.output.stage), makers[-1])
 
 
 def _sentence(stage: PlannedStage) -> str:

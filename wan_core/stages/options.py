@@ -16,7 +16,7 @@ PRESET = "the family's preset"
 class GenerateOptions:
     """Options of the stage ``generate``. None means: as the family's makers recommend."""
 
-    prompt: str = text(help="what the video shows")
+    prompt: str = text(sweep=True, help="what the video shows")
     negative_prompt: str | None = text(
         default=None, unset=PRESET, help="what guidance leads away from"
     )

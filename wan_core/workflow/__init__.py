@@ -9,7 +9,9 @@ from wan_core.contract.lazy import exports
 if TYPE_CHECKING:
     from wan_core.workflow.models import COMPANIONS as COMPANIONS
     from wan_core.workflow.reading import load_workflow as load_workflow
+    from wan_core.workflow.reading import load_workflows as load_workflows
     from wan_core.workflow.reading import parse_workflow as parse_workflow
+    from wan_core.workflow.reading import parse_workflows as parse_workflows
     from wan_core.workflow.source import Source as Source
     from wan_core.workflow.spec import FeatureSpec as FeatureSpec
     from wan_core.workflow.spec import MemorySpec as MemorySpec
@@ -33,7 +35,9 @@ __getattr__, __dir__, __all__ = exports(
         "Workflow": "spec",
         "fingerprint": "writing",
         "load_workflow": "reading",
+        "load_workflows": "reading",
         "parse_workflow": "reading",
+        "parse_workflows": "reading",
         "to_toml": "writing",
     },
 )

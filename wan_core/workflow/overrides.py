@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable
 from typing import Any
@@ -12,6 +13,7 @@ from wan_core.workflow.lines import KeyPath, read_key, write_key
 from wan_core.workflow.references import stage_names
 from wan_core.workflow.source import LONE_MODEL
 
+_SEVERAL = re.compile(r"[+-]?\d+(?:\s*,\s*[+-]?\d+)+")
 _FORM = 'write it like stages.0.seed=7 or output.path="clip.mp4"'
 
 
@@ -53,15 +55,17 @@ def _split(override: str) -> tuple[KeyPath, str, Any]:
         ) from None
     if not override.startswith("=", end):
         raise WorkflowError("this override is no KEY=VALUE", where=_where(override), remedy=_FORM)
-    return parts, write_key(parts), _value(override[end + 1 :].strip())
+    return parts, write_key(parts), _value(override[end + 1 :].strip(), parts[-1])
 
 
 def _where(override: str) -> str:
     return f"-s {show(override)}"
 
 
-def _value(text: str) -> Any:
-    """A TOML value if it is one, else text."""
+def _value(text: str, key: object) -> Any:
+    """A TOML value if it is one, else text; ``seed=1,2,3`` needs no brackets to be a list."""
+    if key == "seed" and _SEVERAL.fullmatch(text):
+        text = f"[{text}]"
     try:
         document = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):

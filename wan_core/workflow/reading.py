@@ -18,6 +18,7 @@ from wan_core.workflow.reader import Reader
 from wan_core.workflow.source import LONE_MODEL, Source
 from wan_core.workflow.spec import MemorySpec, OutputSpec, Workflow
 from wan_core.workflow.stages import read_stages
+from wan_core.workflow.sweeps import variants
 
 if TYPE_CHECKING:
     from wan_core.plugins import Plugins
@@ -29,7 +30,7 @@ _STREAMS = frozenset(map(Path, ("/dev", "/dev/fd", "/proc/self/fd")))
 def load_workflow(
     path: str | Path, overrides: Sequence[str] = (), *, plugins: Plugins | None = None
 ) -> Workflow:
-    """Read a workflow file.
+    """Read a workflow file that stands for one run.
 
     Args:
         path: the file; relative paths in it start from its folder.
@@ -37,14 +38,24 @@ def load_workflow(
         plugins: what is installed; None = discover.
 
     Raises:
-        WorkflowError: the file can't be meant as it is; file, line and key are named.
+        WorkflowError: the file can't be meant as it is, or is a sweep; file, line and key are named.
         PluginError: it asks for something that no plugin brings.
         ResourceError: it can't be opened.
+    """
+    return _only(load_workflows(path, overrides, plugins=plugins))
+
+
+def load_workflows(
+    path: str | Path, overrides: Sequence[str] = (), *, plugins: Plugins | None = None
+) -> tuple[Workflow, ...]:
+    """Read a workflow file: one workflow, or all those of a sweep (``seed = [1, 2, 3]``).
+
+    See :func:`load_workflow` for arguments and errors.
     """
     if not str(path):
         raise WorkflowError("no workflow is named, only empty text", remedy="name a workflow.toml")
     file = Path(path)
-    return parse_workflow(
+    return parse_workflows(
         read_text(file),
         name=file.name,
         folder=_folder_of(file),
@@ -61,12 +72,26 @@ def parse_workflow(
     overrides: Sequence[str] = (),
     plugins: Plugins | None = None,
 ) -> Workflow:
-    """Read a workflow from a text; see :func:`load_workflow`.
+    """Read a workflow that stands for one run from a text; see :func:`load_workflow`.
 
     Args:
         name: what messages call the text.
         folder: what relative paths start from.
     """
+    return _only(
+        parse_workflows(text, name=name, folder=folder, overrides=overrides, plugins=plugins)
+    )
+
+
+def parse_workflows(
+    text: str,
+    *,
+    name: str = "workflow",
+    folder: Path = Path(),
+    overrides: Sequence[str] = (),
+    plugins: Plugins | None = None,
+) -> tuple[Workflow, ...]:
+    """Read a workflow, or all those of a sweep, from a text; see :func:`parse_workflow`."""
     if isinstance(overrides, str):
         raise TypeError('overrides are a list of texts, such as ["stages.0.seed=7"], not one text')
     table, lines = read_document(text, name)
@@ -78,7 +103,20 @@ def parse_workflow(
         from wan_core.plugins import Plugins
 
         plugins = Plugins.discover()
-    return _read(Reader(plugins, source), table)
+    return tuple(
+        _read(Reader(plugins, attrs.evolve(source, label=one.label, varied=one.varied)), one.table)
+        for one in variants(Reader(plugins, source), table)
+    )
+
+
+def _only(workflows: Sequence[Workflow]) -> Workflow:
+    if len(workflows) > 1:
+        raise WorkflowError(
+            f"this is a sweep of {len(workflows)} runs where one is wanted",
+            where=workflows[0].source.name,
+            remedy="give one value instead of each list, or read it with load_workflows",
+        )
+    return workflows[0]
 
 
 def _folder_of(file: Path) -> Path:

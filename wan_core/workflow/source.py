@@ -23,6 +23,8 @@ class Source:
         lines: path of a key -> line in the file.
         overrides: path of a key -> the option that overruled it, ``"-s stages.0.seed"``.
         lone_model: the file says ``[model]`` for ``[models.main]``.
+        label: of a sweep, which of its runs this is: ``"seed 7"``.
+        varied: of a sweep, the swept keys, each with what tells files apart: ``("seed", "7")``.
     """
 
     name: str = "workflow"
@@ -30,6 +32,8 @@ class Source:
     lines: Mapping[KeyPath, int] = attrs.field(factory=dict, repr=False)
     overrides: Mapping[KeyPath, str] = attrs.field(factory=dict, repr=False)
     lone_model: bool = False
+    label: str = ""
+    varied: tuple[tuple[str, str], ...] = ()
 
     def where(self, key: str | KeyPath) -> str:
         """Name the place of a key for a message.

@@ -16,6 +16,7 @@ import attrs
 from wan_core.contract.options import (
     OptionError,
     choice,
+    flag,
     number,
     path,
     registered,
@@ -147,12 +148,17 @@ class OutputSpec:
     """The ``[output]`` table.
 
     Attributes:
-        path: the file that is written.
+        path: the file that is written, in which ``{name}``, ``{seed}`` … stand for what
+            :mod:`wan_core.planning.output` says.
         fps: frames per second; None = as the stage makes them.
         stage: name of the stage whose video is written; None = the last that makes one.
+        overwrite: a file that is there already is replaced.
+        provenance: what the video says of how it was made.
     """
 
-    path: Path = path(default=Path("out.mp4"), help="the file that is written")
+    path: Path = path(
+        default=Path("out.mp4"), help="the file that is written, such as {name}-{seed}.mp4"
+    )
     fps: float | None = number(
         1, 240, default=None, help="frames per second", unset="as the stage makes them"
     )
@@ -161,6 +167,14 @@ class OutputSpec:
         default=None,
         help="the stage whose video is written",
         unset="the last stage that makes a video",
+    )
+    overwrite: bool = flag(default=False, help="replace a file that is there already")
+    provenance: str = choice(
+        "full",
+        "hashes",
+        "none",
+        default="full",
+        help="what the video says of how it was made; hashes leaves out the workflow and its texts",
     )
 
 

@@ -1,0 +1,181 @@
+"""``wan-core rerun``: makes a video again from what it says of itself, and compares the two."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import click
+
+from wan_core.cli.failures import tell
+from wan_core.cli.options import debug_option, discover, without_option
+from wan_core.cli.run import summary, terminated_like_interrupted
+from wan_core.cli.views import View, choose_view
+from wan_core.cli.wanted import Wanted, make_plans, wanted_options
+from wan_core.contract.errors import MediaError, WeightsError
+from wan_core.contract.events import RerunCompared
+from wan_core.contract.options import show
+
+if TYPE_CHECKING:
+    from wan_core.media import Comparison
+    from wan_core.planning import Plan, Provenance
+    from wan_core.plugins import Plugins
+
+DIFFERENT = 8
+"""Exit code of a rerun whose frames are not those of the video."""
+
+
+@click.command()
+@click.argument("video")
+@click.option(
+    "--folder",
+    metavar="FOLDER",
+    help="Where the workflow's relative paths start; the video's own folder when left out.",
+)
+@click.option(
+    "--other-files",
+    is_flag=True,
+    help="Go on although weights or inputs are not the ones that the video was made with.",
+)
+@wanted_options
+@without_option
+@click.option("--json", is_flag=True, help="Print the events of the run, one JSON object a line.")
+@click.option("--quiet", is_flag=True, help="Print nothing but warnings and errors.")
+@debug_option  # fmt: skip
+def rerun(
+    video: str,
+    folder: str | None,
+    other_files: bool,
+    wanted: Wanted,
+    without: tuple[str, ...],
+    json: bool,
+    quiet: bool,
+) -> int:
+    """Make a video of wan-core again, beside it, and say whether the frames are the same.
+
+    \\b
+    wan-core rerun outputs/hello.mp4
+    wan-core rerun stranger.mp4 --untrusted
+    """
+    from wan_core.media import probe
+    from wan_core.planning import read_record
+
+    original = Path(video)
+    with choose_view(json=json, quiet=quiet) as view, terminated_like_interrupted():
+        record = read_record(probe(original).comment, where=str(original))
+        plugins = discover(without)
+        plan = _plan(original, record, Path(folder) if folder else original.parent, wanted, plugins)
+        changed = list(_changed_files(plan, record, plugins))
+        if changed and not other_files:
+            raise WeightsError(
+                f"{', '.join(changed)} is not the file that {show(original.name)} was made with",
+                where=str(original),
+                remedy="name the right one, or go on with --other-files",
+            )
+        from wan_core.engine import Session
+
+        with Session(plugins=plugins, device=wanted.device) as session:
+            result = session.run(plan, listen=view)
+        lines = summary(result)
+        told, code = _compare(original, result.outputs[0], plan, record, wanted, view, plugins)
+    if not (json or quiet):
+        tell("\\n".join(["", *lines, "", *told]), sys.stdout)
+    return code
+
+
+def _plan(
+    original: Path, record: Provenance, folder: Path, wanted: Wanted, plugins: Plugins
+) -> Plan:
+    from wan_core.workflow import parse_workflow
+
+    if record.workflow is None:
+        raise MediaError(
+            "the video keeps only hashes of its workflow, so it can't be made again from itself",
+            where=str(original),
+            remedy="run the workflow that it was made with",
+        )
+    workflow = parse_workflow(
+        record.workflow,
+        name=record.name,
+        folder=folder,
+        overrides=wanted.overrides,
+        plugins=plugins,
+    )
+    path = workflow.source.folder / _beside(original, workflow.output.path)
+    output = attrs.evolve(workflow.output, path=path, overwrite=False)
+    return make_plans([attrs.evolve(workflow, output=output)], wanted, plugins)[0]
+
+
+def _beside(original: Path, written: Path) -> str:
+    """``clip-rerun.mp4`` for ``clip.mp4``, as a template (braces doubled)."""
+    if "%" in written.name:
+        folder = original if original.is_dir() else original.parent
+        name = f"{folder.name}-rerun/{written.name}"
+    else:
+        name = f"{original.stem}-rerun{original.suffix}"
+    return name.replace("{", "{{").replace("}", "}}")
+
+
+def _changed_files(plan: Plan, record: Provenance, plugins: Plugins) -> Iterator[str]:
+    """Weights and inputs that are others than those of the record."""
+    from wan_core.planning.provenance import record as record_of
+
+    now = record_of(plan, plugins, {})
+    if now is None:
+        return
+    for before, after in ((record.weights, now.weights), (record.inputs, now.inputs)):
+        yield from (key for key in after if before.get(key) != after[key])
+
+
+def _compare(
+    original: Path,
+    made: Path,
+    plan: Plan,
+    record: Provenance,
+    wanted: Wanted,
+    view: View,
+    plugins: Plugins,
+) -> tuple[list[str], int]:
+    """What to say of the two videos, and the exit code."""
+    from wan_core.media import compare_videos
+
+    if wanted.overrides or (made.suffix != original.suffix and not original.is_dir()):
+        return ["not compared, as this run was told to make something else"], 0
+    found = compare_videos(original, made)
+    differences = [] if found.equal else _other_circumstances(plan, record, plugins)
+    view(
+        RerunCompared(
+            found.equal, found.frames, found.first_difference, found.max_difference,
+            tuple(differences),
+        )
+    )  # fmt: skip
+    if found.equal:
+        return [f"the frames are the same, bit for bit (all {found.frames})"], 0
+    return [_difference(found), *differences], DIFFERENT
+
+
+def _difference(found: Comparison) -> str:
+    if found.mismatch:
+        return f"the videos are not the same: {found.mismatch}"
+    quality = "" if found.psnr is None else f", PSNR {found.psnr:.1f} dB"
+    return (
+        f"the videos differ from frame {found.first_difference} on, by at most "
+        f"{found.max_difference} of 255{quality}"
+    )
+
+
+def _other_circumstances(plan: Plan, record: Provenance, plugins: Plugins) -> list[str]:
+    """What is not as it was, of what bits depend on."""
+    from wan_core.engine import circumstances
+    from wan_core.planning.provenance import versions
+
+    pairs = ((record.versions, versions(plugins)), (record.machine, circumstances(plan)))
+    return [
+        f"{key} was {show(before.get(key, 'not there'))}, is now {show(now[key])}"
+        for before, now in pairs
+        for key in now
+        if before.get(key) != now[key]
+    ]

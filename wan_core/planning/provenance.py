@@ -1,0 +1,176 @@
+"""What a video says of how it was made, so that it can be made again from itself.
+
+The record is one JSON object in the file's ``comment`` tag. With ``provenance = "hashes"`` it proves what a
+video was made from, to whoever has it, and tells no text to anybody else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import re
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from wan_core.contract.errors import MediaError
+from wan_core.planning.plan import Plan
+from wan_core.plugins import Plugins
+from wan_core.workflow import Workflow, to_toml
+from wan_core.workflow.paths import paths_in, with_paths
+
+FORMAT = 1
+LIBRARIES = ("wan-core", "torch", "av")
+LONGEST = 2**18
+_SNAPSHOT = re.compile(r"models--(?P<org>[^/]+?)--(?P<name>[^/]+)/snapshots/[^/]+/(?P<rest>.+)$")
+
+Texts = Mapping[str, str]
+
+
+@attrs.frozen
+class Provenance:
+    """The record.
+
+    Attributes:
+        name: of the workflow's file.
+        workflow: the resolved workflow as TOML; None when only hashes were kept.
+        workflow_sha256: of that text.
+        seeds: stage -> seed.
+        weights: ``"main.transformer"`` -> fingerprint of the file.
+        inputs: key of an option -> SHA-256 of the file that it names.
+        versions: package -> version.
+        machine: device, dtype and threads: what bits depend on.
+    """
+
+    name: str
+    workflow: str | None
+    workflow_sha256: str
+    seeds: Mapping[str, int]
+    weights: Texts
+    inputs: Texts
+    versions: Texts
+    machine: Texts
+
+    def to_text(self) -> str:
+        """As it is kept in a file."""
+        made_by = f"wan-core {self.versions.get('wan-core', '')}".strip()
+        fields = {k: v for k, v in attrs.asdict(self).items() if v is not None}
+        return json.dumps({"made_by": made_by, "format": FORMAT, **fields}, ensure_ascii=False)
+
+
+def record(plan: Plan, plugins: Plugins, machine: Texts) -> Provenance | None:
+    """The record of a run; None where the workflow wants none.
+
+    Args:
+        machine: what the engine knows of the machine.
+    """
+    kind = plan.workflow.output.provenance
+    if kind == "none":
+        return None
+    options = {stage.spec.key: stage.needs.options for stage in plan.stages}
+    seeds = {s.name: getattr(s.needs.options, "seed", None) for s in plan.stages}
+    text = to_toml(portable_workflow(plan.workflow))
+    return Provenance(
+        name=plan.workflow.source.name,
+        workflow=text if kind == "full" else None,
+        workflow_sha256=hashlib.sha256(text.encode()).hexdigest(),
+        seeds={name: seed for name, seed in seeds.items() if isinstance(seed, int)},
+        weights=fingerprints(plan),
+        inputs={key: _sha256(path) for key, path in paths_in(options) if path.is_file()},
+        versions=versions(plugins),
+        machine=machine,
+    )
+
+
+def fingerprints(plan: Plan) -> dict[str, str]:
+    """``"main.transformer"`` -> fingerprint, of all files of a plan."""
+    return {
+        f"{model.name}.{slot}": file.fingerprint
+        for model in plan.models.values()
+        for slot, file in model.files.items()
+    }
+
+
+def versions(plugins: Plugins) -> dict[str, str]:
+    """Versions of what the bits of a video may depend on."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "0+source"
+    brought = {one.distribution: one.version for one in plugins.installed if one.enabled}
+    return {**brought, **found}
+
+
+def portable_workflow(workflow: Workflow) -> Workflow:
+    """The same workflow without places of this machine: they mean nothing elsewhere, and are private.
+
+    Files beside the workflow keep their relative names, others become the end of their paths, by which they
+    are found in the model folders of whoever repeats the run.
+    """
+    folder = workflow.source.folder
+
+    def near(path: Path) -> Path:
+        return path if path.is_relative_to(folder) else folder / portable_name(path)
+
+    stages = tuple(with_paths(stage, near) for stage in workflow.stages)
+    models = {name: with_paths(model, near) for name, model in workflow.models.items()}
+    output = attrs.evolve(workflow.output, path=folder / workflow.output.path.name)
+    return attrs.evolve(workflow, stages=stages, models=models, output=output)
+
+
+def portable_name(path: Path) -> Path:
+    """``/data/models/Wan2.1/vae.pth`` -> ``Wan2.1/vae.pth``; in a Hugging Face cache ``ORG/NAME/…``."""
+    if found := _SNAPSHOT.search(path.as_posix()):
+        return Path(found["org"], found["name"], found["rest"])
+    return Path(*path.parts[-2:]) if len(path.parts) > 2 else Path(path.name)
+
+
+def read_record(comment: str | None, *, where: str) -> Provenance:
+    """The record in a file's ``comment`` tag. It may be anybody's text, and is believed in nothing.
+
+    Raises:
+        MediaError: there is none, or it is damaged.
+    """
+    if not comment or len(comment) > LONGEST or '"made_by": "wan-core' not in comment[:64]:
+        raise MediaError(
+            "this file does not say how it was made",
+            where=where,
+            remedy='only videos of wan-core do, unless they were made with provenance = "none"',
+        )
+    try:
+        fields: Any = json.loads(comment)
+        if not isinstance(fields, dict):
+            raise TypeError("no table")
+        if fields["format"] != FORMAT:
+            raise ValueError(f"its format is {fields['format']!r:.20}, not {FORMAT}")
+        return Provenance(
+            name=_text(fields["name"]),
+            workflow=None if fields.get("workflow") is None else _text(fields["workflow"]),
+            workflow_sha256=_text(fields["workflow_sha256"]),
+            seeds={_text(k): int(v) for k, v in fields["seeds"].items()},
+            **{
+                key: {_text(k): _text(v) for k, v in fields[key].items()}
+                for key in ("weights", "inputs", "versions", "machine")
+            },
+        )
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise MediaError(
+            f"its record of how it was made is damaged ({type(error).__name__})", where=where
+        ) from error
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    return value
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

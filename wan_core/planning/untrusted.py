@@ -1,0 +1,62 @@
+"""``--untrusted``: what a stranger's workflow may read and write.
+
+It reads only what lies in the model folders (links resolved) and writes one file, into one folder. What it
+names is checked before anything is opened; the weights themselves are held to the same folders where they are
+looked up (:class:`~wan_core.planning.library.Library`, ``confined``).
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import attrs
+
+from wan_core.contract.errors import WorkflowError
+from wan_core.contract.options import show
+from wan_core.planning.library import Library
+from wan_core.workflow import Workflow
+from wan_core.workflow.paths import paths_in
+
+
+def confine(
+    workflow: Workflow, library: Library, folder: Path, *, own_output: bool = False
+) -> Workflow:
+    """The workflow with its output inside ``folder``, or an error that names what it must not touch.
+
+    An existing file is not replaced, whatever the workflow says.
+
+    Args:
+        own_output: the user says where the video goes, so that the workflow's word does not count.
+
+    Raises:
+        WorkflowError: a path leads out of the folders.
+    """
+    for stage in workflow.stages:
+        named = {stage.key: stage.options, **{f.key: f.options for f in stage.apply}}
+        for key, path in paths_in(named):
+            if not library.contains(path):
+                raise WorkflowError(
+                    f"{show(path)} lies outside the model folders, and --untrusted allows no other",
+                    where=workflow.source.where(key),
+                    remedy="move it there if you trust it, or run without --untrusted",
+                )
+    path = workflow.output.path if own_output else _inside(workflow, folder)
+    output = attrs.evolve(workflow.output, path=path, overwrite=False)
+    return attrs.evolve(workflow, output=output)
+
+
+def _inside(workflow: Workflow, folder: Path) -> Path:
+    asked = workflow.output.path
+    base = workflow.source.folder
+    relative = asked.relative_to(base) if asked.is_relative_to(base) else None
+    if relative is not None and ".." not in relative.parts:
+        path = folder / relative
+        real = Path(os.path.realpath(path))
+        if real.is_relative_to(os.path.realpath(folder)):
+            return path
+    raise WorkflowError(
+        f"{show(asked)} lies outside {show(folder)}, and --untrusted writes nowhere else",
+        where=workflow.source.where("output.path"),
+        remedy="say where the video shall go with -o",
+    )
