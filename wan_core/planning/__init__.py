@@ -8,6 +8,8 @@ from wan_core.contract.lazy import exports
 
 if TYPE_CHECKING:
     from wan_core.planning.files import PlannedFile as PlannedFile
+    from wan_core.planning.library import Library as Library
+    from wan_core.planning.library import configured as configured
     from wan_core.planning.machine import Machine as Machine
     from wan_core.planning.machine import look as look
     from wan_core.planning.making import make_plan as make_plan
@@ -18,11 +20,13 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
+        "Library": "library",
         "Machine": "machine",
         "Plan": "plan",
         "PlannedFile": "files",
         "PlannedModel": "plan",
         "PlannedStage": "plan",
+        "configured": "library",
         "look": "machine",
         "make_plan": "making",
     },
