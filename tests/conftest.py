@@ -24,4 +24,6 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     monkeypatch.setenv("WAN_CORE_CACHE", str(home / "cache"))
     (home / "config.toml").touch()
     monkeypatch.setenv("WAN_CORE_CONFIG", str(home / "config.toml"))
-    monkeypatch.delenv("WAN_CORE_DISABLE", raising=False)
+    monkeypatch.setenv("HF_HUB_CACHE", str(home / "hub"))
+    for variable in ("WAN_CORE_DISABLE", "WAN_CORE_MODELS", "HF_HOME", "HF_ENDPOINT"):
+        monkeypatch.delenv(variable, raising=False)

@@ -12,8 +12,10 @@ from typing import Any
 import attrs
 
 from wan_core.contract.errors import WorkflowError, nearest
+from wan_core.contract.options import show, unprintable
 
 VARIABLE = "WAN_CORE_CONFIG"
+MODELS_VARIABLE = "WAN_CORE_MODELS"
 
 
 @attrs.frozen
@@ -22,9 +24,13 @@ class Config:
 
     Attributes:
         disable: names of plugins that are not used (``[plugins] disable = ["name"]``).
+        models: folders in which weight files are looked for (``[paths] models = ["/data/models"]``).
+        huggingface: the cache of the Hugging Face Hub is looked through, too (``[paths] huggingface``).
     """
 
     disable: tuple[str, ...] = ()
+    models: tuple[Path, ...] = ()
+    huggingface: bool = True
 
 
 def config_file() -> Path:
@@ -44,6 +50,34 @@ def cache_folder() -> Path:
     if own := os.environ.get("WAN_CORE_CACHE"):
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "wan-core"
+
+
+def huggingface_folder() -> Path:
+    """Where programs that use the Hugging Face Hub keep what they have fetched, all in one place.
+
+    ``$HF_HUB_CACHE``, else ``hub`` in ``$HF_HOME``, else in ``huggingface`` in the user's cache folder.
+    """
+    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if own := os.environ.get(variable):
+            return Path(os.path.expandvars(own)).expanduser().absolute()
+    if home := os.environ.get("HF_HOME"):
+        return Path(os.path.expandvars(home)).expanduser().absolute() / "hub"
+    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return caches / "huggingface" / "hub"
+
+
+def model_folders(config: Config) -> tuple[Path, ...]:
+    """Folders with weight files, in the order in which they are searched.
+
+    Those of ``$WAN_CORE_MODELS`` (separated as in ``$PATH``), then those of the configuration; the cache of
+    the Hugging Face Hub is none of them.
+
+    Raises:
+        WorkflowError: one begins with ``~`` and a user who does not exist.
+    """
+    named = filter(None, os.environ.get(MODELS_VARIABLE, "").split(os.pathsep))
+    own = [_folder(name, Path.cwd(), MODELS_VARIABLE) for name in named]
+    return tuple(dict.fromkeys((*own, *config.models)))
 
 
 def load_config() -> Config:
@@ -66,18 +100,62 @@ def load_config() -> Config:
         raise WorkflowError(f"can't be read ({error.strerror})", where=str(path)) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise WorkflowError(f"this is no TOML ({error})", where=str(path)) from error
-    _check_keys(content, ("plugins",), str(path))
-    plugins = content.get("plugins", {})
-    where = f"{path}, plugins"
-    if not isinstance(plugins, dict):
-        raise WorkflowError("this is no table", where=where, remedy="write it as [plugins]")
-    _check_keys(plugins, ("disable",), where)
+    _check_keys(content, ("plugins", "paths"), str(path))
+    disable = _names(*_table(content, "plugins", ("disable",), path))
+    paths, where = _table(content, "paths", ("models", "huggingface"), path)
+    return Config(disable, _models(paths, where, path.parent), _huggingface(paths, where))
+
+
+def _table(
+    content: Mapping[str, Any], name: str, keys: Iterable[str], path: Path
+) -> tuple[Mapping[str, Any], str]:
+    """A table of the file and its place in words."""
+    table = content.get(name, {})
+    where = f"{path}, {name}"
+    if not isinstance(table, dict):
+        raise WorkflowError("this is no table", where=where, remedy=f"write it as [{name}]")
+    _check_keys(table, keys, where)
+    return table, where
+
+
+def _names(plugins: Mapping[str, Any], where: str) -> tuple[str, ...]:
     disable = plugins.get("disable", [])
     if not isinstance(disable, list) or not all(isinstance(name, str) for name in disable):
         raise WorkflowError(
             "this is no list of names", where=f"{where}.disable", remedy='write disable = ["name"]'
         )
-    return Config(tuple(disable))
+    return tuple(disable)
+
+
+def _models(paths: Mapping[str, Any], where: str, folder: Path) -> tuple[Path, ...]:
+    models = paths.get("models", [])
+    where = f"{where}.models"
+    folders = [models] if isinstance(models, str) else models
+    if not isinstance(folders, list) or not all(isinstance(one, str) and one for one in folders):
+        raise WorkflowError(
+            "this is no list of folders", where=where, remedy='write models = ["/data/models"]'
+        )
+    return tuple(_folder(one, folder, where) for one in folders)
+
+
+def _folder(name: str, start: Path, where: str) -> Path:
+    """A folder that is named absolutely, from the home folder (``~``), or from ``start``."""
+    if problem := unprintable(name):
+        raise WorkflowError(f"the name of a folder {problem}", where=where)
+    try:
+        return (start / Path(name).expanduser()).absolute()
+    except RuntimeError:
+        problem = f"{show(name)} names a home folder that does not exist"
+        raise WorkflowError(problem, where=where) from None
+
+
+def _huggingface(paths: Mapping[str, Any], where: str) -> bool:
+    asked = paths.get("huggingface", True)
+    if not isinstance(asked, bool):
+        raise WorkflowError(
+            f"this must be true or false, not {show(asked)}", where=f"{where}.huggingface"
+        )
+    return asked
 
 
 def _check_keys(table: Mapping[str, Any], known: Iterable[str], where: str) -> None:

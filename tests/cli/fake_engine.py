@@ -102,12 +102,6 @@ class Result:
     peak_vram: int | None
 
 
-class FakeLibrary:
-    @classmethod
-    def of_user(cls, *, confined: bool) -> FakeLibrary:
-        return cls()
-
-
 def install(script: Script, set_item: Callable[[Any, str, ModuleType], None]) -> None:
     """Put the engine, the planner and the reader of workflows in the place of the real ones."""
 
@@ -152,7 +146,10 @@ def install(script: Script, set_item: Callable[[Any, str, ModuleType], None]) ->
             "wan_core.workflow",
             {"load_workflows": load_workflows, "to_toml": lambda _: "format = 1\n"},
         ),
-        ("wan_core.planning", {"make_plans": make_plans, "Library": FakeLibrary, "confine": None}),
+        (
+            "wan_core.planning",
+            {"make_plans": make_plans, "configured": lambda *, confined: None, "confine": None},
+        ),
         ("wan_core.engine", {"Session": Session}),
     ):
         module = ModuleType(name)

@@ -9,7 +9,13 @@ import pytest
 from fake_plugins import found
 
 from wan_core.cli import main
-from wan_core.config import Config, config_file, load_config
+from wan_core.config import (
+    Config,
+    config_file,
+    huggingface_folder,
+    load_config,
+    model_folders,
+)
 from wan_core.contract.errors import WorkflowError
 
 
@@ -52,6 +58,25 @@ def test_an_empty_variable_counts_as_unset(
             ', plugins: unknown key "disabled"; did you mean "disable".',
         ),
         ('plugins = "ati"\n', ", plugins: this is no table; write it as [plugins]."),
+        ("paths = 3\n", ", paths: this is no table; write it as [paths]."),
+        ("[paths]\nmodel = 'x'\n", ', paths: unknown key "model"; did you mean "models".'),
+        (
+            "[paths]\nmodels = [1]\n",
+            ', paths.models: this is no list of folders; write models = ["/data/models"].',
+        ),
+        ("[paths]\nmodels = ''\n", ", paths.models: this is no list of folders;"),
+        (
+            "[paths]\nmodels = '~nobody-at-all/x'\n",
+            ', paths.models: "~nobody-at-all/x" names a home folder that does not exist.',
+        ),
+        (
+            '[paths]\nmodels = "a\\u0007b"\n',
+            ", paths.models: the name of a folder has a control character (U+0007) in it.",
+        ),
+        (
+            "[paths]\nhuggingface = 'no'\n",
+            ', paths.huggingface: this must be true or false, not "no".',
+        ),
         (
             '[plugins]\ndisable = "ati"\n',
             ', plugins.disable: this is no list of names; write disable = ["name"].',
@@ -66,6 +91,51 @@ def test_mistakes_are_named(own_configuration: Path, content: str, sentence: str
         load_config()
     assert str(caught.value).startswith(f"{own_configuration}{sentence}")
     assert caught.value.exit_code == 2
+
+
+def test_folders_are_named_in_three_ways(
+    own_configuration: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own_configuration.parent.mkdir(parents=True)
+    own_configuration.write_text(
+        '[paths]\nmodels = ["/data/models", "~/ComfyUI/models", "mine"]\nhuggingface = false\n'
+    )
+    monkeypatch.setenv("HOME", "/home/somebody")
+    config = load_config()
+    mine = own_configuration.parent / "mine"
+    configured = (Path("/data/models"), Path("/home/somebody/ComfyUI/models"), mine)
+    assert (config.models, config.huggingface) == (configured, False)
+    assert model_folders(config) == configured
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WAN_CORE_MODELS", f"here:{mine}::~/x")
+    in_front = (tmp_path / "here", mine, Path("/home/somebody/x"))
+    assert model_folders(config) == (*in_front, *configured[:2])
+
+
+def test_one_folder_needs_no_list(own_configuration: Path) -> None:
+    own_configuration.parent.mkdir(parents=True)
+    own_configuration.write_text('paths.models = "/data/models"')
+    assert load_config() == Config(models=(Path("/data/models"),))
+
+
+@pytest.mark.parametrize(
+    ("variables", "folder"),
+    [
+        ({"HF_HUB_CACHE": "/a", "HF_HOME": "/b", "XDG_CACHE_HOME": "/c"}, "/a"),
+        ({"HF_HOME": "~/b", "XDG_CACHE_HOME": "/c"}, "/home/somebody/b/hub"),
+        ({"XDG_CACHE_HOME": "/c"}, "/c/huggingface/hub"),
+        ({}, "/home/somebody/.cache/huggingface/hub"),
+    ],
+)
+def test_the_hubs_cache_is_where_the_hub_has_it(
+    variables: dict[str, str], folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert huggingface_folder() == Path(folder)
 
 
 def test_unknown_names_that_are_switched_off_are_warned_of_once(

@@ -80,10 +80,10 @@ def make_plans(workflows: Sequence[Workflow], wanted: Wanted, plugins: Plugins) 
 
     What is wrong with ``-o`` and ``--device`` is said of these options.
     """
-    from wan_core.planning import Library, confine
+    from wan_core.planning import configured, confine
     from wan_core.planning import make_plans as plan_them
 
-    library = Library.of_user(confined=wanted.untrusted)
+    library = configured(confined=wanted.untrusted)
     if wanted.untrusted:
         folder = Path(UNTRUSTED_FOLDER).absolute()
         workflows = [

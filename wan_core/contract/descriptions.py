@@ -65,10 +65,38 @@ class Preset:
 
 @attrs.frozen
 class PublishedFile:
-    """A published file that fills a component's slot."""
+    """A published file that fills a component's slot, or belongs to the file that does.
 
-    repository: str = attrs.field(validator=valid.text)
-    path: str = attrs.field(validator=valid.text)
+    Of a component's published files the first is the one that its slot names; the others are its shards, or
+    fill a slot of their own (``slot``).
+
+    Attributes:
+        repository: ``"ORG/NAME"`` on the Hugging Face Hub.
+        path: inside the repository; its last part may be a pattern (``"model*.safetensors"``).
+        revision: the commit that is meant, 40 hexadecimal digits; ``""`` = the newest when it is fetched
+            first.
+        sha256: of the content, 64 hexadecimal digits; ``""`` = not known: what the Hub says holds.
+        bytes: size of the file; 0 = not known.
+        slot: key of the ``[model]`` table that names this file where it is not the component's own
+            (``"tokenizer"``).
+    """
+
+    repository: str = attrs.field(validator=valid.repository)
+    path: str = attrs.field(validator=valid.inner_path)
+    revision: str = attrs.field(default="", validator=valid.hexadecimal(40))
+    sha256: str = attrs.field(default="", validator=valid.hexadecimal(64))
+    bytes: int = attrs.field(default=0, validator=valid.size_in_bytes)
+    slot: str = attrs.field(default="", validator=valid.text)
+
+    @property
+    def name(self) -> str:
+        """``"ORG/NAME/path"``."""
+        return f"{self.repository}/{self.path}"
+
+    @property
+    def is_pattern(self) -> bool:
+        """Whether the path stands for several files."""
+        return "*" in self.path
 
 
 @attrs.frozen
@@ -87,7 +115,8 @@ class Component:
         config: the architecture, for the loader and for predictions of size. Numbers that appear here
             must agree with the file's header.
         bundled: file inside the installed package, used when the workflow names none.
-        published: files that fit the slot, for ``wan-core models``.
+        published: the files of the makers that fill the slot: what ``wan-core models pull`` fetches, and what
+            a workflow gets that names none.
         needs_file: False when the component makes its own weights.
     """
 

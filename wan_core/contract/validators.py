@@ -6,6 +6,7 @@ Each name is an attrs validator that raises :class:`~wan_core.contract.errors.Pl
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 FEATURE_SLOTS = (*SLOTS, "attention", "post")
 """What a feature may say that it writes."""
+
+_REPOSITORY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def must_be(what: str, test: Callable[[Any], bool]) -> Validator:
@@ -87,6 +90,29 @@ def _is_size(value: Any) -> bool:
     return isinstance(value, tuple) and len(value) == 2 and all(map(_is_count, value))
 
 
+def _is_repository(value: Any) -> bool:
+    return isinstance(value, str) and bool(_REPOSITORY.fullmatch(value)) and ".." not in value
+
+
+def is_inner_path(value: Any) -> bool:
+    """Whether this is a path with ``/`` that stays inside its folder on every system."""
+    return (
+        isinstance(value, str)
+        and value.isprintable()
+        and not any(character in value for character in '\\:?"<>|')
+        and all(part.strip() not in ("", ".", "..") for part in value.split("/"))
+    )
+
+
+def hexadecimal(digits: int) -> Validator:
+    """Refuse what is neither empty nor that many hexadecimal digits."""
+    pattern = re.compile(f"([0-9a-f]{{{digits}}})?")
+    return must_be(
+        f"{digits} hexadecimal digits or empty",
+        lambda value: isinstance(value, str) and bool(pattern.fullmatch(value)),
+    )
+
+
 text = must_be("text", _is_text)
 optional_text = must_be("text or None", lambda value: value is None or _is_text(value))
 name = must_be("a name of visible characters", _is_name)
@@ -96,6 +122,12 @@ count = must_be("a whole number from 1", _is_count)
 optional_count = must_be(
     "a whole number from 1, or None", lambda value: value is None or _is_count(value)
 )
+size_in_bytes = must_be(
+    "a number of bytes",
+    lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 0,
+)
+repository = must_be('a repository, such as "ORG/NAME"', _is_repository)
+inner_path = must_be("a path inside the repository", is_inner_path)
 counts = tuple_of("whole numbers from 1", _is_count)
 number = must_be("a number", _is_number)
 positive = must_be("a number above 0", lambda value: _is_number(value) and value > 0)

@@ -25,7 +25,7 @@ from wan_core.engine.results import RunResult, SweepResult
 from wan_core.engine.run import Run
 from wan_core.engine.sweep import make_sheet, title, with_all_texts
 from wan_core.memory import Ledger, Residency, gigabytes
-from wan_core.planning import Plan, look, make_plan
+from wan_core.planning import Library, Plan, look, make_plan
 from wan_core.plugins import Plugins
 from wan_core.workflow import Workflow
 
@@ -43,14 +43,21 @@ class Session:
         plugins: what is installed; None = discover.
         device: ``"auto"`` leaves it to the workflow; ``"cpu"``, ``"cuda"``, ``"cuda:1"`` overrule it.
         cache: folder for text embeddings and kept latents.
+        library: where weight files are looked for; None = where the configuration says.
     """
 
     def __init__(
-        self, *, plugins: Plugins | None = None, device: str = "auto", cache: Path | None = None
+        self,
+        *,
+        plugins: Plugins | None = None,
+        device: str = "auto",
+        cache: Path | None = None,
+        library: Library | None = None,
     ) -> None:
         self.plugins = plugins or Plugins.discover()
         self.device = device
         self.cache = cache or cache_folder()
+        self.library = library
         self._residencies: dict[str, Residency] = {}
 
     def __enter__(self) -> Session:
@@ -75,7 +82,7 @@ class Session:
         Raises:
             WanCoreError: for everything that can't work, before any weight is read.
         """
-        return make_plan(workflow, self.plugins, device=self.device)
+        return make_plan(workflow, self.plugins, device=self.device, library=self.library)
 
     def _residencies_for(self, plan: Plan) -> dict[str, Residency]:
         """What is resident on each device of the plan, with the budget that holds now."""

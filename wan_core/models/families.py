@@ -21,16 +21,65 @@ VERIFY_TRANSFORMER = "wan_core.models.wan.files:verify_transformer"
 VERIFY_VAE = "wan_core.models.vae.files:verify_vae"
 
 
+def _t2v_1_3b(path: str, sha256: str, size: int, slot: str = "") -> PublishedFile:
+    return PublishedFile(
+        "Wan-AI/Wan2.1-T2V-1.3B",
+        path,
+        revision="37ec512624d61f7aa208f7ea8140a131f93afc9a",
+        sha256=sha256,
+        bytes=size,
+        slot=slot,
+    )
+
+
+# each number stands in several public lists of the files, made independently
+TRANSFORMER_1_3B = (
+    _t2v_1_3b(
+        "diffusion_pytorch_model.safetensors",
+        "96b6b242ca1c2f24e9d02cd6596066fab6d310e2d7538f33ae267cb18d957e8f",
+        5_676_070_424,
+    ),
+)
+UMT5_XXL = (
+    _t2v_1_3b(
+        "models_t5_umt5-xxl-enc-bf16.pth",
+        "7cace0da2b446bbbbc57d031ab6cf163a3d59b366da94e5afe36745b746fd81d",
+        11_361_920_418,
+    ),
+    _t2v_1_3b(
+        "google/umt5-xxl/tokenizer.json",
+        "6e197b4d3dbd71da14b4eb255f4fa91c9c1f2068b20a2de2472967ca3d22602b",
+        16_837_417,
+        slot="tokenizer",
+    ),
+)
+VAE = (
+    _t2v_1_3b(
+        "Wan2.1_VAE.pth",
+        "38071ab59bd94681c686fa51d75a1968f64e470262043be31f7a094e442fd981",
+        507_609_880,
+    ),
+)
+# the commit is known from several lists, the sums of the shards from none: they are taken from the Hub
+TRANSFORMER_14B = tuple(
+    PublishedFile(
+        "Wan-AI/Wan2.1-T2V-14B",
+        f"diffusion_pytorch_model{part}",
+        revision="a064a6c71f5be440641209c07bf2a5ce7a2ff5e4",
+    )
+    for part in (
+        ".safetensors.index.json",
+        *(f"-{number:05}-of-00006.safetensors" for number in range(1, 7)),
+    )
+)
+
+
 def _text_encoder() -> Component:
-    repository = "Wan-AI/Wan2.1-T2V-1.3B"
     return Component(
         kind="umt5-encoder",
         load=f"{_LOADERS}:load_text_encoder",
         config={"dim": 4096, "layers": 24, "text_len": TEXT_LENGTH},
-        published=(
-            PublishedFile(repository, "models_t5_umt5-xxl-enc-bf16.pth"),
-            PublishedFile(repository, "google/umt5-xxl/tokenizer.json"),
-        ),
+        published=UMT5_XXL,
     )
 
 
@@ -40,11 +89,13 @@ def _vae() -> Component:
         load=f"{_LOADERS}:load_vae",
         verify=VERIFY_VAE,
         config={"z_dim": 16},
-        published=(PublishedFile("Wan-AI/Wan2.1-T2V-1.3B", "Wan2.1_VAE.pth"),),
+        published=VAE,
     )
 
 
-def _transformer(dim: int, ffn_dim: int, heads: int, layers: int, repository: str) -> Component:
+def _transformer(
+    dim: int, ffn_dim: int, heads: int, layers: int, published: tuple[PublishedFile, ...]
+) -> Component:
     return Component(
         kind="wan-transformer",
         load=f"{_LOADERS}:load_transformer",
@@ -58,7 +109,7 @@ def _transformer(dim: int, ffn_dim: int, heads: int, layers: int, repository: st
             "num_heads": heads,
             "text_len": TEXT_LENGTH,
         },
-        published=(PublishedFile(repository, "diffusion_pytorch_model*.safetensors"),),
+        published=published,
     )
 
 
@@ -67,7 +118,7 @@ WAN21_T2V_1_3B = Family(
     title="Wan 2.1 text to video, 1.3 B parameters",
     task="text-to-video",
     components={
-        "transformer": _transformer(1536, 8960, 12, 30, "Wan-AI/Wan2.1-T2V-1.3B"),
+        "transformer": _transformer(1536, 8960, 12, 30, TRANSFORMER_1_3B),
         "text_encoder": _text_encoder(),
         "vae": _vae(),
     },
@@ -89,7 +140,7 @@ WAN21_T2V_14B = Family(
     title="Wan 2.1 text to video, 14 B parameters",
     task="text-to-video",
     components={
-        "transformer": _transformer(5120, 13824, 40, 40, "Wan-AI/Wan2.1-T2V-14B"),
+        "transformer": _transformer(5120, 13824, 40, 40, TRANSFORMER_14B),
         "text_encoder": _text_encoder(),
         "vae": _vae(),
     },

@@ -9,6 +9,7 @@ from wan_core.contract.lazy import exports
 if TYPE_CHECKING:
     from wan_core.planning.files import PlannedFile as PlannedFile
     from wan_core.planning.library import Library as Library
+    from wan_core.planning.library import configured as configured
     from wan_core.planning.machine import Machine as Machine
     from wan_core.planning.machine import look as look
     from wan_core.planning.making import make_plan as make_plan
@@ -30,6 +31,7 @@ __getattr__, __dir__, __all__ = exports(
         "PlannedModel": "plan",
         "PlannedStage": "plan",
         "confine": "untrusted",
+        "configured": "library",
         "look": "machine",
         "Provenance": "provenance",
         "make_plan": "making",

@@ -14,6 +14,7 @@ import attrs
 from wan_core.contract.descriptions import Component, Family
 from wan_core.contract.errors import WeightsError, WorkflowError, nearest
 from wan_core.contract.lazy import resolve
+from wan_core.planning.places import Places
 from wan_core.plugins import Plugins
 from wan_core.weights import (
     Identity,
@@ -37,6 +38,7 @@ class PlannedFile:
         fingerprint: changes when the weights change; part of cache keys.
         bytes: of all its tensors, as stored.
         elements: number of values in all its tensors.
+        found: the library found it; the workflow names it by the end of its path, or not at all.
     """
 
     path: Path
@@ -44,10 +46,15 @@ class PlannedFile:
     fingerprint: str
     bytes: int
     elements: int
+    found: bool = False
 
 
 def plan_files(
-    family: Family, given: Mapping[str, Any], where: Callable[[str], str], plugins: Plugins
+    family: Family,
+    given: Mapping[str, Any],
+    where: Callable[[str], str],
+    plugins: Plugins,
+    places: Places,
 ) -> tuple[dict[str, PlannedFile], dict[str, Path]]:
     """Files of all slots of a family, and companion files (tokenizer).
 
@@ -55,9 +62,10 @@ def plan_files(
         given: slot -> file, from the workflow.
         where: turns a slot into file, line and key, for messages.
         plugins: who knows further dialects.
+        places: where files are looked for.
 
     Raises:
-        WorkflowError: an unknown slot, or a slot without a file.
+        WorkflowError: an unknown slot, a slot without a file, or a name that several files have.
         WeightsError: a file that is missing, damaged, or of another component or variant.
     """
     known = {*family.components, *COMPANIONS}
@@ -83,12 +91,14 @@ def plan_files(
     planned: dict[str, PlannedFile] = {}
     for slot, component in family.components.items():
         if component.needs_file:
-            path = _choose(family, slot, component, given, where)
-            planned[slot] = _read(family, slot, component, path, where(slot), plugins)
-    companions = {name: Path(given[name]) for name in COMPANIONS if name in given}
-    for name, path in companions.items():
-        if not path.exists():
-            raise WeightsError(f"{path} does not exist", where=where(name))
+            path, found = _choose(family, slot, component, given, where, places)
+            file = _read(family, slot, component, path, where(slot), plugins, places)
+            planned[slot] = attrs.evolve(file, found=found)
+    companions = {
+        name: places.locate(family, Path(given[name]), where(name))
+        for name in COMPANIONS
+        if name in given
+    }
     _refuse_strangers(planned, where)
     return planned, companions
 
@@ -105,26 +115,37 @@ def _choose(
     component: Component,
     given: Mapping[str, Any],
     where: Callable[[str], str],
-) -> Path:
+    places: Places,
+) -> tuple[Path, bool]:
+    """The file of a slot, and whether the library found it."""
     if slot in given:
-        return Path(given[slot])
+        path = places.locate(family, Path(given[slot]), where(slot))
+        return path, path != given[slot]
     if component.bundled:
-        return bundled(component.bundled)
-    published = " or ".join(f"{f.repository}: {f.path}" for f in component.published[:1])
+        return bundled(component.bundled), False
+    if here := places.library.component(component.published):
+        return here, True
+    remedy = f'add {slot} = "FILE"'
+    if component.published:
+        remedy = f"run wan-core models pull {family.name}, or {remedy}"
     raise WorkflowError(
-        f"family {family.name} needs a {slot} file",
-        where=where(slot),
-        remedy=f'add {slot} = "FILE"' + (f" (published as {published})" if published else ""),
+        f"family {family.name} needs a {slot} file", where=where(slot), remedy=remedy
     )
 
 
 def _read(
-    family: Family, slot: str, component: Component, path: Path, where: str, plugins: Plugins
+    family: Family,
+    slot: str,
+    component: Component,
+    path: Path,
+    where: str,
+    plugins: Plugins,
+    places: Places,
 ) -> PlannedFile:
-    if not path.exists():
-        raise WeightsError(f"{path} does not exist", where=where, remedy="correct the path")
     with _at(where):
         source = open_weights(path)
+    for file in source.files:
+        places.allow(file, where)
     identity = _identify(source, component, plugins)
     if identity.component != component.kind:
         raise WeightsError(

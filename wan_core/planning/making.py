@@ -13,7 +13,13 @@ from pathlib import Path
 import attrs
 
 from wan_core.contract.descriptions import AttentionBackend, Family
-from wan_core.contract.errors import PluginError, ResourceError, WanCoreError, WorkflowError
+from wan_core.contract.errors import (
+    PluginError,
+    ResourceError,
+    WanCoreError,
+    WeightsError,
+    WorkflowError,
+)
 from wan_core.contract.lazy import resolve
 from wan_core.contract.requests import FeatureCheck, PlanContext, StageNeeds, VideoSize
 from wan_core.media import check_target
@@ -21,8 +27,10 @@ from wan_core.memory import gigabytes
 from wan_core.models.encoders import TokenizerFile, find_tokenizer, open_tokenizer
 from wan_core.models.vae import vae_descriptor
 from wan_core.planning.files import PlannedFile, plan_files
+from wan_core.planning.library import Library, configured
 from wan_core.planning.machine import Machine, look, precision
 from wan_core.planning.output import output_path
+from wan_core.planning.places import Places
 from wan_core.planning.plan import Plan, PlannedModel, PlannedStage, output_stage
 from wan_core.planning.predict import (
     ITEM_SIZE,
@@ -39,37 +47,62 @@ from wan_core.workflow import ModelSpec, StageSpec, Workflow
 TEXT_ACTIVATIONS = 110_000_000
 
 
-def make_plans(
-    workflows: Sequence[Workflow], plugins: Plugins, *, device: str = "auto"
-) -> tuple[Plan, ...]:
-    """Plan all runs of a sweep (or the only one), each with a file of its own; see :func:`make_plan`."""
-    plans: list[Plan] = []
-    for workflow in workflows:
-        taken = [plan.output for plan in plans]
-        plans.append(make_plan(workflow, plugins, device=device, taken=taken))
-    return tuple(plans)
-
-
 def make_plan(
     workflow: Workflow,
     plugins: Plugins,
     *,
     device: str = "auto",
-    taken: Collection[Path] = (),
+    library: Library | None = None,
 ) -> Plan:
     """Check a workflow against plugins, files and machine, and work out what the run will do.
 
     Args:
         device: replaces what the models say (``"auto"`` leaves it to them).
-        taken: files that other runs of the same sweep will write.
+        library: where weight files are looked for; None = where the configuration says.
 
     Raises:
         WanCoreError: for everything that can't work, one sentence each.
     """
-    models = {
-        name: _plan_model(workflow, name, spec, plugins, device)
+    return make_plans([workflow], plugins, device=device, library=library)[0]
+
+
+def make_plans(
+    workflows: Sequence[Workflow],
+    plugins: Plugins,
+    *,
+    device: str = "auto",
+    library: Library | None = None,
+) -> tuple[Plan, ...]:
+    """Plan all runs of a sweep, each with a file of its own; see :func:`make_plan`."""
+    library = configured() if library is None else library
+    plans: list[Plan] = []
+    taken: set[Path] = set()
+    for workflow in workflows:
+        # the runs of a sweep have the same models: files are looked at once
+        same = bool(plans) and workflow.models == workflows[0].models
+        models = plans[0].models if same else _plan_models(workflow, plugins, device, library)
+        plans.append(_plan(workflow, plugins, device, models, taken))
+        taken.add(plans[-1].output)
+    return tuple(plans)
+
+
+def _plan_models(
+    workflow: Workflow, plugins: Plugins, device: str, library: Library
+) -> dict[str, PlannedModel]:
+    places = Places(library, workflow.source.folder)
+    return {
+        name: _plan_model(workflow, name, spec, plugins, device, places)
         for name, spec in workflow.models.items()
     }
+
+
+def _plan(
+    workflow: Workflow,
+    plugins: Plugins,
+    device: str,
+    models: Mapping[str, PlannedModel],
+    taken: Collection[Path],
+) -> Plan:
     stages = tuple(_plan_stage(workflow, spec, models, plugins) for spec in workflow.stages)
     output = _plan_output(workflow, stages, models, taken)
     machine = look(device if device != "auto" else _first_device(models))
@@ -99,13 +132,18 @@ def _first_device(models: Mapping[str, PlannedModel]) -> str:
 
 
 def _plan_model(
-    workflow: Workflow, name: str, spec: ModelSpec, plugins: Plugins, device: str
+    workflow: Workflow,
+    name: str,
+    spec: ModelSpec,
+    plugins: Plugins,
+    device: str,
+    places: Places,
 ) -> PlannedModel:
     def where(key: str) -> str:
         return workflow.source.where(f"models.{name}.{key}")
 
     family = plugins.family(spec.family)
-    planned, companions = plan_files(family, spec.files, where, plugins)
+    planned, companions = plan_files(family, spec.files, where, plugins, places)
     machine = look(device if device != "auto" else spec.device, where=where("device"))
     dtype = precision(spec.precision, machine.device)
     backend = plugins.attention_backend(spec.attention)
@@ -115,7 +153,7 @@ def _plan_model(
         family,
         planned,
         companions,
-        _plan_tokenizer(planned, companions, where),
+        _plan_tokenizer(family, planned, companions, where, places),
         {slot: plugins.dialects_of(c.kind) for slot, c in family.components.items()},
         machine.device,
         dtype,
@@ -158,7 +196,11 @@ def _check_attention(
 
 
 def _plan_tokenizer(
-    files: Mapping[str, PlannedFile], companions: Mapping[str, Path], where: Callable[[str], str]
+    family: Family,
+    files: Mapping[str, PlannedFile],
+    companions: Mapping[str, Path],
+    where: Callable[[str], str],
+    places: Places,
 ) -> TokenizerFile | None:
     if "text_encoder" not in files:
         return None
@@ -167,13 +209,27 @@ def _plan_tokenizer(
         if key == "tokenizer":
             found = open_tokenizer(companions[key])
         else:
-            found = find_tokenizer(open_weights(files[key].path))
+            found = _usual_tokenizer(family, files[key].path, places)
+        if found.path:
+            places.allow(found.path, "")
         # small beside what would be loaded before it is needed
         found.load()
     except WanCoreError as error:
         error.where = ", ".join(dict.fromkeys(filter(None, (where(key), error.where))))
         raise
     return found
+
+
+def _usual_tokenizer(family: Family, encoder: Path, places: Places) -> TokenizerFile:
+    """The tokenizer that no one names: in the text encoder's file, beside it, or in the library."""
+    try:
+        return find_tokenizer(open_weights(encoder))
+    except WeightsError:
+        published = family.components["text_encoder"].published
+        for file in published:
+            if file.slot == "tokenizer" and (here := places.library.holds(file)):
+                return open_tokenizer(here)
+        raise
 
 
 def _plan_stage(

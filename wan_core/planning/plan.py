@@ -110,6 +110,7 @@ class Plan:
         """The plan for people: titled sections of lines (the resolved workflow is printed beside it)."""
         files = [
             f"{model.name}.{slot}: {file.path.name}, {file.identity}, {gigabytes(file.bytes)}"
+            + (f", found in {file.path.parent}" if file.found else "")
             for model in self.models.values()
             for slot, file in model.files.items()
         ]

@@ -56,10 +56,12 @@ class TokenizerFile:
     Attributes:
         label: what error messages call it.
         data: content of a ``tokenizer.json`` or of a SentencePiece model.
+        path: its file; None for one inside the text encoder's file.
     """
 
     label: str
     data: bytes = attrs.field(repr=False)
+    path: Path | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -87,7 +89,7 @@ def open_tokenizer(path: Path | str) -> TokenizerFile:
     inside = [path / name for name in FILE_NAMES] if path.is_dir() else [path]
     for file in inside:
         if file.is_file():
-            return TokenizerFile(str(file), file.read_bytes())
+            return TokenizerFile(str(file), file.read_bytes(), file)
     raise WeightsError("there is no tokenizer", where=str(path))
 
 

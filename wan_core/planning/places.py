@@ -1,0 +1,100 @@
+"""Where the files that a workflow names are: as it says, or in the library."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+import attrs
+
+from wan_core.contract.descriptions import Family
+from wan_core.contract.errors import WeightsError, WorkflowError
+from wan_core.contract.options import show
+from wan_core.planning.library import Library
+
+
+@attrs.frozen
+class Places:
+    """The places where files of a workflow may be.
+
+    Attributes:
+        library: the folders of this machine.
+        folder: that of the workflow.
+    """
+
+    library: Library
+    folder: Path
+
+    def locate(self, family: Family, path: Path, where: str) -> Path:
+        """The file or folder that a workflow names.
+
+        Args:
+            family: of the model that it is for.
+            path: as the workflow gives it, from the workflow's folder.
+            where: its place in the workflow, for messages.
+
+        Raises:
+            WorkflowError: several files have the name.
+            WeightsError: none has; or it must not be used (:meth:`allow`).
+        """
+        if _exists(path):
+            self.allow(path, where)
+            return path
+        name = self._name(path)
+        try:
+            found = self.library.find(name) if name else None
+        except WorkflowError as error:
+            error.where = where
+            raise
+        if found is None:
+            raise WeightsError(
+                f"{path} does not exist{self._searched(name)}",
+                where=where,
+                remedy=self._remedy(family, path.name, bool(name)),
+            )
+        self.allow(found, where)
+        return found
+
+    def allow(self, path: Path, where: str) -> None:
+        """Refuse a file outside the folders of a confined library.
+
+        Raises:
+            WeightsError: it lies outside.
+        """
+        if self.library.confined and not self.library.contains(path):
+            raise WeightsError(
+                f"{show(path)} lies outside the model folders, which --untrusted allows alone",
+                where=where,
+                remedy="name its folder in [paths] models of the configuration if it is yours",
+            )
+
+    def _name(self, path: Path) -> str:
+        """The path as the workflow writes it, when that is a name the library may know."""
+        if ".." in path.parts or not path.is_relative_to(self.folder):
+            return ""
+        return path.relative_to(self.folder).as_posix()
+
+    def _searched(self, name: str) -> str:
+        if not name:
+            return ""
+        folders = [str(show(one)) for one in self.library.folders if one.is_dir()]
+        if not folders:
+            return ", and there are no model folders to look in"
+        return f", and nothing in {', '.join(folders)} is called so"
+
+    def _remedy(self, family: Family, name: str, searched: bool) -> str:
+        published = {
+            PurePosixPath(file.path).name
+            for part in family.components.values()
+            for file in part.published
+        }
+        if name in published:
+            return f"run wan-core models pull {family.name}, or correct the path"
+        close = self.library.nearest(name) if searched else ""
+        return f"did you mean {show(close)}" if close else "correct the path"
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long, a folder that may not be looked into
+        return False
