@@ -1,0 +1,64 @@
+"""The command line with the real engine, on the family of random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+import pytest
+
+from wan_core.cli import main
+
+TEXT = """\
+format = 1
+[model]
+family = "tiny-random"
+[[stages]]
+use = "generate"
+prompt = "a circle"
+{stage}
+[output]
+path = "{path}"
+{output}
+"""
+
+
+@attrs.frozen
+class Said:
+    """What a command printed, and its exit code."""
+
+    code: int
+    out: str
+    err: str
+
+
+Call = Callable[..., Said]
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run ``wan-core`` in this process."""
+
+    def call(*arguments: str | Path) -> Said:
+        code = main([str(one) for one in arguments])
+        printed = capsys.readouterr()
+        return Said(code, printed.out, printed.err)
+
+    return call
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Write:
+    """Write a workflow into the current folder, which is an empty one."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(
+        name: str = "w.toml", *, stage: str = "", path: str = "clip.mp4", output: str = ""
+    ) -> Path:
+        text = TEXT.format(stage=stage, path=path, output=output)
+        (tmp_path / name).write_text(text)
+        return tmp_path / name
+
+    return write

@@ -1,0 +1,113 @@
+"""``wan-core rerun``: a video made again from itself, and the verdict on the two."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import Call, Write
+
+from wan_core.media import probe, write_video
+from wan_core.media.reading import read_frames
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip/%05d.png"])
+def test_the_same_bits_come_out_again(call: Call, write: Write, tmp_path: Path, name: str) -> None:
+    assert call("run", write(path=name, stage="seed = 3", output="overwrite = true")).code == 0
+    (tmp_path / "w.toml").unlink()  # the video is enough
+    said = call("rerun", Path(name).parts[0])
+    assert said.code == 0, said.err
+    assert "the frames are the same, bit for bit (all 5)" in said.out
+    assert (tmp_path / name.replace("clip", "clip-rerun")).exists() or (
+        tmp_path / "clip-rerun"
+    ).is_dir()
+
+
+def test_the_rerun_replaces_nothing(call: Call, write: Write, tmp_path: Path) -> None:
+    assert call("run", write()).code == 0
+    assert call("rerun", "clip.mp4").code == 0
+    again = call("rerun", "clip.mp4")
+    assert again.code == 7
+    assert "exists already" in again.err
+    assert call("rerun", "clip.mp4", "-o", "third.mp4").code == 0
+
+
+def test_a_video_whose_frames_are_others_is_told(call: Call, write: Write, tmp_path: Path) -> None:
+    assert call("run", write(path="clip.mkv")).code == 0
+    frames = list(read_frames(tmp_path / "clip.mkv"))
+    comment = json.loads(probe(tmp_path / "clip.mkv").comment or "")
+    comment["machine"]["threads"] = "64"
+    frames[3] = frames[3].copy()
+    frames[3][0, 0, 0] ^= 1
+    write_video(
+        tmp_path / "other.mkv", [frame[None] for frame in frames], 8, comment=json.dumps(comment)
+    )
+    said = call("rerun", "other.mkv")
+    assert said.code == 8
+    assert "the videos differ from frame 3 on, by at most 1 of 255" in said.out
+    assert 'threads was "64", is now' in said.out
+    as_json = call("rerun", "other.mkv", "-o", "x.mkv", "--json")
+    last = json.loads(as_json.out.splitlines()[-1])
+    assert (last["event"], last["equal"], last["first_difference"]) == ("RerunCompared", False, 3)
+
+
+def test_with_an_override_nothing_is_compared(call: Call, write: Write) -> None:
+    assert call("run", write()).code == 0
+    said = call("rerun", "clip.mp4", "-s", "stages.0.seed=9")
+    assert said.code == 0
+    assert "not compared" in said.out
+
+
+def test_other_weights_are_refused_unless_asked_for(
+    call: Call, write: Write, tmp_path: Path
+) -> None:
+    assert call("run", write()).code == 0
+    comment = json.loads(probe(tmp_path / "clip.mp4").comment or "")
+    comment["workflow"] = (
+        comment["workflow"].replace("tiny-random", "tiny-t2v").replace("width = 32", "width = 32")
+    )
+    comment["weights"] = {"main.vae": "0" * 64}
+    frames = list(read_frames(tmp_path / "clip.mp4"))
+    write_video(tmp_path / "b.mp4", [f[None] for f in frames], 8, comment=json.dumps(comment))
+    said = call("rerun", "b.mp4")
+    assert said.code == 3
+    assert 'main.vae is not the file that "b.mp4" was made with' in said.err.replace(
+        "main.transformer, main.text_encoder, ", ""
+    )
+    assert not (tmp_path / "b-rerun.mp4").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "sentence"),
+    [("hashes", "keeps only hashes of its workflow"), ("none", "does not say how it was made")],
+)
+def test_what_says_too_little_can_not_be_repeated(
+    call: Call, write: Write, kind: str, sentence: str
+) -> None:
+    assert call("run", write(output=f'provenance = "{kind}"')).code == 0
+    said = call("rerun", "clip.mp4")
+    assert said.code == 7
+    assert said.err.startswith("clip.mp4: ")
+    assert sentence in said.err
+
+
+def test_relative_paths_start_where_they_are_told_to(
+    call: Call, write: Write, tmp_path: Path
+) -> None:
+    import wan_core
+
+    vae = Path(wan_core.__file__).parent / "models" / "tiny" / "vae.safetensors"
+    (tmp_path / "w").mkdir()
+    shutil.copy(vae, tmp_path / "w" / "own.safetensors")
+    text = write("w/w.toml", path="../clip.mp4", stage="width=32\nheight=32\nframes=5\nsteps=1")
+    more = text.read_text().replace(
+        'family = "tiny-random"', 'family = "tiny-t2v"\nvae = "own.safetensors"'
+    )
+    text.write_text(more)
+    assert call("run", text).code == 0
+    lost = call("rerun", "clip.mp4")
+    assert lost.code == 3
+    assert "own.safetensors does not exist" in lost.err
+    assert call("rerun", "clip.mp4", "--folder", "w", "-o", "again.mp4").code == 0
