@@ -37,7 +37,7 @@ def black(frames: int = 1, height: int = 16, width: int = 16) -> np.ndarray:
 
 def test_solid_colours_come_back(tmp_path: Path) -> None:
     path = tmp_path / "colours.mp4"
-    assert write_video(path, map(solid, COLOURS), 16) == 4 * len(COLOURS)
+    assert write_video(path, map(solid, COLOURS), 16).frames == 4 * len(COLOURS)
     frames = np.stack(list(read_frames(path))).astype(int)
     wanted = np.repeat(np.array(COLOURS), 4, axis=0)[:, None, None, :]
     assert frames.shape == (48, 48, 64, 3)
@@ -285,7 +285,7 @@ def test_two_thousand_frames_take_constant_memory(tmp_path: Path) -> None:
             yield np.stack([np.roll(noise, 4 * index + n, axis=1) for n in range(4)])
             resident.append(process.memory_info().rss)
 
-    assert write_video(tmp_path / "a.mp4", chunks(), 16) == 2000
+    assert write_video(tmp_path / "a.mp4", chunks(), 16).frames == 2000
     # the frames are 147 MB; the encoder looks ahead by some 60 of them
     assert max(resident[100:]) - resident[99] < 8e6
 
@@ -313,7 +313,7 @@ def test_a_name_that_is_too_long_is_refused_before_anything_is_computed(
 def test_a_name_that_just_fits_is_written(tmp_path: Path) -> None:
     path = tmp_path / f"{'x' * 251}.mp4"
     check_target(path)
-    assert write_video(path, [black()], 16) == 1
+    assert write_video(path, [black()], 16).frames == 1
     assert list(tmp_path.iterdir()) == [path]
 
 

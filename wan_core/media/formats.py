@@ -1,43 +1,65 @@
-"""The table of file formats, and what can be checked of a target before anything is computed."""
+"""The table of file formats: which suffix means what, and what each can hold."""
 
 from __future__ import annotations
 
 import math
-import os
-import stat
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
 
 import attrs
 
-from wan_core.contract.errors import MediaError, ResourceError
-from wan_core.media.files import file_errors
+from wan_core.contract.errors import MediaError, nearest
+from wan_core.contract.options import show
+
+MAX_PIXELS = 2**26
+"""The largest picture that is written or read, in pixels (8192 x 8192)."""
+
+MAX_COMMENT = 256 * 1024
+"""The longest comment that is written or read, in bytes of UTF-8."""
 
 
 @attrs.frozen
 class Format:
-    """How the video in a file is encoded; the names are FFmpeg's.
+    """How the video under a suffix is encoded.
 
     Attributes:
-        container: the muxer, and its options.
-        codec: the encoder, and its options.
-        pixels: the pixel format that is encoded.
+        encoder: import string of the class that encodes it.
+        container: FFmpeg's muxer, and its options.
+        codec: FFmpeg's encoder, and its options.
+        pixels: FFmpeg's name of the pixel format that is encoded.
         size_multiple: width and height must be multiples of it.
+        largest_side: of a picture, in pixels.
+        clock: ticks per second, where times are kept in ticks; None where the rate is kept exactly.
+        fastest: frames per second; more can't be kept or is not played as written.
+        bits_per_pixel: of a frame, more than a video usually takes; the whole 24 where nothing is lost.
+        folder: the path names the pictures of a folder, which is the video.
     """
 
-    container: str
-    codec: str
-    pixels: str
-    size_multiple: int
-    container_options: Mapping[str, str]
-    codec_options: Mapping[str, str]
+    encoder: str
+    bits_per_pixel: float
+    container: str = ""
+    codec: str = ""
+    pixels: str = "rgb24"
+    size_multiple: int = 1
+    largest_side: int = 16384
+    clock: int | None = None
+    fastest: int = 1000
+    folder: bool = False
+    container_options: Mapping[str, str] = attrs.field(factory=dict)
+    codec_options: Mapping[str, str] = attrs.field(factory=dict)
 
+
+_FFMPEG = "wan_core.media.containers:ContainerEncoder"
+# the muxers would write random identities, and their own version, into each file
+_REPRODUCIBLE = {"fflags": "+bitexact"}
 
 FORMATS: Mapping[str, Format] = {
     # crf 16 can't be told from the original by eye; 4:2:0 plays everywhere but wants even sizes;
     # faststart puts the index first, so that a browser plays before it has everything
     ".mp4": Format(
+        encoder=_FFMPEG,
+        bits_per_pixel=1.5,
         container="mp4",
         codec="libx264",
         pixels="yuv420p",
@@ -47,82 +69,80 @@ FORMATS: Mapping[str, Format] = {
         # frames give the same file
         codec_options={"crf": "16", "preset": "medium", "x264-params": "no-mbtree=1"},
     ),
+    # no target for the bit rate (b 0): quality alone counts; rows of blocks one after another
+    ".webm": Format(
+        encoder=_FFMPEG,
+        bits_per_pixel=1,
+        container="webm",
+        codec="libvpx-vp9",
+        pixels="yuv420p",
+        container_options=_REPRODUCIBLE,
+        codec_options={
+            "crf": "18",
+            "b": "0",
+            "deadline": "good",
+            "cpu-used": "3",
+            "row-mt": "0",
+            "threads": "4",
+        },
+    ),
+    # every frame stands alone (g 1) and has checksums, as archives want it; the number of slices
+    # would follow the machine
+    ".mkv": Format(
+        encoder=_FFMPEG,
+        bits_per_pixel=24,
+        container="matroska",
+        codec="ffv1",
+        pixels="bgr0",
+        largest_side=65535,
+        container_options=_REPRODUCIBLE,
+        codec_options={"level": "3", "g": "1", "slicecrc": "1", "slices": "4"},
+    ),
+    # browsers show frames of 10 ms and less for 100 ms
+    ".webp": Format(
+        encoder="wan_core.media.webp:WebpEncoder",
+        bits_per_pixel=2.5,
+        largest_side=16383,
+        clock=1000,
+        fastest=90,
+    ),
+    ".gif": Format(
+        encoder="wan_core.media.gif:GifEncoder",
+        bits_per_pixel=8,
+        container="gif",
+        codec="gif",
+        pixels="pal8",
+        largest_side=65535,
+        clock=100,
+        fastest=50,
+        container_options=_REPRODUCIBLE,
+    ),
+    ".png": Format(
+        encoder="wan_core.media.sequence:SequenceEncoder",
+        bits_per_pixel=24,
+        largest_side=65535,
+        folder=True,
+    ),
 }
 
 
-def check_target(
-    path: Path | str,
-    *,
-    width: int | None = None,
-    height: int | None = None,
-    overwrite: bool = True,
-    where: str = "",
-) -> Format:
-    """Find out, before anything is computed, whether a video of this size can be written there.
-
-    Args:
-        width, height: of the video in pixels, where known.
-        overwrite: an existing file is replaced.
-        where: where the path was given, for the error.
-
-    Returns:
-        the format of the path's suffix.
+def format_of(path: Path, *, where: str = "") -> Format:
+    """The format of a path's suffix.
 
     Raises:
-        MediaError: unknown suffix, an existing file, a size that does not fit, something in the way
-            that is no ordinary file, a name that the file system refuses.
-        ResourceError: the folder may not be written to.
+        MediaError: there is none.
     """
-    path = Path(path)
-    with file_errors(where or str(path)):
-        mode = _mode(path)
-    if mode is not None and stat.S_ISDIR(mode):
-        raise MediaError(f"{path} is a folder", where=where, remedy="name a file")
-    if mode is not None and not stat.S_ISREG(mode):
-        # a video takes the place of what is there, which no device and no pipe would survive
-        raise MediaError(f"{path} is no ordinary file", where=where, remedy="choose another name")
-    known = FORMATS.get(path.suffix.lower())
+    suffix = path.suffix.lower()
+    known = FORMATS.get(suffix)
     if known is None:
+        guess = nearest(suffix, FORMATS) if suffix else ""
+        guess = f"{guess}, " if guess.startswith("did you mean") else ""
         raise MediaError(
-            f'a video can\'t be written as "{path.name}"',
+            f"a video can't be written as {show(path.name)}",
             where=where,
-            remedy="supported are the suffixes " + ", ".join(FORMATS),
+            remedy=f"{guess}supported are the suffixes " + ", ".join(FORMATS),
         )
-    if mode is not None and not overwrite:
-        raise MediaError(f"{path} exists already", where=where, remedy="choose another name")
-    with file_errors(where or str(path)):
-        _check_folder(Path(os.path.realpath(path)), where)
-    for side, pixels in (("width", width), ("height", height)):
-        if pixels is not None and (pixels < 1 or pixels % known.size_multiple):
-            raise MediaError(
-                f"{side} {pixels} can't be written as {path.suffix}",
-                where=where,
-                remedy=f"use a multiple of {known.size_multiple}",
-            )
     return known
-
-
-def _mode(path: Path) -> int | None:
-    """What ``path`` leads to; None when nothing is there."""
-    try:
-        return path.stat().st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def _check_folder(path: Path, where: str) -> None:
-    """Check that ``path``, where nothing or a file is, can be made."""
-    existing = next(f for f in path.parents if _mode(f) is not None)
-    if not existing.is_dir():
-        raise MediaError(f"{existing} is a file, not a folder", where=where)
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise ResourceError(
-            f"folder {existing} may not be written to",
-            where=where,
-            remedy="change its permissions or write somewhere else",
-        )
-    for name in path.relative_to(existing).parts:
-        _mode(existing / name)  # raises when a name is too long for this file system
 
 
 def exact_rate(fps: float | Fraction) -> Fraction:
@@ -141,3 +161,23 @@ def exact_rate(fps: float | Fraction) -> Fraction:
         if abs(fps - broadcast) < 0.005:
             return broadcast
     return Fraction(fps).limit_denominator(1001)
+
+
+def check_comment(comment: str | None) -> None:
+    """Check that a text can be kept in a file.
+
+    Raises:
+        MediaError: it is too long, or holds what no file can hold.
+    """
+    if comment is None:
+        return
+    try:
+        length = len(comment.encode())
+    except UnicodeEncodeError:
+        raise MediaError("the comment holds half a character (a lone surrogate)") from None
+    if "\0" in comment:
+        raise MediaError("the comment holds the character NUL, which ends texts in files")
+    if length > MAX_COMMENT:
+        raise MediaError(
+            f"the comment has {length} bytes", remedy=f"use {MAX_COMMENT} bytes at most"
+        )

@@ -14,13 +14,26 @@ import numpy as np
 from av.error import FFmpegError
 
 from wan_core.contract.errors import MediaError
+from wan_core.media.clock import rate_of
+from wan_core.media.formats import MAX_COMMENT, MAX_PIXELS
+from wan_core.media.gif import scan_gif
+from wan_core.media.pictures import check_pixels
 from wan_core.media.pixels import converter
+from wan_core.media.sequence import picture_info, read_sequence, sequence_at
+from wan_core.media.webp import read_webp, scan_webp
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020"}
 _FULL_RANGE = 2
+# containers of video and single pictures; not playlists and scripts, which name other files. FFmpeg
+# sees a film of a terminal ("tty") in any text
+_CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,gif,avi,mpeg,mpegts,mpegvideo,flv,ogg,asf,ivf,h264,hevc,"
+    "obu,mxf,nut,dv,yuv4mpegpipe,apng,jpegxl_anim,tty,jpeg_pipe,bmp_pipe,tiff_pipe,webp_pipe,"
+    "jpegxl_pipe,j2k_pipe,qoi_pipe,ppm_pipe,pgm_pipe,pam_pipe,pbm_pipe,dpx_pipe,exr_pipe"
+)
 
 
 @attrs.frozen
@@ -30,9 +43,10 @@ class VideoInfo:
     Attributes:
         width, height: in pixels.
         frames: number of frames.
-        fps: frames per second.
+        fps: frames per second; 0 where the file does not say. GIF and WebP have coarse clocks: the
+            simplest rate that fits.
         duration: in seconds.
-        comment: the text kept in its metadata, or None.
+        comment: the text kept in its metadata, or None; one beyond 256 KiB counts as none.
     """
 
     width: int
@@ -46,10 +60,24 @@ class VideoInfo:
 def probe(path: Path | str) -> VideoInfo:
     """What a video file says of itself; no frame is decoded.
 
+    Args:
+        path: a file; for a sequence of PNG pictures its folder, its pattern (``clip/%05d.png``), or
+            any picture that :func:`write_video` has written.
+
     Raises:
         MediaError: it is not there, or it is no video.
     """
-    with _opened(Path(path)) as (container, stream):
+    path = Path(path)
+    match _kind(path):
+        case "png":
+            return _probe_sequence(path)
+        case "gif":
+            gif = scan_gif(path)
+            return _on_clock(gif.width, gif.height, gif.durations, 100, gif.comment)
+        case "webp":
+            webp = scan_webp(path)
+            return _on_clock(webp.width, webp.height, webp.durations, 1000, webp.comment)
+    with _opened(path) as (container, stream):
         # some formats don't state the number of frames
         frames = stream.frames or sum(1 for p in container.demux(stream) if p.size)
         rate = stream.average_rate or stream.guessed_rate or Fraction(0)
@@ -58,6 +86,8 @@ def probe(path: Path | str) -> VideoInfo:
         else:
             duration = float(frames / rate) if rate else 0.0
         comment = container.metadata.get("comment", container.metadata.get("COMMENT"))
+        if comment and len(comment.encode(errors="replace")) > MAX_COMMENT:
+            comment = None
         return VideoInfo(
             stream.width, stream.height, frames, Fraction(rate), duration, comment or None
         )
@@ -66,19 +96,74 @@ def probe(path: Path | str) -> VideoInfo:
 def read_frames(path: Path | str) -> Iterator[NDArray[np.uint8]]:
     """The frames of a video as RGB, ``[height, width, 3]`` uint8, at constant memory.
 
+    Args:
+        path: as for :func:`probe`.
+
     Raises:
         MediaError: with the first frame: it is not there, or it is no video; later: it is damaged.
     """
-    with _opened(Path(path)) as (container, stream):
-        convert = None
-        for frame in container.decode(stream):
+    path = Path(path)
+    match _kind(path):
+        case "png":
+            yield from read_sequence(sequence_at(path))
+        case "webp":
+            yield from read_webp(path)
+        case _:
+            yield from _decoded(path)
+
+
+def _kind(path: Path) -> str:
+    """Which reader takes a path: by the first bytes, whatever its name is."""
+    if not path.is_file():
+        if path.is_dir() or "%" in path.name:
+            return "png"
+        raise MediaError("there is no such file", where=str(path), remedy="check the path")
+    try:
+        with path.open("rb") as file:
+            start = file.read(12)
+    except OSError as error:
+        raise MediaError(f"can't be read ({error.strerror})", where=str(path)) from error
+    if start.startswith(b"\x89PNG"):
+        return "png"
+    if start[:4] == b"RIFF" and start[8:] == b"WEBP":
+        return "webp"
+    return "gif" if start.startswith(b"GIF8") else ""
+
+
+def _probe_sequence(path: Path) -> VideoInfo:
+    sequence = sequence_at(path)
+    info = picture_info(next(sequence.paths))
+    rate = info.rate or Fraction(0)
+    duration = float(sequence.frames / rate) if rate else 0.0
+    return VideoInfo(info.width, info.height, sequence.frames, rate, duration, info.comment)
+
+
+def _on_clock(
+    width: int, height: int, durations: list[int], clock: int, comment: str | None
+) -> VideoInfo:
+    seconds = sum(durations) / clock
+    rate = rate_of(durations, clock)
+    return VideoInfo(width, height, len(durations), rate, seconds, comment or None)
+
+
+def _decoded(path: Path) -> Iterator[NDArray[np.uint8]]:
+    with _opened(path) as (container, stream):
+        convert, size = None, (0, 0)
+        for index, frame in enumerate(container.decode(stream)):
             if convert is None:
+                size = (frame.width, frame.height)
                 convert = converter(
                     frame.width,
                     frame.height,
                     frame.format.name,
                     "rgb24",
                     _input_colors(frame),
+                )
+            if (frame.width, frame.height) != size:
+                raise MediaError(
+                    f"frame {index} is {frame.width}x{frame.height}, the first one is "
+                    f"{size[0]}x{size[1]}",
+                    where=str(path),
                 )
             yield convert(frame).to_ndarray().astype(np.uint8, copy=False)
 
@@ -95,14 +180,17 @@ def _input_colors(frame: av.VideoFrame) -> str:
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     where = str(path)
-    if not path.is_file():
-        raise MediaError("there is no such file", where=where, remedy="check the path")
     try:
-        with av.open(where, "r") as container:
-            # FFmpeg sees a film of a terminal in any text
+        options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+        with av.open(f"file:{path}", "r", options=options) as container:
             if not container.streams.video or container.format.name == "tty":
                 raise MediaError("this file has no video in it", where=where)
-            yield container, container.streams.video[0]
+            stream = container.streams.video[0]
+            if stream.codec_context is None:
+                raise MediaError("this is no video that can be read (unknown codec)", where=where)
+            check_pixels(stream.width, stream.height, where)
+            stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+            yield container, stream
     except FFmpegError as error:
         raise MediaError(
             f"this is no video that can be read ({error.strerror})", where=where

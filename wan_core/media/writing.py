@@ -3,25 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-import av
+import attrs
 from av.error import FFmpegError
 
 from wan_core.contract.errors import MediaError
+from wan_core.contract.lazy import resolve
 from wan_core.media.files import file_errors, replacing
-from wan_core.media.formats import Format, check_target, exact_rate
-from wan_core.media.pixels import converter, to_pixels
+from wan_core.media.formats import Format, check_comment, exact_rate
+from wan_core.media.patterns import Pattern
+from wan_core.media.pixels import to_pixels
+from wan_core.media.targets import check_size, check_target, may_replace
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_BT709 = 1
-_LIMITED = 1
+
+@attrs.frozen
+class Written:
+    """A video that has been written.
+
+    Attributes:
+        path: where it is: where it was asked for, or beside it when that name was taken meanwhile.
+        frames: their number.
+    """
+
+    path: Path
+    frames: int
+
+
+@attrs.frozen
+class Job:
+    """What an encoder has to do.
+
+    Attributes:
+        path: what is written, for errors; for a folder of pictures the pattern of their names.
+        hidden: the file or folder to write to.
+        width, height: of all frames, in pixels.
+        rate: frames per second.
+        comment: text to be kept in the file.
+    """
+
+    path: Path
+    hidden: Path
+    format: Format
+    width: int
+    height: int
+    rate: Fraction
+    comment: str | None
+
+
+class Encoder(Protocol):
+    """Encodes the frames of one job."""
+
+    def add(self, picture: NDArray[np.uint8], index: int) -> None:
+        """Encode frame number ``index``, ``[height, width, 3]``."""
+
+    def finish(self) -> None:
+        """Encode what is still held back and complete the file."""
+
+    def abandon(self) -> None:
+        """Close the file as it is; nothing happens after :meth:`finish`."""
 
 
 def write_video(
@@ -32,128 +79,99 @@ def write_video(
     comment: str | None = None,
     overwrite: bool = True,
     on_frames: Callable[[int], None] | None = None,
-) -> int:
+) -> Written:
     """Pull chunks and encode them as they come.
 
-    The file appears under its name only when it is complete: until then it is a hidden file beside
-    it, which any error, Ctrl-C included, removes. The same frames give the same bytes.
+    The file appears under its name only when it is complete: until then it is a hidden file (or
+    folder) beside it, which any error, Ctrl-C included, removes. The same frames give the same bytes.
 
     Args:
         path: its suffix chooses the format (:data:`wan_core.media.formats.FORMATS`); missing
-            folders are made.
+            folders are made. ``clip/%05d.png`` makes the folder ``clip``, of one picture a frame.
         chunks: torch tensors or arrays ``[frames, 3, height, width]``, floats in -1…1, or
             ``[frames, height, width, 3]`` uint8; closed at the end if it is a generator.
         fps: frames per second; 23.976 means 24000/1001.
-        comment: text kept in the file's metadata.
-        overwrite: an existing file is replaced.
+        comment: text kept in the file's metadata, up to 256 KiB of UTF-8.
+        overwrite: an existing video is replaced. If not, and one has appeared since the start, the
+            new one takes the next free name (``name-2.mp4``).
         on_frames: told the number of frames encoded so far, after each chunk.
 
-    Returns:
-        the number of frames written.
-
     Raises:
-        MediaError: the target, the size or the frames can't be written; there are no frames.
+        MediaError: the target, the size, the comment or the frames can't be written; there are no
+            frames.
         ResourceError: the disk is full, or the folder may not be written to.
     """
     path = Path(path)
     rate = exact_rate(fps)
-    known = check_target(path, overwrite=overwrite)
+    check_comment(comment)
+    known = check_target(path, fps=rate, overwrite=overwrite)
+    pattern = Pattern.of(path) if known.folder else None
     iterator = iter(chunks)
-    with replacing(path) as partial:
-        encoder = _Encoder(path, partial, known, rate, comment)
+    with replacing(
+        path.parent if pattern else path,
+        folder=pattern is not None,
+        may_replace=lambda place: overwrite and may_replace(place, pattern),
+    ) as partial:
+        frames = _Frames(path, partial.hidden, known, rate, comment)
         try:
             for chunk in iterator:
-                frames = encoder.add(to_pixels(chunk))
+                frames.add(to_pixels(chunk))
                 if on_frames:
-                    on_frames(frames)
-            encoder.finish()
+                    on_frames(frames.count)
+            frames.finish()
         finally:
-            encoder.abandon()
+            frames.abandon()
             if close := getattr(iterator, "close", None):
                 close()
-        check_target(path, overwrite=overwrite)  # hours may have passed since the first look
-    return encoder.frames
+    return Written(partial.path / path.name if pattern else partial.path, frames.count)
 
 
-class _Encoder:
-    """Encodes frames into ``partial``; errors speak of ``path``. It opens with the first frame."""
+@attrs.define
+class _Frames:
+    """Gives frames to the encoder of their format, which opens with the first one."""
 
-    def __init__(
-        self, path: Path, partial: Path, known: Format, rate: Fraction, comment: str | None
-    ) -> None:
-        self.frames = 0
-        self._path = path
-        self._partial = partial
-        self._format = known
-        self._rate = rate
-        self._comment = comment
-        self._size = (0, 0)
-        self._container: Any = None
+    path: Path
+    hidden: Path
+    format: Format
+    rate: Fraction
+    comment: str | None
+    count: int = 0
+    _job: Job | None = None
+    _encoder: Encoder | None = None
 
-    def add(self, pixels: NDArray[np.uint8]) -> int:
-        """Encode ``[frames, height, width, 3]`` and return the number of frames so far."""
+    def add(self, pixels: NDArray[np.uint8]) -> None:
+        """Encode ``[frames, height, width, 3]``."""
         for picture in pixels:
-            size = (picture.shape[1], picture.shape[0])
-            with _encoding(self._path):
-                if self._container is None:
-                    self._open(*size)
-                if size != self._size:
-                    raise MediaError(
-                        f"frame {self.frames} is {size[0]}x{size[1]}, the first one is "
-                        f"{self._size[0]}x{self._size[1]}",
-                        where=str(self._path),
-                    )
-                frame = self._convert(av.VideoFrame.from_ndarray(picture, format="rgb24"))
-                frame.pts = self.frames
-                frame.time_base = 1 / self._rate
-                self._container.mux(self._stream.encode(frame))
-            self.frames += 1
-        return self.frames
+            height, width = picture.shape[:2]
+            with _encoding(self.path):
+                encoder = self._encoder_for(width, height)
+                encoder.add(picture, self.count)
+            self.count += 1
 
     def finish(self) -> None:
-        """Encode what is still held back and complete the file."""
-        if self._container is None:
-            raise MediaError("there are no frames to write", where=str(self._path))
-        with _encoding(self._path):
-            self._container.mux(self._stream.encode(None))
-            container, self._container = self._container, None
-            container.close()
+        """Complete the file."""
+        if self._encoder is None:
+            raise MediaError("there are no frames to write", where=str(self.path))
+        with _encoding(self.path):
+            self._encoder.finish()
 
     def abandon(self) -> None:
-        """Close the file as it is; nothing happens after :meth:`finish`."""
-        if self._container is not None:
-            container, self._container = self._container, None
-            with suppress(OSError, FFmpegError):
-                container.close()
+        """Close the file as it is, unless it is finished."""
+        if self._encoder is not None:
+            self._encoder.abandon()
 
-    def _open(self, width: int, height: int) -> None:
-        known = self._format
-        check_target(self._path, width=width, height=height)
-        self._size = (width, height)
-        self._convert = converter(
-            width,
-            height,
-            "rgb24",
-            known.pixels,
-            "in_range=full:out_range=limited:out_color_matrix=bt709",
-        )
-        self._container = av.open(
-            str(self._partial),
-            "w",
-            format=known.container,
-            options=dict(known.container_options),
-        )
-        if self._comment is not None:
-            self._container.metadata["comment"] = self._comment
-        stream = self._container.add_stream(
-            known.codec, rate=self._rate, options=dict(known.codec_options)
-        )
-        stream.width, stream.height, stream.pix_fmt = width, height, known.pixels
-        # players guess the matrix from the size unless they are told
-        context = stream.codec_context
-        context.colorspace = context.color_primaries = context.color_trc = _BT709
-        context.color_range = _LIMITED
-        self._stream = stream
+    def _encoder_for(self, width: int, height: int) -> Encoder:
+        if self._encoder is None or self._job is None:
+            check_size(self.path, self.format, width, height)
+            job = Job(self.path, self.hidden, self.format, width, height, self.rate, self.comment)
+            self._job, self._encoder = job, resolve(self.format.encoder)(job)
+        if (width, height) != (self._job.width, self._job.height):
+            raise MediaError(
+                f"frame {self.count} is {width}x{height}, the first one is "
+                f"{self._job.width}x{self._job.height}",
+                where=str(self.path),
+            )
+        return self._encoder
 
 
 @contextmanager
