@@ -2,39 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
 from pathlib import Path
 
-import attrs
 import pytest
 
 from wan_core.cli import main
 
-TEXT = """\
-format = 1
-[model]
-family = "tiny-random"
-[[stages]]
-use = "generate"
-prompt = "a circle"
-{stage}
-[output]
-path = "{path}"
-{output}
-"""
+sys.path.insert(0, str(Path(__file__).parent))  # for real_commands, whatever the import mode
 
-
-@attrs.frozen
-class Said:
-    """What a command printed, and its exit code."""
-
-    code: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Said]
-Write = Callable[..., Path]
+from real_commands import TEXT, Call, Said, Write
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import Call, Write
+from real_commands import Call, Write
 
 from wan_core.media import probe, read_frames
 
@@ -19,7 +19,7 @@ def test_an_existing_video_is_replaced_only_when_that_is_said(
     before = (tmp_path / "clip.mp4").read_bytes()
     refused = call("run", workflow, "-s", "stages.0.seed=1")
     assert refused.code == 7
-    assert "w.toml, line 8, output.path: " in refused.err
+    assert "w.toml, line 9, output.path: " in refused.err
     assert "exists already" in refused.err
     assert "--overwrite" in refused.err
     assert (tmp_path / "clip.mp4").read_bytes() == before
@@ -86,7 +86,7 @@ def test_json_of_a_sweep_ends_with_what_came_of_it(
         "event": "SweepFinished",
         "outputs": [str(tmp_path / "clip-1.mp4"), str(tmp_path / "clip-2.mp4")],
         "failed": 0,
-        "sheet": str(tmp_path / "clip-sheet.png"),
+        "sheet": str(tmp_path / "w-sheet.png"),
     }
 
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import Call, Write
+from real_commands import Call, Write
 
 from wan_core.media import probe, write_video
 from wan_core.media.reading import read_frames

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import Call, Write
+from real_commands import Call, Write
 
 import wan_core
 
@@ -27,7 +27,7 @@ def test_it_writes_nowhere_else(call: Call, write: Write, tmp_path: Path, path: 
     (tmp_path / "d").mkdir()
     said = call("run", write("d/w.toml", path=path), "--untrusted")
     assert said.code == 2
-    assert "w.toml, line 8, output.path: " in said.err
+    assert "w.toml, line 9, output.path: " in said.err
     assert "--untrusted writes nowhere else" in said.err
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["d", "w.toml"]
 

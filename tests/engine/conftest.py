@@ -20,6 +20,7 @@ prompt = "a circle"
 {more}
 [output]
 path = "out.mp4"
+overwrite = true
 """
 
 Make = Callable[..., Workflow]

@@ -69,7 +69,7 @@ def test_all_runs_with_everything_loaded_once(plans: tuple[Plan, ...], tmp_path:
     assert labels[3] == 'prompt "a square", seed 2'
     assert sum(isinstance(e, RunFinished) for e in events) == 4
     written = [str(one.outputs[0]) for one in outcomes(result)]
-    sheet = str(tmp_path / "clip-sheet.png")
+    sheet = str(tmp_path / "test-sheet.png")
     assert events[-1] == SweepFinished(tuple(written), 0, sheet)
 
 
@@ -122,11 +122,11 @@ def test_ctrl_c_stops_them_all(plans: tuple[Plan, ...], tmp_path: Path) -> None:
 def test_the_contact_sheet_shows_every_run_and_replaces_nothing(
     plans: tuple[Plan, ...], tmp_path: Path
 ) -> None:
-    (tmp_path / "clip-sheet.png").write_text("mine")
+    (tmp_path / "test-sheet.png").write_text("mine")
     with Session() as session:
         result = session.sweep(plans)
-    assert (tmp_path / "clip-sheet.png").read_text() == "mine"
-    assert result.sheet == tmp_path / "clip-sheet-2.png"
+    assert (tmp_path / "test-sheet.png").read_text() == "mine"
+    assert result.sheet == tmp_path / "test-sheet-2.png"
     with Image.open(result.sheet) as sheet:
         # four rows of (at most) six frames of 32 x 32, and room for labels
         assert sheet.height >= 4 * 32

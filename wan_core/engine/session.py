@@ -112,8 +112,8 @@ class Session:
         keepsakes = Keepsakes(self.cache, emit)
         start = time.perf_counter()
         source = plan.workflow.source
-        emit(RunStarted(source.name, tuple(s.name for s in plan.stages), source.label))
         try:
+            emit(RunStarted(source.name, tuple(s.name for s in plan.stages), source.label))
             residencies = self._residencies_for(plan)
             _refuse_shortage(plan, residencies)
             outputs = Run(

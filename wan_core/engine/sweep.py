@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from itertools import takewhile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,6 @@ from wan_core.engine.results import RunResult
 from wan_core.media import labelled_sheet, probe, read_frames
 from wan_core.media.files import replacing
 from wan_core.planning import Plan
-from wan_core.planning.output import with_ending
 
 FRAMES = 6
 """Frames of each result on the contact sheet."""
@@ -45,14 +42,13 @@ def make_sheet(
     made = [one.outputs[0] for one in outcomes if isinstance(one, RunResult)]
     if not made:
         return None
-    target = _sheet_path(plans, made)
     try:
-        with replacing(target) as partial:
-            partial.write_bytes(labelled_sheet(rows))
+        with replacing(_sheet_path(plans, made), may_replace=lambda _: False) as partial:
+            partial.hidden.write_bytes(labelled_sheet(rows))
     except WanCoreError as error:
         emit(Note(f"the contact sheet could not be made: {error}", "warning"))
         return None
-    return target
+    return partial.path
 
 
 def _some(video: Path) -> list[Any]:
@@ -62,22 +58,9 @@ def _some(video: Path) -> list[Any]:
 
 
 def _sheet_path(plans: Sequence[Plan], made: Sequence[Path]) -> Path:
-    """``clip-1.mp4``, ``clip-2.mp4`` -> ``clip-sheet.png``; never in the place of another file."""
-    units = [path.parent if "%" in path.name else path for path in made]
-    columns = takewhile(lambda one: len(set(one)) == 1, zip(*(u.stem for u in units), strict=False))
-    stem = "".join(column[0] for column in columns).rstrip("-_.0123456789")
-    if not stem:
-        stem = Path(plans[0].workflow.source.name).stem
-    target = units[0].parent / f"{stem}-sheet.png"
-    return next(free for free in _numbered(target) if not os.path.lexists(free))
-
-
-def _numbered(path: Path) -> Iterator[Path]:
-    yield path
-    number = 2
-    while True:
-        yield with_ending(path, f"-{number}")
-        number += 1
+    """Beside the first video, named after the workflow: ``hello-sheet.png``."""
+    unit = made[0].parent if "%" in made[0].name else made[0]
+    return unit.with_name(f"{Path(plans[0].workflow.source.name).stem}-sheet.png")
 
 
 def title(number: int, plans: Sequence[Plan]) -> str:

@@ -14,7 +14,7 @@ from wan_core.media.formats import MAX_PIXELS, Format, format_of
 from wan_core.media.patterns import Pattern, suggested
 from wan_core.media.space import check_space
 
-_OVERWRITE = "[output] overwrite = true, --overwrite, or a name such as {name}-{n}"
+_OVERWRITE = "say overwrite = true under [output], or --overwrite, or use a name like {name}-{n}"
 
 
 def check_target(

@@ -324,6 +324,7 @@ def _plan_output(
         path,
         width=size.width if size else None,
         height=size.height if size else None,
+        frames=size.frames if size else None,
         overwrite=workflow.output.overwrite,
         where=workflow.source.where("output.path"),
     )
