@@ -26,7 +26,7 @@ class TensorInfo:
 
     Attributes:
         dtype: in the spelling of safetensors (``"F32"``, ``"BF16"``, ``"F8_E4M3"``, ``"I64"`` …),
-            whatever the file's format is.
+            whatever the file's format is; GGUF's block formats by their own names (``"Q4_K"``).
         shape: sizes of the axes.
         nbytes: bytes of its data in the file.
     """
@@ -75,6 +75,14 @@ class TensorSource(ABC):
             WeightsError: the file cannot be read (any more).
         """
 
+    def check_loadable(self) -> None:
+        """Planning asks this: can :meth:`get` give these tensors at all?
+
+        Raises:
+            WeightsError: no, the format is known but not run by this version.
+        """
+        return
+
     def names(self) -> tuple[str, ...]:
         return tuple(self.tensors)
 
@@ -117,3 +125,6 @@ class RenamedSource(TensorSource):
         dtype: torch.dtype | None = None,
     ) -> Tensor:
         return self.base.get(self.stored[name], device, dtype)
+
+    def check_loadable(self) -> None:
+        self.base.check_loadable()
