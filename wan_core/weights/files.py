@@ -55,6 +55,8 @@ def open_weights(path: Path | str) -> TensorSource:
 class SafetensorsFile(TensorSource):
     """One safetensors file. Its tensors are views of the memory-mapped file until converted."""
 
+    container = "safetensors"
+
     def __init__(self, path: Path) -> None:
         header = read_header(path)
         self.path = path
@@ -104,6 +106,7 @@ class ShardedSafetensors(TensorSource):
         _refuse_duplicates(index, shards.values())
         self.label = printable(index.name)
         self.files = tuple(shard.path for shard in shards.values())
+        self.container = f"safetensors, {len(shards)} shard{'s' * (len(shards) != 1)}"
         self._shard_of = {tensor: shards[shard] for tensor, shard in weight_map.items()}
         self.tensors = {name: _info(index, name, shard) for name, shard in self._shard_of.items()}
 

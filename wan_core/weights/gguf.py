@@ -24,6 +24,8 @@ class GgufFile(TensorSource):
         offsets: name -> where its data begins in the file; with ``tensors`` all that a loader needs.
     """
 
+    container = "GGUF"
+
     def __init__(self, path: Path) -> None:
         header = read_gguf_header(path)
         self.path = path

@@ -114,9 +114,9 @@ class _Reader:
         if kind == _TEXT:
             text = self.text(MAX_TEXT, f"the value of {shown(key)}")
             return text if len(text) <= KEPT_TEXT else None
-        if kind == _ARRAY:
-            return self.array(key)
-        self.damaged(f"the value of {shown(key)} has the unknown type {kind}")
+        if kind != _ARRAY:
+            self.damaged(f"the value of {shown(key)} has the unknown type {kind}")
+        return self.array(key)
 
     def array(self, key: str) -> list[Any] | None:
         kind, count = self.number("I"), self.number("Q")

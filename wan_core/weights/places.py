@@ -7,7 +7,6 @@ characters in it is shown with the characters written out.
 from __future__ import annotations
 
 import codecs
-import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -79,6 +78,8 @@ def sort_of(start: bytes) -> str:
             return sort
     if start[:4] == b"RIFF":
         return {b"WEBP": "picture", b"WAVE": "sound"}.get(start[8:12], "video")
+    if start[4:8] in (b"moov", b"mdat", b"wide", b"free"):
+        return "video"
     if start[4:8] == b"ftyp":
         return "picture" if start[8:12] in _PICTURE_BRANDS else "video"
     # pickles of protocol 2 and up, which torch wrote before its zip archives
@@ -131,31 +132,34 @@ def refuse_strangers(path: Path, start: bytes) -> None:
         raise WeightsError(found[0], where=place(path), remedy=found[1])
 
 
-def look(path: Path) -> bytes:
-    """The first bytes of the weight file at ``path``.
+def look(path: Path, what: str = "weight file") -> bytes:
+    """The first bytes of the file at ``path``.
+
+    Args:
+        what: the file that is looked for, for the message that there is none.
 
     Raises:
         WeightsError: there is no such file, it is a device or a pipe, or it may not be read.
     """
     where = place(path)
     try:
-        mode = os.stat(path).st_mode
+        mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
             # opening a pipe would wait for ever
             raise WeightsError(
                 "this is a device or a pipe, not a file" if not stat.S_ISDIR(mode)
                 else "this is a folder, not a file",
                 where=where,
-                remedy="name the weight file itself",
+                remedy=f"name the {what} itself",
             )  # fmt: skip
         with path.open("rb") as file:
             return file.read(START_BYTES)
     except FileNotFoundError as error:
-        raise WeightsError("there is no such weight file", where=where) from error
+        raise WeightsError(f"there is no such {what}", where=where) from error
     except OSError as error:
         raise unreadable(path, error) from error
     except ValueError as error:  # a NUL in the name
-        raise WeightsError("there is no such weight file", where=where) from error
+        raise WeightsError(f"there is no such {what}", where=where) from error
 
 
 def unreadable(path: Path, error: OSError) -> WeightsError:

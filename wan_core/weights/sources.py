@@ -48,7 +48,10 @@ class TensorSource(ABC):
         files: the files that hold it, in order.
         tensors: name -> shape and type, in the file's order.
         metadata: free strings that the file carries.
+        container: the format of the files, for people.
     """
+
+    container: str = ""
 
     label: str
     files: tuple[Path, ...]
@@ -116,6 +119,7 @@ class RenamedSource(TensorSource):
         self.label = base.label
         self.files = base.files
         self.metadata = base.metadata
+        self.container = base.container
         self.tensors = {name: base.tensors[old] for name, old in stored.items()}
 
     def get(
