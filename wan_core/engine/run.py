@@ -121,5 +121,4 @@ class Run:
             # chunks that the writer can't take are those of the stage
             self.plugins.attributed(stage.description),
         ):
-            write_video(path, source, self.plan.fps, on_frames=progress)
-        return path
+            return write_video(path, source, self.plan.fps, on_frames=progress).path

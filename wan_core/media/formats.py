@@ -108,7 +108,7 @@ FORMATS: Mapping[str, Format] = {
     ),
     ".gif": Format(
         encoder="wan_core.media.gif:GifEncoder",
-        bits_per_pixel=8,
+        bits_per_pixel=10,
         container="gif",
         codec="gif",
         pixels="pal8",
