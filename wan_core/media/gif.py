@@ -18,6 +18,7 @@ from wan_core.contract.errors import MediaError
 from wan_core.media.clock import tick
 from wan_core.media.containers import ContainerEncoder
 from wan_core.media.formats import MAX_COMMENT
+from wan_core.media.pictures import check_pixels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,8 +82,8 @@ def _with_palette(picture: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArra
 
 def _packed(colours: NDArray[np.uint8]) -> NDArray[np.int32]:
     """Colours ``[..., 3]`` as numbers in the same order."""
-    red, green, blue = np.moveaxis(colours.astype(np.int32), -1, 0)
-    return red << 16 | green << 8 | blue
+    wide = colours.astype(np.int32)
+    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
 
 
 def _append_comment(file: BinaryIO, text: bytes) -> None:
@@ -121,10 +122,12 @@ def scan_gif(path: Path) -> GifInfo:
     """
     with path.open("rb") as file:
         _, width, height, flags, _, _ = struct.unpack("<6sHHBBB", _exactly(file, 13))
+        check_pixels(width, height, str(path))
         _skip_palette(file, flags)
         durations: list[int] = []
         comment, duration = None, 0
-        while (kind := _exactly(file, 1)[0]) != _END[0]:
+        # players don't miss the end
+        while (kind := (file.read(1) or _END)[0]) != _END[0]:
             if kind == _PICTURE:
                 _skip_palette(file, _exactly(file, 9)[8])
                 _exactly(file, 1)
@@ -145,7 +148,7 @@ def scan_gif(path: Path) -> GifInfo:
                     comment = text.decode(errors="replace")
             else:
                 raise MediaError("this GIF is damaged", where=str(path))
-    if not (width and height and durations):
+    if not durations:
         raise MediaError("this file has no video in it", where=str(path))
     return GifInfo(width, height, durations, comment)
 
