@@ -121,7 +121,7 @@ def _frames(path: Path) -> Iterator[NDArray[np.uint8]]:
 def _kind(path: Path) -> str:
     """Which reader takes a path: by the first bytes, whatever its name is."""
     if not path.is_file():
-        if path.is_dir() or "%" in path.name:
+        if path.is_dir() or ("%" in path.name and path.suffix.lower() == ".png"):
             return "png"
         raise MediaError("there is no such file", where=str(path), remedy="check the path")
     try:

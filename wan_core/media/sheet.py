@@ -127,7 +127,8 @@ def _strip(
     strip = Image.new("RGB", (width, max(size[1] for size in sizes)), "white")
     x = 0
     for frame, size in zip(chosen, sizes, strict=True):
-        strip.paste(Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS), (x, 0))
+        small = Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC, reducing_gap=2)
+        strip.paste(small, (x, 0))
         x += size[0] + gap
     return strip
 
