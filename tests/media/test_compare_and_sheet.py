@@ -140,6 +140,7 @@ def test_a_long_label_takes_its_lines_and_ends_with_an_ellipsis() -> None:
     assert wrapped("one two three", 1) == ["one two t…"]
     assert wrapped(" a\0b \n\x1b c ", 1) == ["a?b ? c"]
     assert wrapped("  ", 2) == []
+    assert wrapped("ß e\u0301ü Ａ 圆", 1) == ["ss eu A 圆"]
 
 
 @pytest.mark.parametrize(
