@@ -70,9 +70,8 @@ def test_dialects(tmp_path: Path, dialect: str, form: str, shapes: Shapes) -> No
     assert (identity.lora.form, identity.lora.rank) == (form, 16)
     assert identity.lora.keys == len(shapes)
     assert identity.lora.modules == len(shapes) // 2
-    if dialect != "lycoris":  # its "self_attn_to_q" is a module of no model
-        assert identity.lora.width == 5120
-        assert identity.model == "a LoRA for the 14 B models of Wan 2.1 and 2.2"
+    assert identity.lora.width == 5120
+    assert identity.model == "a LoRA for the 14 B models of Wan 2.1 and 2.2"
 
 
 @pytest.mark.parametrize(
@@ -139,7 +138,7 @@ def test_what_it_holds_beside_pairs(tmp_path: Path) -> None:
     lora = read(tmp_path, shapes).lora
     assert lora is not None
     assert dict(lora.ranks) == {16: 3, 64: 1}
-    assert lora.extras == ("DoRA magnitudes", "alpha", "1 tensor that are no pairs")
+    assert lora.extras == ("DoRA magnitudes", "alpha", "1 other tensor")
 
 
 def test_a_model_with_some_pairs_left_in_it_is_no_lora(
