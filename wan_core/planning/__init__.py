@@ -8,9 +8,9 @@ from wan_core.contract.lazy import exports
 
 if TYPE_CHECKING:
     from wan_core.planning.files import PlannedFile as PlannedFile
-    from wan_core.planning.files import bundled as bundled
-    from wan_core.planning.files import identify_for as identify_for
-    from wan_core.planning.files import misfit as misfit
+    from wan_core.planning.fitting import bundled as bundled
+    from wan_core.planning.fitting import identify_for as identify_for
+    from wan_core.planning.fitting import misfit as misfit
     from wan_core.planning.machine import Machine as Machine
     from wan_core.planning.machine import look as look
     from wan_core.planning.making import make_plan as make_plan
@@ -26,10 +26,10 @@ __getattr__, __dir__, __all__ = exports(
         "PlannedFile": "files",
         "PlannedModel": "plan",
         "PlannedStage": "plan",
-        "bundled": "files",
-        "identify_for": "files",
+        "bundled": "fitting",
+        "identify_for": "fitting",
         "look": "machine",
         "make_plan": "making",
-        "misfit": "files",
+        "misfit": "fitting",
     },
 )
