@@ -45,6 +45,13 @@ def check_pickle(path: Path) -> None:
     Raises:
         WeightsError: and why, in one sentence.
     """
+    if path.name.endswith(".safetensors"):
+        # torch.load goes by the name and would read it as safetensors
+        raise WeightsError(
+            "this is a pickled state dict under the name of a safetensors file",
+            where=place(path),
+            remedy="rename it to end in .pth",
+        )
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
