@@ -19,10 +19,16 @@ class Event:
 
 @attrs.frozen
 class RunStarted(Event):
-    """The plan is made; ``stages`` are their names in order."""
+    """The plan is made; ``stages`` are their names in order.
+
+    Attributes:
+        predicted: seconds by stage and task (``"generate / sampling"``) in the order of the run, where they
+            could be predicted.
+    """
 
     workflow: str
     stages: tuple[str, ...]
+    predicted: Mapping[str, float] = attrs.field(factory=dict)
 
 
 @attrs.frozen

@@ -113,7 +113,8 @@ class Session:
         ledger = Ledger(emit, torch.device(plan.machine.device))
         keepsakes = Keepsakes(self.cache, emit)
         start = time.perf_counter()
-        emit(RunStarted(plan.workflow.source.name, tuple(s.name for s in plan.stages)))
+        names = tuple(s.name for s in plan.stages)
+        emit(RunStarted(plan.workflow.source.name, names, plan.seconds))
         try:
             residencies = self._residencies_for(plan)
             outputs = Run(

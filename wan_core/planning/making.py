@@ -30,6 +30,7 @@ from wan_core.planning.predict import (
     transformer_activations,
     vae_decoding,
 )
+from wan_core.planning.timing import predict_seconds
 from wan_core.plugins import Plugins
 from wan_core.weights import open_weights
 from wan_core.workflow import ModelSpec, StageSpec, Workflow
@@ -71,7 +72,10 @@ def make_plan(workflow: Workflow, plugins: Plugins, *, device: str = "auto") -> 
         if not plugins.attention_backend(m.attention).support.exact
     ]
     notes = tuple(dict.fromkeys((*inexact, *(note for s in stages for note in s.needs.notes))))
-    return Plan(resolved, machine, models, stages, texts, phases, notes)
+    seconds, time_hint = predict_seconds(stages, models, texts, machine)
+    return Plan(
+        resolved, machine, models, stages, texts, phases, notes, seconds, time_hint
+    )
 
 
 def _first_device(models: Mapping[str, PlannedModel]) -> str:
