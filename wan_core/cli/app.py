@@ -27,6 +27,7 @@ BUILT_IN: Mapping[str, Command] = {
         Command("plan", "Check a workflow and show what a run would do.", "wan_core.cli.plan:plan"),
         Command("models", "List model families, presets and files.", "wan_core.cli.models:models"),
         Command("plugins", "List what is installed.", "wan_core.cli.plugins:plugins"),
+        Command("doctor", "Check this machine and installation.", "wan_core.cli.doctor:doctor"),
     )
 }
 

@@ -10,6 +10,18 @@ from pathlib import Path
 from wan_core.contract.text import duration as duration
 
 
+def about(seconds: float) -> str:
+    """``"a few seconds"``, ``"about 40 s"``, ``"about 2 min"``, ``"about 1 h 10 min"``: an estimate."""
+    if seconds < 5:
+        return "a few seconds"
+    if seconds < 55:
+        return f"about {round(seconds / 10) * 10 or 10} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"about {minutes} min"
+    return f"about {minutes // 60} h {minutes % 60 // 10 * 10:02d} min"
+
+
 def counted(done: int, total: int | None, unit: str) -> str:
     """``"12/30 steps"``, ``"81 frames"``, ``"1 frame"``; units such as MB have no plural."""
     number = str(done) if total is None else f"{done}/{total}"

@@ -73,9 +73,7 @@ def make_plan(workflow: Workflow, plugins: Plugins, *, device: str = "auto") -> 
     ]
     notes = tuple(dict.fromkeys((*inexact, *(note for s in stages for note in s.needs.notes))))
     seconds, time_hint = predict_seconds(stages, models, texts, machine)
-    return Plan(
-        resolved, machine, models, stages, texts, phases, notes, seconds, time_hint
-    )
+    return Plan(resolved, machine, models, stages, texts, phases, notes, seconds, time_hint)
 
 
 def _first_device(models: Mapping[str, PlannedModel]) -> str:

@@ -98,9 +98,7 @@ def _of_call(one: Work, found: Calibration, dtype: str) -> float:
     return max(moving, one.flop / rate_at(curve, size))
 
 
-def _is_known(
-    stage: PlannedStage, models: Mapping[str, PlannedModel], machine: Machine
-) -> bool:
+def _is_known(stage: PlannedStage, models: Mapping[str, PlannedModel], machine: Machine) -> bool:
     model = models.get(stage.spec.model or "")
     return (
         model is not None

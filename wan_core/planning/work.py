@@ -16,7 +16,13 @@ from wan_core.models.vae.layout import Residual, decoder_blocks
 from wan_core.models.wan import WanConfig
 
 Sort = Literal[
-    "matmul", "attention", "convolution", "small_convolution", "flat_convolution", "norm", "elementwise"
+    "matmul",
+    "attention",
+    "convolution",
+    "small_convolution",
+    "flat_convolution",
+    "norm",
+    "elementwise",
 ]
 
 IMAGE_ROWS = 257  # image tokens of a cross-attention that has them
@@ -117,9 +123,7 @@ def _around_block(tokens: int, dim: int, ffn_dim: int, item: int) -> list[Work]:
     ]
 
 
-def decoder_work(
-    config: VaeConfig, height: int, width: int, frames: int, item: int
-) -> list[Work]:
+def decoder_work(config: VaeConfig, height: int, width: int, frames: int, item: int) -> list[Work]:
     """Decoding a clip of so many pixels and frames, one latent frame at a time."""
     latents = (frames - 1) // config.stride[0] + 1
     size = (height // config.stride[1], width // config.stride[2])
