@@ -33,8 +33,8 @@ Curves = Mapping[str, Curve]
 
 
 def _number(value: Any) -> float:
-    # bool is an int to Python
-    if type(value) not in (int, float) or not math.isfinite(value) or value <= 0:
+    # bool is an int to Python; outside these bounds lies no machine, but overflow
+    if type(value) not in (int, float) or not 1e-30 <= value <= 1e30:
         raise ValueError
     return float(value)
 
@@ -129,7 +129,7 @@ def rate_at(curve: Curve, size: float) -> float:
         return curve[min(place, len(curve) - 1)][1]
     (below, slow), (above, fast) = curve[place - 1], curve[place]
     share = math.log(size / below) / math.log(above / below)
-    return slow * (fast / slow) ** share
+    return math.exp(math.log(slow) + share * math.log(fast / slow))
 
 
 def device_title(machine: Machine) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from wan_core.models.vae import vae_descriptor
 from wan_core.models.wan.dialects import DIALECTS
 from wan_core.models.wan.files import transformer_config
-from wan_core.planning.calibration import Calibration, find_calibration, rate_at
+from wan_core.planning.calibration import Calibration, Curve, find_calibration, rate_at
 from wan_core.planning.machine import Machine
 from wan_core.planning.plan import PlannedModel, PlannedStage
 from wan_core.planning.predict import ITEM_SIZE, tokens
@@ -93,7 +93,7 @@ def _of_call(one: Work, found: Calibration, dtype: str) -> float:
         return moving
     if one.sort == "norm":
         return one.bytes / rate_at(found.norm, one.bytes)
-    curve = getattr(found, one.sort)[dtype]
+    curve: Curve = getattr(found, one.sort)[dtype]
     size = one.channels or one.flop
     return max(moving, one.flop / rate_at(curve, size))
 
@@ -147,7 +147,7 @@ def _sampling(stage: PlannedStage, model: PlannedModel, found: Calibration) -> f
     stride = vae_descriptor(open_weights(model.files["vae"].path)).stride
     work = transformer_work(config, tokens(size, stride), ITEM_SIZE[model.dtype])
     last = options.steps if options.end_step is None else min(options.end_step, options.steps)
-    passes = (last - options.start_step) * stage.needs.branches
+    passes: int = (last - options.start_step) * stage.needs.branches
     return passes * seconds_of(work, found, model.dtype)
 
 

@@ -47,11 +47,14 @@ def _gpu(torch: Any, index: int) -> Finding:
         f"cuda:{index}: {torch.cuda.get_device_name(index)}, capability {major}.{minor}, "
         f"{gigabytes(free)} of {gigabytes(total)} free"
     )
-    built = [re.fullmatch(r"(?:sm|compute)_(\d+)(\d)[a-z]?", a) for a in torch.cuda.get_arch_list()]
-    served = [(int(m[1]), int(m[2])) for m in built if m]
-    # code for 8.0 runs on 8.9, not on 9.0
-    if served and not any(m == major and n <= minor for m, n in served):
-        newer = (major, minor) > max(served)
+    built = [re.fullmatch(r"(sm|compute)_(\d+)(\d)[a-z]?", a) for a in torch.cuda.get_arch_list()]
+    served = [(int(m[2]), int(m[3]), m[1] == "compute") for m in built if m]
+    newer = bool(served) and (major, minor) > max(served)[:2]
+    # code for 8.0 runs on 8.9, not on 9.0; what the driver still has to translate, on all newer ones
+    if served and not any(
+        (m == major and n <= minor) or (later and (m, n) <= (major, minor))
+        for m, n, later in served
+    ):
         remedy = "install a newer torch" if newer else "use another device, or a torch built for it"
         return problem(f"{text}; this torch has no code for it", remedy)
     if free < total // 2:

@@ -6,25 +6,26 @@ import platform
 import re
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
 import wan_core
-from wan_core.cli.checks.finding import Finding, note, ok, problem
+from wan_core.cli.checks.finding import Finding, ok, problem
 from wan_core.hookspecs import ENTRY_POINT_GROUP
 from wan_core.planning.machine import has_nvidia_driver
 from wan_core.plugins import brief
 
 PYTHON = (3, 11)
 TORCH = (2, 11)
+DRIVER = Path("/proc/driver/nvidia/version")
 
 
-def python(version: Sequence[int] = sys.version_info) -> Iterator[Finding]:
+def python(version: tuple[int, ...] = sys.version_info[:3]) -> Iterator[Finding]:
     """Python is new enough."""
-    text = f"Python {'.'.join(map(str, version[:3]))} on {platform.system()} {platform.machine()}"
-    if tuple(version[:2]) < PYTHON:
+    text = f"Python {'.'.join(map(str, version))} on {platform.system()} {platform.machine()}"
+    if version[:2] < PYTHON:
         yield problem(text, "install Python {}.{} or newer".format(*PYTHON))
     else:
         yield ok(text)
@@ -72,8 +73,7 @@ def torch_build() -> Iterator[Finding]:
 
 
 def _why_not(torch: Any) -> str:
-    driver = Path("/proc/driver/nvidia/version")
-    known = re.search(r"\b\d{3}\.[\d.]+\b", driver.read_text()) if driver.exists() else None
+    known = re.search(r"\b\d{3}\.[\d.]+\b", DRIVER.read_text()) if DRIVER.exists() else None
     version = f"driver {known.group()}" if known else "driver of unknown version"
     try:
         torch.cuda.init()
