@@ -24,7 +24,7 @@ from wan_core.models.wan.files import expected_shapes
 SECONDS, MEGABYTES = 0.2, 50
 SHARDS = 6
 
-# what a child prints: seconds, peak of memory above the start in bytes, names of heavy modules
+# what a child prints: seconds, peak of memory above the start in bytes, whether torch was imported
 IDENTIFY = """
 import resource, sys, time
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
@@ -35,12 +35,14 @@ identify(open_weights(sys.argv[1]))
 seconds = time.perf_counter() - start
 print(seconds, peak() - before, "torch" in sys.modules)
 """
+# exit code, peak of memory, seconds of processor time, whether torch was imported
 COMMAND = """
 import contextlib, io, resource, sys, time
 with contextlib.redirect_stdout(io.StringIO()):
     from wan_core.cli import main
     code = main(sys.argv[1:])
-print(code, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "torch" in sys.modules)
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(code, used.ru_maxrss * 1024, used.ru_utime + used.ru_stime, "torch" in sys.modules)
 """
 
 
@@ -95,8 +97,10 @@ def measure(folder: Path, runs: int) -> Mapping[str, float]:
         "open and identify, s": median(inside, 1),
         "open and identify, MB more": median(inside, 2, 1e6),
         "wan-core inspect, s": median(inspect, 0),
+        "wan-core inspect, CPU s": median(inspect, 3),
         "wan-core inspect, MB": median(inspect, 2, 1e6),
         "wan-core --version, s": median(version, 0),
+        "wan-core --version, CPU s": median(version, 3),
         "wan-core --version, MB": median(version, 2, 1e6),
     }
 

@@ -137,6 +137,16 @@ def test_one_failure_does_not_stop_the_others(tmp_path: Path, capsys: Capture) -
     assert answers[3]["error"].endswith("there is no such file.")
 
 
+@pytest.mark.parametrize("command", [["inspect"], ["inspect", "--json"], ["run"], ["plan"]])
+def test_a_name_cannot_move_the_cursor(tmp_path: Path, capsys: Capture, command: list[str]) -> None:
+    path = tmp_path / "a\x1b[2J\nb\u202e.toml"
+    path.write_text("format = 1\nstages = 3")
+    assert main([*command, str(path)]) == 2
+    out, err = capsys.readouterr()
+    assert len((out + err).splitlines()) == 1
+    assert not {"\x1b", "\u202e", "\x07"} & set(out + err)
+
+
 @pytest.mark.parametrize("name", ["flow.toml", "flow"])
 def test_a_workflow(tmp_path: Path, capsys: Capture, name: str) -> None:
     (tmp_path / name).write_text(WORKFLOW)

@@ -116,3 +116,7 @@ def test_a_file_with_several_components(manifest: Callable[[str], StateDict]) ->
     everything = StateDict(held)
     assert identify(everything, "wan-transformer").variant == "t2v"
     assert identify(everything, "wan-vae").variant == "2.1"
+    assert identify(everything, "umt5-encoder").component == "unknown"
+    whole = identify(everything)
+    assert (whole.variant, whole.prefix) == ("t2v", "model.diffusion_model.")
+    assert whole.model.endswith("with other parts in the same file")

@@ -10,6 +10,7 @@ from typing import TextIO
 import click
 
 from wan_core.contract.errors import Cancelled, ResourceError, WanCoreError, WorkflowError
+from wan_core.weights.places import printable
 
 INTERNAL_ERROR = 1
 BROKEN_PIPE = 141  # what a shell shows for a program that SIGPIPE has ended
@@ -29,9 +30,10 @@ def explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         error = ResourceError("the disk is full", remedy="free some space")
     if isinstance(error, WanCoreError):
-        return str(error), error.exit_code
+        # a name out of a file or a folder must not move the cursor, or add a line
+        return printable(str(error)), error.exit_code
     brief = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": .")
-    return f"internal error: {brief}; run again with --debug and report", INTERNAL_ERROR
+    return f"internal error: {printable(brief)}; run again with --debug and report", INTERNAL_ERROR
 
 
 def tell(text: str, stream: TextIO) -> bool:
