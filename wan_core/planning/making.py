@@ -22,7 +22,7 @@ from wan_core.contract.errors import (
 )
 from wan_core.contract.lazy import resolve
 from wan_core.contract.requests import FeatureCheck, PlanContext, StageNeeds, VideoSize
-from wan_core.media import check_target
+from wan_core.media import check_target, exact_rate
 from wan_core.memory import gigabytes
 from wan_core.models.encoders import TokenizerFile, find_tokenizer, open_tokenizer
 from wan_core.models.vae import vae_descriptor
@@ -329,6 +329,7 @@ def _plan_output(
         width=size.width if size else None,
         height=size.height if size else None,
         frames=size.frames if size else None,
+        fps=exact_rate(workflow.output.fps or (size.fps if size else 16)),
         overwrite=workflow.output.overwrite,
         where=workflow.source.where("output.path"),
     )
