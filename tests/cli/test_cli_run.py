@@ -82,7 +82,9 @@ def test_json_is_one_event_a_line_and_nothing_else(
     printed = capsys.readouterr()
     events = [json.loads(line) for line in printed.out.splitlines()]
     assert [e["event"] for e in events] == [type(e).__name__ for e in script.events]
-    assert events[0] == {"event": "RunStarted", "workflow": "hello.toml", "stages": ["generate"]}
+    assert events[0] == {
+        "event": "RunStarted", "workflow": "hello.toml", "stages": ["generate"], "predicted": {},
+    }  # fmt: skip
     assert events[-1]["seconds"]["generate / sampling"] == 75.0
     assert printed.err == "a plugin chats\n"
 
