@@ -334,6 +334,10 @@ def test_a_folder_that_may_not_be_written_to(
     monkeypatch.setattr(machine.os, "access", lambda path, mode: False)
     one = the_one(machine.disk({"cache": tmp_path}))
     assert (one.verdict, one.text) == ("problem", f"cache: {tmp_path} may not be written to")
+    file = tmp_path / "file"
+    file.touch()
+    one = the_one(machine.disk({"cache": file / "cache"}))
+    assert (one.verdict, one.text) == ("problem", f"cache: {file} is a file, not a folder")
 
 
 # -- environment ----------------------------------------------------------------------------------------
