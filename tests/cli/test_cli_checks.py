@@ -123,7 +123,7 @@ def test_packages_that_are_missing_or_of_a_wrong_version() -> None:
         return list(software.packages(lambda: REQUIRED, version))
 
     right = check({"one": "2.0", "two": "1.6", "three": "2.9"})
-    assert the_one(right).text == "everything that wan-core and wan-plugin-x need is there"
+    assert the_one(right).text == "everything is there that wan-core and wan-plugin-x must have"
     wrong = check({"one": "1.9", "three": "3.0"})
     assert [(one.verdict, one.text, one.remedy) for one in wrong] == [
         ("problem", "one is 1.9, but wan-core requires one>=2", "pip install 'one>=2'"),
@@ -334,6 +334,10 @@ def test_a_folder_that_may_not_be_written_to(
     monkeypatch.setattr(machine.os, "access", lambda path, mode: False)
     one = the_one(machine.disk({"cache": tmp_path}))
     assert (one.verdict, one.text) == ("problem", f"cache: {tmp_path} may not be written to")
+    file = tmp_path / "file"
+    file.touch()
+    one = the_one(machine.disk({"cache": file / "cache"}))
+    assert (one.verdict, one.text) == ("problem", f"cache: {file} is a file, not a folder")
 
 
 # -- environment ----------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import attrs
 import pytest
 from calibrations import calibration_of
 
+from wan_core.contract.events import Event, RunStarted, TaskStarted
 from wan_core.models.vae import VaeConfig
 from wan_core.models.wan import WanConfig
 from wan_core.planning import Plan, look, make_plan
@@ -34,7 +35,7 @@ TASKS = [
 ]
 
 
-def plan(stage: str = "", model: str = 'family = "tiny-t2v"') -> Plan:
+def plan(stage: str = "", model: str = 'family = "tiny-t2v"', folder: Path = Path("/tmp")) -> Plan:
     text = f"""
 format = 1
 [model]
@@ -44,7 +45,7 @@ use = "generate"
 prompt = "a small red circle moves right on a black background"
 {stage}
 """
-    workflow = parse_workflow(text, name="w.toml", folder=Path("/tmp"), plugins=PLUGINS)
+    workflow = parse_workflow(text, name="w.toml", folder=folder, plugins=PLUGINS)
     return make_plan(workflow, PLUGINS, device="cpu")
 
 
@@ -150,6 +151,22 @@ def test_rates_are_taken_at_the_size_of_the_call() -> None:
     narrow = Work("convolution", 1e9, 0, channels=3)
     wide = Work("convolution", 1e12, 0, channels=384)
     assert seconds_of([narrow, wide], found, "float32") == pytest.approx(2)
+
+
+def test_every_predicted_task_is_one_that_the_run_reports(tmp_path: Path) -> None:
+    """Listeners find their tasks in the prediction by name."""
+    from wan_core.engine import Session
+
+    save_calibration(calibration_of(CPU))
+    made = plan("width = 32\nheight = 32\nframes = 5\nsteps = 2", folder=tmp_path)
+    seen: list[Event] = []
+    with Session(plugins=PLUGINS, device="cpu") as session:
+        result = session.run(made, listen=seen.append)
+    assert set(made.seconds) <= set(result.seconds)
+    (started,) = [one for one in seen if isinstance(one, RunStarted)]
+    assert started.predicted == made.seconds
+    tasks = [f"{one.stage} / {one.task}" for one in seen if isinstance(one, TaskStarted)]
+    assert [task for task in tasks if task in made.seconds] == list(made.seconds)
 
 
 def test_predicting_imports_no_torch() -> None:

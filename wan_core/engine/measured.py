@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 import torch.nn.functional as F
 
+from wan_core.contract.conditioning import Inputs
+from wan_core.models.wan import WanConfig, WanDenoiser, WanTransformer
 from wan_core.planning.work import PAST, SMALL_CONVOLUTION
 
 Work = Callable[[], object]
@@ -28,19 +30,18 @@ CONVOLUTIONS = ((16, 480), (32, 240), (64, 128), (96, 480), (192, 240), (384, 90
 SMALL_CONVOLUTIONS = ((8, 128), (16, 128), (32, 64), (64, 32), (96, 24), (192, 12))
 CPU_SIDE = 64  # a CPU is as fast per operation on a part of the picture, and much sooner done
 ELEMENTS = (2**10, 2**14, 2**18, 2**22, 2**26)
-CALLS = 300
+BLOCKS = 8
 
 
 def small_calls(device: torch.device) -> Work:
-    """:data:`CALLS` calls on next to nothing."""
-    norm = torch.nn.LayerNorm(16, device=device)
-    x = torch.randn(4, 16, device=device)
-
-    def calls() -> None:
-        for _ in range(CALLS // 3):
-            (norm(x) + x).view(-1)
-
-    return calls
+    """A transformer of :data:`BLOCKS` blocks on next to nothing: what calls cost, whatever they do."""
+    config = WanConfig(dim=32, ffn_dim=64, num_heads=2, num_layers=BLOCKS, text_dim=16, text_len=4)
+    with device:
+        denoiser = WanDenoiser(WanTransformer(config).eval())
+        latents = {"video": torch.randn(1, config.in_dim, 1, 4, 4)}
+        inputs = Inputs(text={"video": torch.randn(1, 4, 16)})
+        timesteps = {"video": torch.zeros(1)}
+    return lambda: denoiser(latents, timesteps, inputs)
 
 
 def elementwise(device: torch.device) -> Iterator[Case]:

@@ -20,7 +20,7 @@ import torch
 
 from wan_core.config import cache_folder
 from wan_core.engine.measured import (
-    CALLS,
+    BLOCKS,
     CASES,
     Case,
     Work,
@@ -30,6 +30,7 @@ from wan_core.engine.measured import (
 )
 from wan_core.planning.calibration import Calibration, Curve, identity
 from wan_core.planning.machine import Machine
+from wan_core.planning.work import SMALL_CALLS
 
 SECONDS = 60.0
 MEASUREMENTS = 20.0  # that share the time on a GPU with three precisions
@@ -126,7 +127,7 @@ def measure(
     tell("memory")
     moved = curve(clock, elementwise(device), share, room)
     norm = curve(clock, norms(device), share, room)
-    call = clock.mean(small_calls(device), share / 2) / CALLS
+    call = clock.mean(small_calls(device), share / 2) / (BLOCKS * SMALL_CALLS)
     upload = None
     if device.type == "cuda":
         host = torch.empty(2**26, dtype=torch.uint8)

@@ -66,7 +66,9 @@ def disk(folders: Mapping[str, Path] | None = None) -> Iterator[Finding]:
         existing = next(f for f in (folder, *folder.absolute().parents) if f.exists())
         free = shutil.disk_usage(existing).free
         text = f"{title}: {gigabytes(free)} free in {folder}"
-        if not os.access(existing, os.W_OK | os.X_OK):
+        if not existing.is_dir():
+            yield problem(f"{title}: {existing} is a file, not a folder", "name another folder")
+        elif not os.access(existing, os.W_OK | os.X_OK):
             yield problem(f"{title}: {existing} may not be written to", "change its permissions")
         elif free < NO_DISK:
             yield problem(text, "free some space")

@@ -95,7 +95,7 @@ def packages(
                 wrong += 1
                 yield finding
     if not wrong:
-        yield ok(f"everything that {' and '.join(wanted)} need is there")
+        yield ok(f"everything is there that {' and '.join(wanted)} must have")
 
 
 def required() -> dict[str, list[str]]:
