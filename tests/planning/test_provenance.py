@@ -48,7 +48,8 @@ def test_the_record_holds_what_a_rerun_needs(tmp_path: Path) -> None:
     assert PROMPT in again.workflow
     assert "steps = 24" in again.workflow  # the family's preset, spelled out
     assert again.seeds == {"generate": 5}
-    assert again.weights.keys() == {"main.transformer", "main.text_encoder", "main.vae"}
+    slots = ("transformer", "text_encoder", "vae", "tokenizer")
+    assert again.weights.keys() == {f"main.{slot}" for slot in slots}
     assert all(len(value) == 64 for value in again.weights.values())
     assert again.versions.keys() >= {"wan-core", "torch", "python"}
     assert again.machine == {"threads": "2"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from wan_core.cli.inspect import Found
+from wan_core.contract.errors import MediaError
 from wan_core.weights.places import printable
 
 MOST_LETTERS = 64 * 1024
@@ -31,11 +32,34 @@ def describe_media(path: Path) -> Found:
     comment = facts.pop("comment", None)
     note = _parsed(comment)
     rows = [(key, _short(value)) for key, value in facts.items() if value is not None]
-    title = "comment"
-    for line in _lines(comment, note):
-        rows.append((title, line))
-        title = ""
+    rows += _record(path, comment) or _under("comment", _lines(comment, note))
     return Found("media", rows, {**facts, "comment": comment if note is None else note})
+
+
+def _record(path: Path, comment: str | None) -> list[tuple[str, str]]:
+    """What a video of ours says of how it was made; empty for others."""
+    from wan_core.planning import read_record
+
+    try:
+        record = read_record(comment, where=str(path))
+    except MediaError:
+        return []
+    seeds = [f"{stage} {seed}" for stage, seed in record.seeds.items()]
+    weights = [f"{slot} {sum_[:16]}" for slot, sum_ in record.weights.items()]
+    rows = [
+        *_under("made with", (f"{key} {value}" for key, value in record.versions.items())),
+        *_under("on", (f"{key} {value}" for key, value in record.machine.items())),
+        *_under("seeds", seeds),
+        *_under("weights", weights),
+    ]
+    if record.workflow is None:
+        return [*rows, ("workflow", f"only its SHA-256, {record.workflow_sha256}")]
+    return [*rows, *_under("workflow", record.workflow.splitlines()[:MOST_LINES])]
+
+
+def _under(title: str, lines: Iterable[str]) -> list[tuple[str, str]]:
+    """Rows of which the first has the title."""
+    return [(title if not n else "", printable(line)) for n, line in enumerate(lines)]
 
 
 def _parsed(comment: str | None) -> Any:
@@ -54,7 +78,7 @@ def _lines(comment: str | None, note: Any) -> Iterator[str]:
         return
     text = comment if note is None else json.dumps(note, indent=2, ensure_ascii=False)
     lines = text[:MOST_LETTERS].splitlines()
-    yield from (printable(line) for line in lines[:MOST_LINES])
+    yield from lines[:MOST_LINES]
     if len(text) > MOST_LETTERS or len(lines) > MOST_LINES:
         yield "…"
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from wan_core.media import Comparison
     from wan_core.planning import Plan, Provenance
     from wan_core.plugins import Plugins
+    from wan_core.workflow import Workflow
 
 DIFFERENT = 8
 """Exit code of a rerun whose frames are not those of the video."""
@@ -70,8 +71,9 @@ def rerun(
         plan = _plan(original, record, Path(folder) if folder else original.parent, wanted, plugins)
         changed = list(_changed_files(plan, record, plugins))
         if changed and not other_files:
+            are = "is not the file" if len(changed) == 1 else "are not the files"
             raise WeightsError(
-                f"{', '.join(changed)} is not the file that {show(original.name)} was made with",
+                f"{', '.join(changed)} {are} that {show(original.name)} was made with",
                 where=str(original),
                 remedy="name the right one, or go on with --other-files",
             )
@@ -104,9 +106,35 @@ def _plan(
         overrides=wanted.overrides,
         plugins=plugins,
     )
+    workflow = _with_known_files(workflow, record)
     path = workflow.source.folder / _beside(original, workflow.output.path)
     output = attrs.evolve(workflow.output, path=path, overwrite=False)
     return make_plans([attrs.evolve(workflow, output=output)], wanted, plugins)[0]
+
+
+def _with_known_files(workflow: Workflow, record: Provenance) -> Workflow:
+    """Files that are not where the video's folder leads, from where they were when it was made."""
+    from wan_core.planning.whereabouts import whereabouts
+    from wan_core.workflow.paths import options_by_key, paths_in, with_paths
+
+    sums = {**record.weights, **record.inputs}
+    files = {name: model.files for name, model in workflow.models.items()}
+    lost = [
+        (key, path)
+        for key, path in paths_in({**files, **options_by_key(workflow)})
+        if not path.exists()
+    ]
+    known = {path: found for key, path in lost if (found := whereabouts(sums.get(key)))}
+    return attrs.evolve(
+        workflow,
+        models={
+            name: with_paths(model, lambda path: known.get(path, path))
+            for name, model in workflow.models.items()
+        },
+        stages=tuple(
+            with_paths(stage, lambda path: known.get(path, path)) for stage in workflow.stages
+        ),
+    )
 
 
 def _beside(original: Path, written: Path) -> str:

@@ -22,7 +22,8 @@ from wan_core.engine.text import encode_texts
 from wan_core.media import write_video
 from wan_core.memory import Ledger, Residency
 from wan_core.planning import Plan, PlannedModel, PlannedStage
-from wan_core.planning.provenance import record
+from wan_core.planning.provenance import places, record
+from wan_core.planning.whereabouts import remember
 from wan_core.plugins import Plugins
 
 Texts = Mapping[str, Mapping[str, torch.Tensor]]
@@ -130,6 +131,8 @@ class Run:
                 overwrite=self.plan.workflow.output.overwrite,
                 on_frames=progress,
             )
+        if made:
+            remember(places(self.plan))
         if written.path != self.plan.output:
             self.emit(
                 Note(f"{self.plan.output} appeared during the run and was left as it is", "warning")

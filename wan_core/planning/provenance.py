@@ -21,7 +21,7 @@ from wan_core.contract.errors import MediaError
 from wan_core.planning.plan import Plan
 from wan_core.plugins import Plugins
 from wan_core.workflow import Workflow, to_toml
-from wan_core.workflow.paths import paths_in, with_paths
+from wan_core.workflow.paths import options_by_key, paths_in, with_paths
 
 FORMAT = 1
 LIBRARIES = ("wan-core", "torch", "av")
@@ -71,7 +71,6 @@ def record(plan: Plan, plugins: Plugins, machine: Texts) -> Provenance | None:
     kind = plan.workflow.output.provenance
     if kind == "none":
         return None
-    options = {stage.spec.key: stage.needs.options for stage in plan.stages}
     seeds = {s.name: getattr(s.needs.options, "seed", None) for s in plan.stages}
     text = to_toml(portable_workflow(plan.workflow))
     return Provenance(
@@ -80,19 +79,43 @@ def record(plan: Plan, plugins: Plugins, machine: Texts) -> Provenance | None:
         workflow_sha256=hashlib.sha256(text.encode()).hexdigest(),
         seeds={name: seed for name, seed in seeds.items() if isinstance(seed, int)},
         weights=fingerprints(plan),
-        inputs={key: _sha256(path) for key, path in paths_in(options) if path.is_file()},
+        inputs=input_sums(plan.workflow),
         versions=versions(plugins),
         machine=machine,
     )
 
 
 def fingerprints(plan: Plan) -> dict[str, str]:
-    """``"main.transformer"`` -> fingerprint, of all files of a plan."""
-    return {
-        f"{model.name}.{slot}": file.fingerprint
+    """``"main.transformer"`` -> fingerprint, of all files of a plan, tokenizers included."""
+    found: dict[str, str] = {}
+    for model in plan.models.values():
+        found |= {f"{model.name}.{slot}": one.fingerprint for slot, one in model.files.items()}
+        if model.tokenizer:
+            found[f"{model.name}.tokenizer"] = model.tokenizer.fingerprint
+    return found
+
+
+def input_sums(workflow: Workflow) -> dict[str, str]:
+    """Key of an option -> SHA-256 of the file that it names."""
+    named = paths_in(options_by_key(workflow))
+    return {key: _sha256(path) for key, path in named if path.is_file()}
+
+
+def places(plan: Plan) -> dict[str, Path]:
+    """Fingerprint -> path, of all files of a plan: what :mod:`wan_core.planning.whereabouts` keeps."""
+    weights = {
+        file.fingerprint: file.path
         for model in plan.models.values()
-        for slot, file in model.files.items()
+        for file in model.files.values()
     }
+    tokenizers = {
+        model.tokenizer.fingerprint: path
+        for model in plan.models.values()
+        if model.tokenizer and (path := model.companions.get("tokenizer"))
+    }
+    sums = input_sums(plan.workflow)
+    inputs = dict(paths_in(options_by_key(plan.workflow)))
+    return {**weights, **tokenizers, **{sums[key]: inputs[key] for key in sums}}
 
 
 def versions(plugins: Plugins) -> dict[str, str]:

@@ -16,7 +16,7 @@ from wan_core.contract.errors import WorkflowError
 from wan_core.contract.options import show
 from wan_core.planning.library import Library
 from wan_core.workflow import Workflow
-from wan_core.workflow.paths import paths_in
+from wan_core.workflow.paths import options_by_key, paths_in
 
 
 def confine(
@@ -32,15 +32,13 @@ def confine(
     Raises:
         WorkflowError: a path leads out of the folders.
     """
-    for stage in workflow.stages:
-        named = {stage.key: stage.options, **{f.key: f.options for f in stage.apply}}
-        for key, path in paths_in(named):
-            if not library.contains(path):
-                raise WorkflowError(
-                    f"{show(path)} lies outside the model folders, and --untrusted allows no other",
-                    where=workflow.source.where(key),
-                    remedy="move it there if you trust it, or run without --untrusted",
-                )
+    for key, path in paths_in(options_by_key(workflow)):
+        if not library.contains(path):
+            raise WorkflowError(
+                f"{show(path)} lies outside the model folders, and --untrusted allows no other",
+                where=workflow.source.where(key),
+                remedy="move it there if you trust it, or run without --untrusted",
+            )
     path = workflow.output.path if own_output else _inside(workflow, folder)
     output = attrs.evolve(workflow.output, path=path, overwrite=False)
     return attrs.evolve(workflow, output=output)

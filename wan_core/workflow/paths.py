@@ -8,6 +8,8 @@ from typing import Any
 
 import attrs
 
+from wan_core.workflow.spec import Workflow
+
 
 def paths_in(value: Any, key: str = "") -> Iterator[tuple[str, Path]]:
     """Every path in options, however deep, with its key: ``("tracks", Path(…))``, ``("clips.0", …)``."""
@@ -16,6 +18,14 @@ def paths_in(value: Any, key: str = "") -> Iterator[tuple[str, Path]]:
         return
     for part, inner in _parts(value):
         yield from paths_in(inner, f"{key}.{part}" if key else str(part))
+
+
+def options_by_key(workflow: Workflow) -> dict[str, Any]:
+    """The options of all stages and features by their place: ``"stages.0.apply.1"``."""
+    found = {stage.key: stage.options for stage in workflow.stages}
+    for stage in workflow.stages:
+        found |= {feature.key: feature.options for feature in stage.apply}
+    return found
 
 
 def with_paths(value: Any, change: Callable[[Path], Path]) -> Any:
