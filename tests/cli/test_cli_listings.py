@@ -35,7 +35,7 @@ FAMILY = Family(
     components={
         "transformer": Component(
             "wan-transformer", "m:t",
-            published=(PublishedFile("Org/Big", "sub/model.safetensors"),),
+            published=(PublishedFile("Org/Big", "sub/model.safetensors", bytes=7_000_000),),
         ),
         "vae": Component("wan-vae", "m:v", bundled="vae.safetensors"),
         "own": Component("other", "m:o"),
@@ -204,12 +204,33 @@ def test_models_lists_families_with_their_files(install_plugins: Install, capsys
     assert lines[:7] == [
         "big-t2v: a big model",
         "  text-to-video; 832x480, 81 frames at 23.976 per second, 50 steps",
-        "  transformer  Org/Big: sub/model.safetensors",
-        "  vae          comes with the package",
-        "  own          your own file",
-        "  shards       Org/Big: a/part*.safetensors",
-        "  noise        makes its own weights",
+        "  transformer  not here, 7 MB  Org/Big: sub/model.safetensors",
+        "  vae          here            comes with the package",
+        "  own                          your own file",
+        "  shards       not here        Org/Big: a/part*.safetensors",
+        "  noise                        makes its own weights",
     ]
+
+
+def test_models_says_what_is_here_and_what_is_wrong_with_the_folders(
+    install_plugins: Install, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_plugins(found("x", FAMILY))
+    model = tmp_path / "models/Big/sub/model.safetensors"
+    model.parent.mkdir(parents=True)
+    model.write_bytes(bytes(7_000_000))
+    monkeypatch.setenv("WAN_CORE_MODELS", f"{tmp_path}/models:{tmp_path}/gone")
+    assert main(["models"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[2] == f"  transformer  here      {model}"
+    assert printed.err == (
+        f'warning: there is no folder "{tmp_path}/gone", which is named for models\n'
+    )
+    assert main(["models", "big-t2v", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["here"] == {
+        "Org/Big/sub/model.safetensors": str(model),
+        "Org/Big/a/part*.safetensors": None,
+    }
 
 
 def test_a_model_in_full(install_plugins: Install, capsys: Capture) -> None:

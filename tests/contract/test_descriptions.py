@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from wan_core.contract import AttentionBackend, Component, Feature, Preset, Solver, Stage
+from wan_core.contract import (
+    AttentionBackend,
+    Component,
+    Feature,
+    Preset,
+    PublishedFile,
+    Solver,
+    Stage,
+)
 from wan_core.contract.descriptions import Family
 from wan_core.contract.errors import PluginError
 
@@ -24,6 +32,10 @@ def preset(**wrong: Any) -> Preset:
     return Preset(**{**PRESET, **wrong})
 
 
+def published(**wrong: Any) -> PublishedFile:
+    return PublishedFile(**{"repository": "Org/Name", "path": "a/b*.safetensors", **wrong})
+
+
 def family(**wrong: Any) -> Family:
     parts = {"vae": Component("vae", "a:b")}
     right = {"name": "f", "title": "", "task": "", "components": parts, "preset": preset()}
@@ -32,6 +44,7 @@ def family(**wrong: Any) -> Family:
 
 def test_right_ones_are_taken() -> None:
     family(preset=preset(guidance=(4.0, 3.5), boundary=0.9, sizes=((32, 32),), fps=23.976))
+    published(revision="0" * 40, sha256="f" * 64, bytes=1, slot="tokenizer")
     feature(writes=("text", "attention", "post"), replaces=("text",), families=("f",))
 
 
@@ -58,6 +71,18 @@ def test_right_ones_are_taken() -> None:
         ),
         (family, {"components": {"vae": "a:b"}}, "components must be"),
         (family, {"preset": None}, 'Family "f": preset must be a Preset, not nothing.'),
+        (published, {"repository": "Name"}, 'repository must be a repository, such as "ORG/NAME"'),
+        (published, {"repository": "Org/../x"}, "repository must be"),
+        (published, {"repository": "Org/.."}, "repository must be"),
+        (published, {"path": "../x"}, 'path must be a path inside the repository, not "../x".'),
+        (published, {"path": "/x"}, "path must be"),
+        (published, {"path": "a//b"}, "path must be"),
+        (published, {"path": "a\\..\\b"}, "path must be"),
+        (published, {"path": "c:x"}, "path must be"),
+        (published, {"path": "a\x1b"}, "path must be"),
+        (published, {"revision": "main"}, "revision must be 40 hexadecimal digits or empty"),
+        (published, {"sha256": "A" * 64}, "sha256 must be 64 hexadecimal digits or empty"),
+        (published, {"bytes": -1}, "bytes must be a number of bytes, not -1."),
         (preset, {"frame_step": 0}, "Preset: frame_step must be a whole number from 1, not 0."),
         (preset, {"fps": 0}, "Preset: fps must be a number above 0, not 0."),
         (preset, {"fps": float("nan")}, "Preset: fps must be"),

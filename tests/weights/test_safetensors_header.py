@@ -109,7 +109,7 @@ def test_a_name_of_a_million_letters_does_not_fill_the_screen(tmp_path: Path) ->
             "git lfs pull",
         ),
         (b"<!DOCTYPE html><html>404</html>", "web page"),
-        (b"", "cut short"),
+        (b"", "the file is empty"),
         (b"\x08\x00", "cut short"),
     ],
 )

@@ -26,6 +26,11 @@ BUILT_IN: Mapping[str, Command] = {
         Command("run", "Run a workflow and write its video.", "wan_core.cli.run:run"),
         Command("plan", "Check a workflow and show what a run would do.", "wan_core.cli.plan:plan"),
         Command("rerun", "Make a video again and compare.", "wan_core.cli.rerun:rerun"),
+        Command(
+            "inspect",
+            "Say what weight files, workflows and videos are.",
+            "wan_core.cli.inspect:inspect",
+        ),
         Command("models", "List model families, presets and files.", "wan_core.cli.models:models"),
         Command("plugins", "List what is installed.", "wan_core.cli.plugins:plugins"),
     )

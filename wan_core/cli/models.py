@@ -1,47 +1,97 @@
-"""``wan-core models``: the families, their presets and the files they need."""
+"""``wan-core models``: the families, their presets, the files they need and which of them are here."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import PurePosixPath
+from typing import Any
+
+import attrs
 import click
 
+from wan_core.cli.failures import tell
 from wan_core.cli.options import debug_option, discover, to_json, without_option
 from wan_core.cli.text import columns
-from wan_core.contract.descriptions import Component, Family, Preset
+from wan_core.contract.descriptions import Component, Family, Preset, PublishedFile
+from wan_core.contract.options import show
+from wan_core.memory import gigabytes
+from wan_core.planning.library import Library, configured
 
 
-@click.command()
+class _Models(click.Command):
+    """``models [NAME]``, and ``models pull NAME``."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        if args[:1] == ["pull"]:
+            from wan_core.cli.pull.command import pull
+
+            return pull.make_context(f"{info_name} pull", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+
+@click.command(cls=_Models)
 @click.argument("name", required=False)
 @without_option
 @click.option("--json", is_flag=True, help="Print one JSON object.")
 @debug_option
 def models(name: str | None, without: tuple[str, ...], json: bool) -> None:
-    """List the model families; with NAME, show one in full."""
+    """List the model families and which of their files are here; with NAME, show one in full.
+
+    wan-core models pull NAME fetches the published files that are not (wan-core models pull --help).
+    """
     found = discover(without)
+    library = configured()
     if name is not None:
         family = found.family(name)
-        click.echo(to_json(family) if json else "\n".join(_in_full(family)))
+        text = to_json(_as_json(family, library)) if json else "\n".join(_in_full(family, library))
+        click.echo(text)
+        _warn(library)
         return
     families = list(found.families.values())
     if json:
-        click.echo(to_json({"families": families}))
+        click.echo(to_json({"families": [_as_json(family, library) for family in families]}))
+        _warn(library)
         return
     for family in families:
-        click.echo("\n".join(_in_brief(family)))
+        click.echo("\n".join(_in_brief(family, library)))
         click.echo()
     click.echo("wan-core models NAME shows a preset in full and how a workflow names the files.")
+    click.echo("wan-core models pull NAME fetches the files that are not here.")
+    _warn(library)
 
 
-def _in_brief(family: Family) -> list[str]:
+def _warn(library: Library) -> None:
+    """Say what is wrong with the folders of models; no error, a disk may not be mounted today."""
+    for folder in library.missing:
+        tell(f"warning: there is no folder {show(folder)}, which is named for models", sys.stderr)
+    for trouble in library.troubles:
+        tell(f"warning: {trouble}", sys.stderr)
+
+
+def _as_json(family: Family, library: Library) -> dict[str, Any]:
+    """The description, and where each published file is (null: not here)."""
+    fields = {field.name: getattr(family, field.name) for field in attrs.fields(Family)}
+    files = [file for part in family.components.values() for file in part.published]
+    return {**fields, "here": {file.name: library.holds(file) for file in files}}
+
+
+def _in_brief(family: Family, library: Library) -> list[str]:
     preset = family.preset
     return [
         f"{family.name}: {family.title}",
         f"  {family.task}; {preset.width}x{preset.height}, {preset.frames} frames at "
         f"{preset.fps:g} per second, {preset.steps} steps",
-        *_files(family),
+        *_files(family, library),
     ]
 
 
-def _in_full(family: Family) -> list[str]:
+def _in_full(family: Family, library: Library) -> list[str]:
     needed = [slot for slot, part in family.components.items() if _from_user(part)]
     return [
         f"{family.name}: {family.title}",
@@ -52,7 +102,7 @@ def _in_full(family: Family) -> list[str]:
         *columns(_preset(family.preset), indent=2),
         "",
         "Files",
-        *_files(family),
+        *_files(family, library),
         "",
         "In a workflow",
         "  [model]",
@@ -84,16 +134,27 @@ def _guidance(guidance: float | tuple[float, float]) -> str:
     return f"{guidance:g}"
 
 
-def _files(family: Family) -> list[str]:
+def _files(family: Family, library: Library) -> list[str]:
     rows = []
     for slot, part in family.components.items():
         if part.bundled:
-            rows.append((slot, "comes with the package"))
-        for file in part.published:
-            rows.append((slot, f"{file.repository}: {file.path}"))
-        if not (part.bundled or part.published):
-            rows.append((slot, "makes its own weights" if not part.needs_file else "your own file"))
+            rows.append((slot, "here", "comes with the package"))
+            continue
+        rows += [(file.slot or slot, *_state(file, library)) for file in part.published]
+        if not part.published:
+            own = "your own file" if part.needs_file else "makes its own weights"
+            rows.append((slot, "", own))
+    if not any(state for _, state, _ in rows):
+        return columns([(slot, what) for slot, _, what in rows], indent=2)
     return columns(rows, indent=2)
+
+
+def _state(file: PublishedFile, library: Library) -> tuple[str, str]:
+    """Whether a file is here, and where; or where it is published."""
+    if here := library.holds(file):
+        return "here", str(here)
+    size = f", {gigabytes(file.bytes)}" if file.bytes else ""
+    return f"not here{size}", f"{file.repository}: {file.path}"
 
 
 def _from_user(part: Component) -> bool:
@@ -101,7 +162,7 @@ def _from_user(part: Component) -> bool:
 
 
 def _example(part: Component) -> str:
-    name = part.published[0].path.rpartition("/")[2] if part.published else ""
-    if not name or "*" in name:
+    name = PurePosixPath(part.published[0].path).name if part.published else ""
+    if not name or part.published[0].is_pattern:
         return f'"FILE"  # {name}'.rstrip(" #")
     return f'"{name}"'

@@ -82,7 +82,7 @@ def rerun(
         lines = summary(result)
         told, code = _compare(original, result.outputs[0], plan, record, wanted, view, plugins)
     if not (json or quiet):
-        tell("\\n".join(["", *lines, "", *told]), sys.stdout)
+        tell("\n".join(["", *lines, "", *told]), sys.stdout)
     return code
 
 

@@ -221,8 +221,6 @@ class StageContext:
         solver: looks a solver up by name.
         attributed: ``with attributed(description)`` runs code of whoever brought the description; what goes
             wrong in it is told as that plugin's.
-        attributed: ``with attributed(description)`` runs code of whoever brought the description; what goes
-            wrong in it is told as that plugin's.
         post_process: lets the asked features change a decoded source.
         keep: stores tensors of this stage until the run has succeeded, so that a crash loses nothing.
         task: ``with task("sampling", total=30, unit="step") as progress`` times and reports a long step.

@@ -23,6 +23,7 @@ from wan_core.weights import (
     identify,
     in_official_names,
     open_weights,
+    printable,
 )
 from wan_core.weights.dialects import detect
 from wan_core.workflow import COMPANIONS
@@ -146,22 +147,23 @@ def _read(
         source = open_weights(path)
     for file in source.files:
         places.allow(file, where)
-    identity = _identify(source, component, plugins)
+    identity = identify_for(component, source, plugins)
     if identity.component != component.kind:
         raise WeightsError(
-            f"{path.name} is {identity}; slot {slot} of family {family.name} needs "
+            f"{printable(path.name)} is {identity}; slot {slot} of family {family.name} needs "
             f"{Identity(component.kind).title}",
             where=where,
             remedy="name another file",
         )
-    for key, wanted in component.config.items():
-        found = identity.details.get(key)
-        if found is not None and found != wanted:
-            raise WeightsError(
-                f"{path.name} has {key} {found}, family {family.name} has {wanted}",
-                where=where,
-                remedy=f"name a file of {family.title}, or another family",
-            )
+    if differs := misfit(component, identity):
+        key, found, wanted = differs
+        raise WeightsError(
+            f"{printable(path.name)} has {key} {found}, family {family.name} has {wanted}",
+            where=where,
+            remedy=f"name a file of {family.title}, or another family",
+        )
+    with _at(where):
+        source.check_loadable()
     if component.verify:
         with _at(where):
             resolve(component.verify)(source, component.config)
@@ -184,7 +186,17 @@ def _at(where: str) -> Iterator[None]:
         raise
 
 
-def _identify(source: TensorSource, component: Component, plugins: Plugins) -> Identity:
+def misfit(component: Component, identity: Identity) -> tuple[str, int, Any] | None:
+    """The first size in which a file differs from what the component has: key, the file's, the component's."""
+    for key, wanted in component.config.items():
+        found = identity.details.get(key)
+        if found is not None and found != wanted:
+            return key, found, wanted
+    return None
+
+
+def identify_for(component: Component, source: TensorSource, plugins: Plugins) -> Identity:
+    """What a file is in the eyes of a component, which may know kinds and dialects of its own."""
     if component.identify:
         found: Identity | None = resolve(component.identify)(source)
         return found or identify(source, component.kind)

@@ -224,11 +224,13 @@ def _usual_tokenizer(family: Family, encoder: Path, places: Places) -> Tokenizer
     """The tokenizer that no one names: in the text encoder's file, beside it, or in the library."""
     try:
         return find_tokenizer(open_weights(encoder))
-    except WeightsError:
+    except WeightsError as error:
         published = family.components["text_encoder"].published
         for file in published:
-            if file.slot == "tokenizer" and (here := places.library.holds(file)):
-                return open_tokenizer(here)
+            if file.slot == "tokenizer":
+                if here := places.library.holds(file):
+                    return open_tokenizer(here)
+                error.remedy = f"run wan-core models pull {family.name}, or {error.remedy}"
         raise
 
 

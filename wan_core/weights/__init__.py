@@ -12,9 +12,13 @@ if TYPE_CHECKING:
     from wan_core.weights.files import open_weights as open_weights
     from wan_core.weights.fingerprints import fingerprint as fingerprint
     from wan_core.weights.identity import Identity as Identity
+    from wan_core.weights.identity import LoraTraits as LoraTraits
+    from wan_core.weights.identity import Precision as Precision
     from wan_core.weights.identity import identify as identify
     from wan_core.weights.loading import load_into as load_into
     from wan_core.weights.naming import in_official_names as in_official_names
+    from wan_core.weights.places import printable as printable
+    from wan_core.weights.places import sort_of as sort_of
     from wan_core.weights.prefixes import strip_prefixes as strip_prefixes
     from wan_core.weights.safetensors_header import read_header as read_header
     from wan_core.weights.sources import RenamedSource as RenamedSource
@@ -27,6 +31,8 @@ __getattr__, __dir__, __all__ = exports(
     {
         "Dialect": "dialects",
         "Identity": "identity",
+        "LoraTraits": "identity",
+        "Precision": "identity",
         "RenamedSource": "sources",
         "StateDict": "state_dict",
         "TensorInfo": "sources",
@@ -36,8 +42,10 @@ __getattr__, __dir__, __all__ = exports(
         "in_official_names": "naming",
         "load_into": "loading",
         "open_weights": "files",
+        "printable": "places",
         "read_header": "safetensors_header",
         "renaming": "dialects",
+        "sort_of": "places",
         "strip_prefixes": "prefixes",
     },
 )

@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from wan_core.contract.errors import WeightsError
 from wan_core.weights.files import open_weights
+from wan_core.weights.places import unreadable
 from wan_core.weights.safetensors_header import read_header
 from wan_core.weights.sources import TensorSource
 
@@ -49,9 +49,7 @@ def fingerprint(weights: TensorSource | Path | str) -> str:
                     file.seek(begin)
                     digest.update(file.read(length))
         except OSError as error:
-            raise WeightsError(
-                f"cannot be read ({error.strerror or error})", where=str(path)
-            ) from error
+            raise unreadable(path, error) from error
     return digest.hexdigest()
 
 

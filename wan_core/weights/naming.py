@@ -27,10 +27,15 @@ def in_official_names(source: TensorSource, dialects: Sequence[Dialect]) -> Rena
     stripped = strip_prefixes(source, component)
     dialect = detect(frozenset(stripped.names()), dialects)
     if dialect is None:
+        found = identify(source, component)
+        if found.component == component:
+            raise WeightsError(
+                f"this is {found}, but its tensors have names that are not read ({found.dialect})",
+                where=source.label,
+                remedy="use a file with the official names",
+            )
         wanted = TITLES.get(component, component)
-        raise WeightsError(
-            f"this is {identify(source, component)}, not {wanted}", where=source.label
-        )
+        raise WeightsError(f"this is {found}, not {wanted}", where=source.label)
     stored: dict[str, str] = {}
     unknown: list[str] = []
     for name in stripped.names():

@@ -6,18 +6,18 @@ import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from wan_core.contract.errors import WeightsError
-from wan_core.weights.state_dict import StateDict
+from wan_core.weights.archives import ZIP_START, check_pickle
+from wan_core.weights.places import place, printable
+
+if TYPE_CHECKING:
+    from wan_core.weights.state_dict import StateDict
 
 __all__ = ["open_pickle"]
 
 WRAPPING_KEYS = ("model", "module", "state_dict", "model_state", "gen_model", "generator")
-ZIP_START = b"PK\x03\x04"
 
 
 def open_pickle(path: Path) -> StateDict:
@@ -30,16 +30,24 @@ def open_pickle(path: Path) -> StateDict:
     Raises:
         WeightsError: the file is damaged, holds objects that are no tensors, or no named tensors.
     """
+    # what needs no torch to be refused is refused without it
+    check_pickle(path)
+    from torch import Tensor
+
+    from wan_core.weights.state_dict import StateDict
+
     entries = _unwrap(_load(path))
     named = {name: value for name, value in entries.items() if isinstance(name, str)}
     tensors = {name: value for name, value in named.items() if isinstance(value, Tensor)}
     plain = {name: str(v) for name, v in named.items() if isinstance(v, (str, int, float))}
     if not tensors:
-        raise WeightsError("the file holds no named tensors", where=str(path))
-    return StateDict(tensors, label=path.name, files=(path,), metadata=plain)
+        raise WeightsError("the file holds no named tensors", where=place(path))
+    return StateDict(tensors, label=printable(path.name), files=(path,), metadata=plain)
 
 
 def _load(path: Path) -> Any:
+    import torch
+
     try:
         # files of before torch 1.6 are no zip archives and can't be memory-mapped
         with path.open("rb") as file:
@@ -51,14 +59,14 @@ def _load(path: Path) -> Any:
     except pickle.UnpicklingError as error:
         raise WeightsError(
             "the file holds Python objects other than tensors, could run code, and is refused",
-            where=str(path),
+            where=place(path),
             remedy="use a safetensors version of it",
         ) from error
     except Exception as error:
         # damaged archives fail in many ways, none of them documented
         raise WeightsError(
             f"the file cannot be read as a pickled state dict ({type(error).__name__})",
-            where=str(path),
+            where=place(path),
             remedy="download it again",
         ) from error
 

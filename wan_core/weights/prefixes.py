@@ -36,7 +36,7 @@ def is_marker(name: str) -> bool:
     return name == "scaled_fp8" or name.startswith("model_type.")
 
 
-def strip_prefixes(source: TensorSource, component: str | None = None) -> TensorSource:
+def strip_prefixes(source: TensorSource, component: str | None = None) -> RenamedSource:
     """The same tensors under the names that the model itself gives them; markers are left out.
 
     Args:

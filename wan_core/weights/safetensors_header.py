@@ -16,12 +16,15 @@ from typing import Any, NoReturn
 import attrs
 
 from wan_core.contract.errors import WeightsError
+from wan_core.weights.places import place, refuse_strangers, unreadable
 from wan_core.weights.sources import TensorInfo
 
 __all__ = ["Header", "read_header", "shown", "unique_keys"]
 
-# the format's own limit
-MAX_HEADER_BYTES = 100_000_000
+# a third of the format's own limit and twenty times the largest header of a published model; what is parsed
+# takes several times the memory of its text
+MAX_HEADER_BYTES = 32 * 2**20
+MAX_TENSORS = 100_000
 MAX_RANK = 16
 
 DTYPE_BITS: Mapping[str, int] = {
@@ -71,11 +74,11 @@ def read_header(path: Path) -> Header:
                 _refuse_start(path, start + file.read(56), size, length)
             text = file.read(length)
     except OSError as error:
-        raise WeightsError(
-            f"cannot be read ({error.strerror or error})", where=str(path)
-        ) from error
+        raise unreadable(path, error) from error
+    if text.count(b"{") + text.count(b"[") > 3 * MAX_TENSORS + 100:
+        _damaged(path, f"its header describes more than {MAX_TENSORS} tensors")
     try:
-        entries = json.loads(text, object_pairs_hook=unique_keys)
+        entries = json.loads(text, object_pairs_hook=unique_keys, **NO_FLOATS)
     except (ValueError, RecursionError) as error:
         _damaged(path, f"its header is no valid JSON ({error})")
     if not isinstance(entries, dict):
@@ -100,7 +103,7 @@ def _check(path: Path, entries: dict[str, Any], data_start: int, data_bytes: int
     if position > data_bytes:
         raise WeightsError(
             f"the file is cut short: its tensors need {position} bytes, it has {data_bytes}",
-            where=str(path),
+            where=place(path),
             remedy="download it again",
         )
     if position < data_bytes:
@@ -128,6 +131,14 @@ def _entry(path: Path, name: str, entry: Any) -> tuple[int, TensorInfo]:
     return begin, TensorInfo(dtype, tuple(shape), end - begin)
 
 
+def _no_float(text: str) -> NoReturn:
+    raise ValueError(f"{shown(text)} is no whole number")
+
+
+# refused as they are met: a list of millions of them takes a lot of memory
+NO_FLOATS: dict[str, Any] = {"parse_float": _no_float, "parse_constant": _no_float}
+
+
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """For ``json.loads(object_pairs_hook=…)``: a key that stands twice is an error."""
     table = dict(pairs)
@@ -143,23 +154,15 @@ def shown(name: object) -> str:
 
 
 def _refuse_start(path: Path, start: bytes, size: int, length: int) -> NoReturn:
-    where = str(path)
-    if start.startswith(b"version https://git-lfs"):
-        raise WeightsError(
-            "this is a Git LFS pointer, not the weights", where=where, remedy='run "git lfs pull"'
-        )
-    if start.lstrip()[:1] == b"<":
-        raise WeightsError(
-            "this is a web page, not a safetensors file", where=where, remedy="download it again"
-        )
+    refuse_strangers(path, start)
     raise WeightsError(
         f"no safetensors file, or cut short: its header claims {length} bytes, the file has {size}",
-        where=where,
+        where=place(path),
         remedy="download it again",
     )
 
 
 def _damaged(path: Path, how: str) -> NoReturn:
     raise WeightsError(
-        f"damaged safetensors file: {how}", where=str(path), remedy="download it again"
+        f"damaged safetensors file: {how}", where=place(path), remedy="download it again"
     )

@@ -26,7 +26,7 @@ class TensorInfo:
 
     Attributes:
         dtype: in the spelling of safetensors (``"F32"``, ``"BF16"``, ``"F8_E4M3"``, ``"I64"`` …),
-            whatever the file's format is.
+            whatever the file's format is; GGUF's block formats by their own names (``"Q4_K"``).
         shape: sizes of the axes.
         nbytes: bytes of its data in the file.
     """
@@ -48,7 +48,10 @@ class TensorSource(ABC):
         files: the files that hold it, in order.
         tensors: name -> shape and type, in the file's order.
         metadata: free strings that the file carries.
+        container: the format of the files, for people.
     """
+
+    container: str = ""
 
     label: str
     files: tuple[Path, ...]
@@ -74,6 +77,14 @@ class TensorSource(ABC):
             KeyError: there is no such tensor.
             WeightsError: the file cannot be read (any more).
         """
+
+    def check_loadable(self) -> None:
+        """Planning asks this: can :meth:`get` give these tensors at all?
+
+        Raises:
+            WeightsError: no, the format is known but not run by this version.
+        """
+        return
 
     def names(self) -> tuple[str, ...]:
         return tuple(self.tensors)
@@ -108,6 +119,7 @@ class RenamedSource(TensorSource):
         self.label = base.label
         self.files = base.files
         self.metadata = base.metadata
+        self.container = base.container
         self.tensors = {name: base.tensors[old] for name, old in stored.items()}
 
     def get(
@@ -117,3 +129,6 @@ class RenamedSource(TensorSource):
         dtype: torch.dtype | None = None,
     ) -> Tensor:
         return self.base.get(self.stored[name], device, dtype)
+
+    def check_loadable(self) -> None:
+        self.base.check_loadable()

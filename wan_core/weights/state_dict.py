@@ -49,6 +49,7 @@ class StateDict(TensorSource):
         self.label = label
         self.files = files
         self.metadata = metadata or {}
+        self.container = "pickled state dict" if files else ""
         self.tensors = {name: self._info(name, tensor) for name, tensor in held.items()}
 
     def get(

@@ -1,0 +1,202 @@
+"""What ``wan-core inspect`` says of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from wan_core.cli.inspect import Found
+from wan_core.contract.descriptions import Component, Family
+from wan_core.contract.errors import WanCoreError
+from wan_core.contract.lazy import resolve
+from wan_core.memory import gigabytes
+from wan_core.planning import bundled, identify_for, misfit
+from wan_core.weights import Identity, TensorSource, identify, open_weights, printable
+from wan_core.weights import fingerprint as fingerprint_of
+
+if TYPE_CHECKING:
+    from wan_core.plugins import Plugins
+
+SHORT = 200
+MOST_ENTRIES = 40
+LORA = "lora"
+
+
+@attrs.frozen
+class Fit:
+    """A slot that a file fits.
+
+    Attributes:
+        line: how a workflow names it there.
+        problem: why it can't be used all the same; ``""`` when it can.
+    """
+
+    family: str
+    slot: str
+    line: str
+    problem: str = ""
+
+
+def describe_weights(path: Path, plugins: Plugins, with_fingerprint: bool) -> Found:
+    """Everything that the header of a weight file says.
+
+    Raises:
+        WeightsError: it can't be read.
+    """
+    source = open_weights(path)
+    identity, fits = _judge(path, source, plugins)
+    values = sum(identity.precision.values.values())
+    metadata, left_out = _short_metadata(source.metadata)
+    print_of = fingerprint_of(source) if with_fingerprint else None
+    what = "not recognised" if identity.component == "unknown" else str(identity)
+    precision = identity.precision
+    rows = [
+        ("what", what),
+        ("model", identity.model),
+        ("names", _names(identity)),
+        ("container", source.container),
+        ("tensors", str(len(source.tensors))),
+        ("size", f"{gigabytes(source.nbytes)} ({source.nbytes} bytes)"),
+        ("parameters", _count(values)),
+        ("precision", precision.title),
+        ("", precision.shares if len(precision.values) > 1 else ""),
+        *_lora_rows(identity, plugins),
+        *_titled("header", [f"{key} = {value}" for key, value in metadata.items()]),
+        ("" if metadata else "header", f"{left_out} entries too long to show" if left_out else ""),
+        ("fingerprint", print_of or ""),
+        *_titled("fits", [f"{one.line}{one.problem and f' (but {one.problem})'}" for one in fits]),
+    ]
+    facts = {
+        "title": what,
+        "component": identity.component,
+        "variant": identity.variant,
+        "details": identity.details,
+        "model": identity.model,
+        "dialect": identity.dialect,
+        "prefix": identity.prefix,
+        "container": source.container,
+        "files": source.files,
+        "tensors": len(source.tensors),
+        "bytes": source.nbytes,
+        "parameters": values,
+        "precision": precision,
+        "lora": identity.lora,
+        "metadata": metadata,
+        "fits": fits,
+        **({"fingerprint": print_of} if print_of else {}),
+    }
+    return Found("weights", [row for row in rows if row[1]], facts)
+
+
+def _names(identity: Identity) -> str:
+    dialect = identity.dialect
+    if not dialect:
+        return ""
+    return f"{dialect}, behind {printable(identity.prefix)!r}" if identity.prefix else dialect
+
+
+def _judge(path: Path, source: TensorSource, plugins: Plugins) -> tuple[Identity, list[Fit]]:
+    """What the file is, and the slots of installed families that it fits."""
+    whole = identify(source)
+    judged: dict[tuple[str, str | None], Identity] = {}
+    fits: list[Fit] = []
+    for family, slot, component in _slots(plugins):
+        key = (component.kind, component.identify)
+        if key not in judged:
+            judged[key] = _by_component(component, source, plugins, whole)
+        identity = judged[key]
+        if identity.component != component.kind or misfit(component, identity):
+            continue
+        if component.bundled and not _same_sizes(component.bundled, identity):
+            continue
+        line = f'family = "{family.name}", {slot} = "{printable(path.name)}"'
+        fits.append(Fit(family.name, slot, line, _problem(component, source)))
+    # a plugin knows its own kinds better than the core
+    known = (one for one in judged.values() if one.component != "unknown")
+    return (whole if whole.component != "unknown" else next(known, whole)), fits
+
+
+def _slots(plugins: Plugins) -> Iterator[tuple[Family, str, Component]]:
+    for family in plugins.families.values():
+        for slot, component in family.components.items():
+            if component.needs_file:
+                yield family, slot, component
+
+
+def _by_component(
+    component: Component, source: TensorSource, plugins: Plugins, whole: Identity
+) -> Identity:
+    if component.identify is None and whole.component == component.kind:
+        return whole
+    try:
+        found = identify_for(component, source, plugins)
+    except Exception:  # a plugin's mistake must not hide what the core knows
+        return whole
+    return attrs.evolve(found, precision=whole.precision)
+
+
+def _same_sizes(bundled_file: str, identity: Identity) -> bool:
+    """Is it of the sizes of the file that comes with the package?"""
+    try:
+        own = identify(open_weights(bundled(bundled_file)), identity.component)
+    except (WanCoreError, OSError):
+        return False
+    return own.details == identity.details
+
+
+def _problem(component: Component, source: TensorSource) -> str:
+    try:
+        source.check_loadable()
+        if component.verify:
+            resolve(component.verify)(source, component.config)
+    except WanCoreError as error:
+        return error.problem
+    except Exception as error:  # a plugin's mistake
+        return f"its check failed ({type(error).__name__})"
+    return ""
+
+
+def _titled(title: str, lines: list[str]) -> list[tuple[str, str]]:
+    """Rows of which only the first has a title."""
+    return [(title if index == 0 else "", line) for index, line in enumerate(lines)]
+
+
+def _lora_rows(identity: Identity, plugins: Plugins) -> Iterator[tuple[str, str]]:
+    lora = identity.lora
+    if lora is None:
+        return
+    ranks = ", ".join(f"{rank} ({count} modules)" for rank, count in list(lora.ranks.items())[:6])
+    yield "form", ", ".join((lora.form, *lora.extras))
+    yield "rank", str(lora.rank) if len(lora.ranks) == 1 else ranks
+    yield "keys", f"{lora.keys} for {lora.modules} modules"
+    families = [
+        family.name
+        for family, slot, component in _slots(plugins)
+        if slot == "transformer" and lora.width and component.config.get("dim") == lora.width
+    ]
+    yield (
+        "made for",
+        ", ".join(dict.fromkeys(families))
+        and (f"transformers of width {lora.width}: {', '.join(dict.fromkeys(families))}"),
+    )
+
+
+def _short_metadata(metadata: Mapping[str, str]) -> tuple[dict[str, str], int]:
+    """Entries of the header that can be shown, and how many can't."""
+    short = {  # sorted, as some writers store them in an order of the day
+        key: value
+        for key, value in sorted(metadata.items())
+        if len(key) <= SHORT and len(value) <= SHORT and (key + value).isprintable()
+    }
+    kept = dict(list(short.items())[:MOST_ENTRIES])
+    return kept, len(metadata) - len(kept)
+
+
+def _count(values: int) -> str:
+    for unit, size in (("billion", 1e9), ("million", 1e6)):
+        if values >= size:
+            return f"{values / size:.2f} {unit}"
+    return str(values)
