@@ -10,6 +10,7 @@ import json
 import struct
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +73,7 @@ def safetensors(
     end = 0
     for name, shape in shapes.items():
         begin = end
-        size = BYTES[dtype]
-        for side in shape:
-            size *= side
-        end += size
+        end += BYTES[dtype] * prod(shape)
         header[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
     return header_only(json.dumps(header), end)
 
@@ -92,14 +90,19 @@ def header_only(text: str, data: int = 0) -> Maker:
     return write
 
 
+Shapes = Mapping[str, Sequence[int]]
+
+
+def manifest_shapes(name: str) -> Callable[[], Shapes]:
+    """Names and shapes of a published checkpoint, when they are asked for."""
+    return lambda: json.loads(gzip.decompress((MANIFESTS / f"{name}.json.gz").read_bytes()))
+
+
 def manifest(name: str) -> Maker:
     """A published checkpoint: all its names and shapes, and zeros."""
 
     def write(path: Path) -> None:
-        shapes = json.loads(gzip.decompress((MANIFESTS / f"{name}.json.gz").read_bytes()))
-        maker = safetensors(shapes)
-        assert callable(maker)
-        maker(path)
+        make(path.parent, {path.name: safetensors(manifest_shapes(name)())})
 
     return write
 
@@ -118,7 +121,7 @@ def bundled(name: str, *, keep: int | None = None, flip: int | None = None) -> M
     return write
 
 
-def sparse(size: int, start: bytes = b"") -> Maker:
+def sparse(size: int, start: bytes = b"") -> Callable[[Path], None]:
     """A file of ``size`` bytes that begins with ``start``; the rest is zeros and takes no room."""
 
     def write(path: Path) -> None:
@@ -154,11 +157,32 @@ def pickled(value: Callable[[], object]) -> Maker:
     return write
 
 
-def gguf(architecture: str = "wan", *, version: int = 3, tensors: int = 0) -> bytes:
-    """A GGUF file with one entry and no tensors, whatever number of them it claims."""
-    name, value = b"general.architecture", architecture.encode()
-    entry = struct.pack("<Q", len(name)) + name + struct.pack("<IQ", 8, len(value)) + value
-    return b"GGUF" + struct.pack("<IQQ", version, tensors, 1) + entry
+def gguf(
+    shapes: Shapes | Callable[[], Shapes] | None = None,
+    architecture: str = "wan",
+    *,
+    version: int = 3,
+    claims: int | None = None,
+) -> Maker:
+    """A GGUF file with these tensors in float16, all zero; or one that claims to have so many."""
+
+    def text(value: str) -> bytes:
+        return struct.pack("<Q", len(value)) + value.encode()
+
+    def write(path: Path) -> None:
+        held = shapes() if callable(shapes) else shapes or {}
+        head = [b"GGUF", struct.pack("<IQQ", version, claims or len(held), 1)]
+        head += [text("general.architecture"), struct.pack("<I", 8), text(architecture)]
+        end = 0
+        for name, shape in held.items():
+            sizes = shape[::-1]
+            head += [text(name), struct.pack(f"<I{len(sizes)}Q", len(sizes), *sizes)]
+            head += [struct.pack("<IQ", 1, end)]
+            end += -(-2 * prod(shape) // 32) * 32
+        start = b"".join(head)
+        sparse(-(-len(start) // 32) * 32 + end, start)(path)
+
+    return write
 
 
 # -- videos and pictures ------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import attrs
 import click
 
 from wan_core.cli.failures import tell
-from wan_core.cli.options import debug_option, discover, without_option
+from wan_core.cli.options import Strict, debug_option, discover, without_option
 from wan_core.cli.run import summary, terminated_like_interrupted
 from wan_core.cli.views import View, choose_view
 from wan_core.cli.wanted import Wanted, make_plans, wanted_options
@@ -28,7 +28,7 @@ DIFFERENT = 8
 """Exit code of a rerun whose frames are not those of the video."""
 
 
-@click.command()
+@click.command(cls=Strict)
 @click.argument("video")
 @click.option(
     "--folder",
@@ -65,15 +65,17 @@ def rerun(
 
     original = Path(video)
     with choose_view(json=json, quiet=quiet) as view, terminated_like_interrupted():
+        if not video:
+            raise MediaError("no video is named, only empty text", remedy="name a video")
         record = read_record(probe(original).comment, where=str(original))
         plugins = discover(without)
         plan = _plan(original, record, Path(folder) if folder else original.parent, wanted, plugins)
         changed = list(_changed_files(plan, record, plugins))
         if changed and not other_files:
             raise WeightsError(
-                f"{', '.join(changed)} is not the file that {show(original.name)} was made with",
+                f"{_listed(changed)} that {show(original.name)} was made with",
                 where=str(original),
-                remedy="name the right one, or go on with --other-files",
+                remedy="name the right files, or go on with --other-files",
             )
         from wan_core.engine import Session
 
@@ -128,6 +130,12 @@ def _changed_files(plan: Plan, record: Provenance, plugins: Plugins) -> Iterator
         return
     for before, after in ((record.weights, now.weights), (record.inputs, now.inputs)):
         yield from (key for key in after if before.get(key) != after[key])
+
+
+def _listed(changed: list[str]) -> str:
+    if len(changed) == 1:
+        return f"{changed[0]} is not the file"
+    return f"{', '.join(changed[:-1])} and {changed[-1]} are not the files"
 
 
 def _compare(

@@ -114,11 +114,11 @@ def read_frames(path: Path | str) -> Iterator[NDArray[np.uint8]]:
 
 def _kind(path: Path) -> str:
     """Which reader takes a path: by the first bytes, whatever its name is."""
-    if not path.is_file():
-        if path.is_dir() or "%" in path.name:
-            return "png"
-        raise MediaError("there is no such file", where=str(path), remedy="check the path")
     try:
+        if not path.is_file():
+            if path.is_dir() or "%" in path.name:
+                return "png"
+            raise MediaError("there is no such file", where=str(path), remedy="check the path")
         with path.open("rb") as file:
             start = file.read(12)
     except OSError as error:

@@ -158,7 +158,8 @@ def _read(
     if differs := misfit(component, identity):
         key, found, wanted = differs
         raise WeightsError(
-            f"{printable(path.name)} has {key} {found}, family {family.name} has {wanted}",
+            f"{printable(path.name)} is {identity}: its {key} is {found}, that of family {family.name} is "
+            f"{wanted}",
             where=where,
             remedy=f"name a file of {family.title}, or another family",
         )
@@ -190,7 +191,7 @@ def misfit(component: Component, identity: Identity) -> tuple[str, int, Any] | N
     """The first size in which a file differs from what the component has: key, the file's, the component's."""
     for key, wanted in component.config.items():
         found = identity.details.get(key)
-        if found is not None and found != wanted:
+        if found and found != wanted:
             return key, found, wanted
     return None
 

@@ -23,6 +23,7 @@ from wan_core.contract.errors import (
 from wan_core.contract.lazy import resolve
 from wan_core.contract.requests import FeatureCheck, PlanContext, StageNeeds, VideoSize
 from wan_core.media import check_target
+from wan_core.media.formats import exact_rate
 from wan_core.memory import gigabytes
 from wan_core.models.encoders import TokenizerFile, find_tokenizer, open_tokenizer
 from wan_core.models.vae import vae_descriptor
@@ -322,8 +323,10 @@ def _plan_output(
     family = models[maker.spec.model].family.name if maker.spec.model else "none"
     path = output_path(workflow, maker, family, taken)
     size = maker.needs.size
+    fps = workflow.output.fps or (size.fps if size else None)
     check_target(
         path,
+        fps=exact_rate(fps) if fps else None,
         width=size.width if size else None,
         height=size.height if size else None,
         frames=size.frames if size else None,

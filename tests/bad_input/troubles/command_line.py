@@ -30,6 +30,8 @@ GROUP = Group(
                 Case("option-of-the-program", "?", run="--verson", usage=True),
                 Case("option-control", "?", GOOD, ("run", "w.toml", "--a\x1b[31mb"), usage=True),
                 Case("option-long", "?", GOOD, ("run", "w.toml", "--" + "x" * 100_000), usage=True),
+                Case("option-twice", "?", GOOD, "run w.toml -o a.mp4 -o b.mp4", usage=True),
+                Case("option-twice-in-two-spellings", "?", GOOD, "plan w.toml --output=a.mp4 -ob.mp4", usage=True),
                 Case("option-without-value", "?", GOOD, "run w.toml -o", usage=True),
                 Case("flag-with-value", "?", GOOD, "run w.toml --json=yes", usage=True),
                 Case("workflow-left-out", "?", run="run", usage=True),

@@ -32,7 +32,7 @@ GROUP = Group(
                 Case("height-negative", "?", stage("height = -480")),
                 Case("width-text", "?", stage('width = "832"')),
                 Case("frames-float", "?", stage("frames = 81.0")),
-                Case("area-too-large", "?", stage("width = 16384\nheight = 16384")),
+                Case("area-too-large", "?", stage("width = 16384\nheight = 16384"), code=7),
             ),
         ),
         Trouble(
@@ -51,7 +51,7 @@ GROUP = Group(
                 Case("shift-nan", "?", stage("shift = nan")),
                 Case("guidance-text", "?", stage('guidance = "high"')),
                 Case("guidance-inf", "?", stage("guidance = inf")),
-                Case("guidance-two", "?", stage("guidance = [3, 4]")),
+                Case("guidance-for-every-step", "?", stage("guidance = [3, 4, 5]")),
                 Case("guidance-empty", "?", stage("guidance = []")),
                 Case("guidance-empty-table", "?", stage("guidance = {}")),
                 Case("start-after-end", "?", stage("start_step = 2\nsteps = 2")),

@@ -45,7 +45,7 @@ GROUP = Group(
             (
                 Case("output-not-writable", "?", {"w.toml": workflow()}, given=["no permission to write"], code=5),
                 Case("output-below-a-file", "?", {**to("notes.txt/clip.mp4"), "notes.txt": "x"}, code=7),
-                Case("output-in-proc", "?", to("/proc/clip.mp4"), code=7),
+                Case("output-in-proc", "?", to("/proc/clip.mp4"), code=5),
                 Case("output-name-too-long", "?", to("a" * 300 + ".mp4"), code=7),
             ),
         ),

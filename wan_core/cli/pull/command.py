@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import click
 
 from wan_core.cli.failures import tell
-from wan_core.cli.options import debug_option, discover, without_option
+from wan_core.cli.options import Strict, debug_option, discover, without_option
 from wan_core.cli.text import columns
 from wan_core.cli.views import choose_view
 from wan_core.config import cache_folder, config_file, huggingface_folder
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Row: TypeAlias = tuple[str, str, str]
 
 
-@click.command()
+@click.command(cls=Strict)
 @click.argument("name")
 @click.option(
     "--to", metavar="FOLDER",
