@@ -159,10 +159,15 @@ def _folder(name: str, start: Path, where: str) -> Path:
     if problem := unprintable(name):
         raise WorkflowError(f"the name of a folder {problem}", where=where)
     try:
-        return (start / Path(name).expanduser()).absolute()
+        folder = (start / Path(name).expanduser()).absolute()
+        folder.exists()  # raises when no folder can be called so
     except RuntimeError:
         problem = f"{show(name)} names a home folder that does not exist"
         raise WorkflowError(problem, where=where) from None
+    except OSError as error:
+        problem = f"{show(name)} can't be a folder ({error.strerror})"
+        raise WorkflowError(problem, where=where) from error
+    return folder
 
 
 def _huggingface(paths: Mapping[str, Any], where: str) -> bool:

@@ -62,12 +62,33 @@ def workflow(
     return WORKFLOW.format(head=head, model=table, stage=stage, output=output)
 
 
+REAL = "wan2.1-t2v-1.3b"
+
+
+def transformer(name: str = "m.safetensors") -> str:
+    """A workflow whose transformer (line 4) is a file."""
+    return workflow(family=REAL, model=f'transformer = "{name}"')
+
+
+def vae(name: str = "m.safetensors") -> str:
+    """A workflow with the bundled model but for its VAE (line 4)."""
+    return workflow(family="tiny-t2v", model=f'vae = "{name}"')
+
+
+def text_encoder(name: str = "m.safetensors") -> str:
+    """A workflow with the bundled model but for its text encoder (line 4)."""
+    return workflow(family="tiny-t2v", model=f'text_encoder = "{name}"')
+
+
+def tokenizer(name: str = "t.json") -> str:
+    """A workflow with the bundled model but for its tokenizer (line 4)."""
+    return workflow(family="tiny-t2v", model=f'tokenizer = "{name}"')
+
+
 # -- weight files -------------------------------------------------------------------------------
 
 
-def safetensors(
-    shapes: Mapping[str, Sequence[int]], dtype: str = "BF16", **metadata: str
-) -> Maker:
+def safetensors(shapes: Mapping[str, Sequence[int]], dtype: str = "BF16", **metadata: str) -> Maker:
     """A safetensors file with these tensors, all zero: as long as it says, and taking no room."""
     header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
     end = 0
@@ -242,3 +263,11 @@ def pipe(path: Path) -> None:
 def link(target: str) -> Maker:
     """A link that leads to ``target``."""
     return lambda path: path.symlink_to(target)
+
+
+def unigram(pieces: int) -> str:
+    """A ``tokenizer.json`` of so many pieces."""
+    vocabulary = [["<pad>", 0.0], ["</s>", 0.0], ["<unk>", 0.0]]
+    vocabulary += [[f"w{number}", -1.0] for number in range(pieces - 3)]
+    model = {"type": "Unigram", "unk_id": 2, "vocab": vocabulary}
+    return json.dumps({"version": "1.0", "added_tokens": [], "model": model})

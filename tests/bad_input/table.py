@@ -6,6 +6,7 @@ The tests run every case through the command line (``test_bad_input.py``); the p
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 
@@ -44,9 +45,14 @@ class Case:
         return shlex.split(self.run) if isinstance(self.run, str) else list(self.run)
 
     @property
-    def runs(self) -> bool:
-        """Whether it is refused inside a command that prints events."""
-        return not self.usage and self.arguments[0] in ("run", "rerun")
+    def command(self) -> str:
+        """The command that refuses; empty when the command line is refused before one runs."""
+        return "" if self.usage else self.arguments[0]
+
+    @property
+    def everyday(self) -> bool:
+        """Whether people meet it who do not try to break things; the others are left out of the page."""
+        return not re.search(r"\\[xun]|(\S)\1{9}|a\.a\.a", self.says)
 
 
 @attrs.frozen
@@ -75,9 +81,19 @@ class Group:
 
 def groups() -> list[Group]:
     """The whole table."""
-    from troubles import command_line, machine, options, output, rerun, strangers, text, weights
+    from troubles import (
+        command_line,
+        looking,
+        machine,
+        options,
+        output,
+        rerun,
+        strangers,
+        text,
+        weights,
+    )
 
-    modules = (text, options, weights, machine, output, rerun, strangers, command_line)
+    modules = (weights, text, options, machine, output, rerun, looking, strangers, command_line)
     return [module.GROUP for module in modules]
 
 

@@ -42,7 +42,9 @@ class Strict(click.Command):
             takes_value = isinstance(one, click.Option) and not (one.is_flag or one.multiple)
             if takes_value and given.count(one) > 1:
                 raise WorkflowError(
-                    f"{one.opts[0]} is given twice", where=ctx.command_path, remedy="keep one of them"
+                    f"{one.opts[0]} is given twice",
+                    where=ctx.command_path,
+                    remedy="keep one of them",
                 )
         return super().parse_args(ctx, args)
 

@@ -8,11 +8,11 @@ from wan_core.contract.lazy import exports
 
 if TYPE_CHECKING:
     from wan_core.planning.files import PlannedFile as PlannedFile
-    from wan_core.planning.library import Library as Library
-    from wan_core.planning.library import configured as configured
     from wan_core.planning.files import bundled as bundled
     from wan_core.planning.files import identify_for as identify_for
     from wan_core.planning.files import misfit as misfit
+    from wan_core.planning.library import Library as Library
+    from wan_core.planning.library import configured as configured
     from wan_core.planning.machine import Machine as Machine
     from wan_core.planning.machine import look as look
     from wan_core.planning.making import make_plan as make_plan

@@ -214,11 +214,20 @@ def _plan_tokenizer(
         if found.path:
             places.allow(found.path, "")
         # small beside what would be loaded before it is needed
-        found.load()
+        _check_vocabulary(found.load().size, files["text_encoder"])
     except WanCoreError as error:
         error.where = ", ".join(dict.fromkeys(filter(None, (where(key), error.where))))
         raise
     return found
+
+
+def _check_vocabulary(ids: int, encoder: PlannedFile) -> None:
+    known = encoder.identity.details.get("vocabulary", ids)
+    if ids > known:
+        raise WeightsError(
+            f"the tokenizer has {ids} ids, the text encoder knows {known}: they do not belong together",
+            remedy="name the tokenizer of this text encoder",
+        )
 
 
 def _usual_tokenizer(family: Family, encoder: Path, places: Places) -> TokenizerFile:

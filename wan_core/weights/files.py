@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wan_core.contract.errors import WeightsError
-from wan_core.weights.places import look, place, printable, sort_of, unreadable
+from wan_core.weights.places import is_folder, look, place, printable, sort_of, unreadable
 from wan_core.weights.safetensors_header import json_trouble, read_header, shown, unique_keys
 from wan_core.weights.sources import TensorInfo, TensorSource
 
@@ -36,7 +36,7 @@ def open_weights(path: Path | str) -> TensorSource:
         WeightsError: there is no such file, or it is damaged, dangerous or of another kind.
     """
     path = Path(path)
-    if _is_folder(path):
+    if is_folder(path):
         path = _only_checkpoint_in(path)
     sort = sort_of(look(path))
     if path.name.endswith(".index.json"):
@@ -181,13 +181,6 @@ def _info(index: Path, name: str, shard: SafetensorsFile) -> TensorInfo:
             remedy="index and shards are not of the same checkpoint",
         )
     return shard.tensors[name]
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError as error:
-        raise unreadable(path, error) from error
 
 
 def _only_checkpoint_in(folder: Path) -> Path:

@@ -143,7 +143,9 @@ def json_trouble(error: Exception) -> str:
     """What is wrong with a JSON text, for whoever does not know Python."""
     match error:
         case json.JSONDecodeError():
-            return f"{error.msg[:1].lower()}{error.msg[1:]}, line {error.lineno}, column {error.colno}"
+            return (
+                f"{error.msg[:1].lower()}{error.msg[1:]}, line {error.lineno}, column {error.colno}"
+            )
         case UnicodeDecodeError():
             return "no UTF-8 text"
         case RecursionError():

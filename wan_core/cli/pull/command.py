@@ -68,10 +68,12 @@ def _store(to: str | None) -> Store:
     problem = "must not be empty" if not to else unprintable(to)
     try:
         folder = Path(to).expanduser().absolute()
+        if not problem and folder.exists() and not folder.is_dir():
+            problem = f"{show(folder)} is no folder"
     except RuntimeError:
         problem = f"{show(to)} names a home folder that does not exist"
-    if not problem and folder.exists() and not folder.is_dir():
-        problem = f"{show(folder)} is no folder"
+    except OSError as error:
+        problem = f"{show(to)} can't be one ({error.strerror})"
     if problem:
         raise WorkflowError(f"the folder {problem}", where="--to")
     # of a folder with a whole ComfyUI, its models are meant here, too
