@@ -52,7 +52,8 @@ class Case:
     @property
     def everyday(self) -> bool:
         """Whether people meet it who do not try to break things; the others are left out of the page."""
-        return not re.search(r"\\[xun]|(\S)\1{9}|a\.a\.a", self.says)
+        absurd = any(len(one) > 500 for one in (*self.arguments, *self.environment.values()))
+        return not (absurd or re.search(r"\\[xun]|(\S)\1{9}", self.says))
 
 
 @attrs.frozen

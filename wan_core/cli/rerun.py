@@ -67,6 +67,11 @@ def rerun(
     with choose_view(json=json, quiet=quiet) as view, terminated_like_interrupted():
         if not video:
             raise MediaError("no video is named, only empty text", remedy="name a video")
+        if original.suffix == ".toml":
+            raise MediaError(
+                f"{show(original)} is a workflow, not a video",
+                remedy=f"say wan-core run {show(original)}",
+            )
         record = read_record(probe(original).comment, where=str(original))
         plugins = discover(without)
         plan = _plan(original, record, Path(folder) if folder else original.parent, wanted, plugins)

@@ -118,6 +118,8 @@ def _kind(path: Path) -> str:
         if not path.is_file():
             if path.is_dir() or "%" in path.name:
                 return "png"
+            if path.exists():
+                raise MediaError("this is a device or a pipe, not a video", where=str(path))
             raise MediaError("there is no such file", where=str(path), remedy="check the path")
         with path.open("rb") as file:
             start = file.read(12)

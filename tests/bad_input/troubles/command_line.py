@@ -80,8 +80,8 @@ GROUP = Group(
         Trouble(
             "Overrides with -s",
             "`-s KEY=VALUE` overrules a key of the workflow for one run.",
-            "Write the whole path of the key, as in `-s stages.0.seed=7`; stages count from 0, or go by name: "
-            "`-s stages.generate.seed=7`.",
+            "Write the whole path of the key, as in `-s stages.0.seed=7`; stages count from 0, or go "
+            "by name: `-s stages.generate.seed=7`.",
             (
                 Case("s-without-equals",
                      '-s "stages.0.seed": this override is no KEY=VALUE; write it like stages.0.seed=7 or '
@@ -152,8 +152,9 @@ GROUP = Group(
         ),
         Trouble(
             "The configuration file",
-            "`~/.config/wan-core/config.toml`, or the file that `$WAN_CORE_CONFIG` names, holds for every command.",
-            "Correct it, or unset `WAN_CORE_CONFIG`; see [the configuration file](command-line.md#the-configuration-file).",
+            "`~/.config/wan-core/config.toml`, or the file that `$WAN_CORE_CONFIG` names, holds for "
+            "every command.",
+            "Correct it, or unset `WAN_CORE_CONFIG`; see [its keys](command-line.md#the-configuration-file).",
             (
                 Case("config-missing",
                      "{folder}/c.toml: there is no such configuration file; unset WAN_CORE_CONFIG.",

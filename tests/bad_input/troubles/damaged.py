@@ -21,8 +21,9 @@ ENTRY = '{"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}'
 TROUBLES = (
     Trouble(
         "A safetensors file is cut short or damaged",
-        "The file begins with a list of its tensors. That list and the file's true length don't agree, or the "
-        "list makes no sense: usually a download that has stopped half way, or a disk that was full.",
+        "The file begins with a list of its tensors. That list and the file's true length don't "
+        "agree, or the list makes no sense: usually a download that has stopped half way, or a disk "
+        "that was full.",
         "Download it again, and compare its SHA-256 with the publisher's where there is one.",
         (
             Case("truncated",
@@ -111,10 +112,10 @@ TROUBLES = (
     ),
     Trouble(
         "A checkpoint in several files",
-        "An index (`….safetensors.index.json`) lists which file holds which tensor. It may name files in its own "
-        "folder only.",
-        "Download the missing shard into the same folder. Don't use an index that names files elsewhere unless you "
-        "trust who made it.",
+        "An index (`….safetensors.index.json`) lists which file holds which tensor. It may name "
+        "files in its own folder only.",
+        "Download the missing shard into the same folder. Don't use an index that names files "
+        "elsewhere unless you trust who made it.",
         (
             Case("shard-missing",
                  "w.toml, line 4, model.vae, {folder}/m.safetensors.index.json: the shard "
@@ -172,8 +173,8 @@ TROUBLES = (
     ),
     Trouble(
         "A .pth is refused",
-        "`.pth`, `.pt` and `.ckpt` files are pickles, which can hold programs. wan-core reads tensors from them "
-        "and runs nothing; a pickle with anything else in it is refused.",
+        "`.pth`, `.pt` and `.ckpt` files are pickles, which can hold programs. wan-core reads "
+        "tensors from them and runs nothing; a pickle with anything else in it is refused.",
         "Use a safetensors version of the model.",
         (
             Case("pickle-with-code",

@@ -12,8 +12,8 @@ GROUP = Group(
     (
         Trouble(
             "inspect does not know the file",
-            "`inspect` reads weights (safetensors, GGUF, `.pth`, an index, or a folder with one of these), "
-            "workflows, videos and pictures, all by what is in them.",
+            "`inspect` reads weights (safetensors, GGUF, `.pth`, an index, or a folder with one of "
+            "these), workflows, videos and pictures, all by what is in them.",
             "Check the path; fetch again what is cut short or turned out to be a web page.",
             (
                 Case("inspect-missing",
@@ -95,7 +95,8 @@ GROUP = Group(
         ),
         Trouble(
             "models pull",
-            "It fetches what a family needs from the Hugging Face Hub, or from the mirror that `$HF_ENDPOINT` names.",
+            "It fetches what a family needs from the Hugging Face Hub, or from the mirror that "
+            "`$HF_ENDPOINT` names.",
             "`wan-core models` lists the families. A pull that was interrupted goes on where it stopped.",
             (
                 Case("pull-near",

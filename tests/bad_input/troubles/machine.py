@@ -54,8 +54,8 @@ GROUP = Group(
         Trouble(
             "The budget is smaller than what the run needs",
             "Before anything is loaded the run's memory is predicted from the headers of its files.",
-            "Use a smaller size, fewer frames or a smaller precision, or raise the budget. `wan-core plan WORKFLOW` "
-            "shows the prediction part by part.",
+            "Use a smaller size, fewer frames or a smaller precision, or raise the budget. `wan-core "
+            "plan WORKFLOW` shows the prediction part by part.",
             (
                 Case("budget-too-small",
                      "w.toml, line 12, memory.ram: generate / text is predicted to need 113 MB (weights 3 MB, "
@@ -73,8 +73,8 @@ GROUP = Group(
         Trouble(
             "There is no such device",
             "`device` (in `[model]`, or `--device`) is `auto`, `cpu`, `cuda` or `cuda:N`.",
-            "Leave it out: `auto` takes the first GPU, or the CPU. If there is a GPU that torch does not see, `wan-core "
-            "doctor` says why.",
+            "Leave it out: `auto` takes the first GPU, or the CPU. If there is a GPU that torch does "
+            "not see, `wan-core doctor` says why.",
             (
                 Case("cuda-without-a-gpu",
                      "w.toml, line 4, model.device: device cuda was asked for, but torch {any} sees no CUDA "

@@ -18,10 +18,10 @@ GROUP = Group(
     (
         Trouble(
             "The size does not fit the model",
-            "Models make pictures in cells of 8 or 16 pixels, and frames in groups: one, and then four at a time "
-            "(1, 5, 9 … 81).",
-            "Take one of the two numbers that the message names. `wan-core models NAME` shows the sizes that a "
-            "family was made for.",
+            "Models make pictures in cells of 8 or 16 pixels, and frames in groups: one, and then "
+            "four at a time (1, 5, 9 … 81).",
+            "Take one of the two numbers that the message names. `wan-core models NAME` shows the "
+            "sizes that a family was made for.",
             (
                 Case("frames-80",
                      "w.toml, line 7, stages.0.frames: 80 frames can't be made: the number must be 4 * n + 1; "
@@ -164,10 +164,10 @@ GROUP = Group(
         ),
         Trouble(
             "The prompt",
-            "A prompt is a text of at most 10,000 characters without control characters. (The models themselves "
-            "read the first few hundred words only.)",
-            "Shorten it; characters that can't be seen often come along when a text is copied from a web page or a "
-            "terminal: type that part again.",
+            "A prompt is a text of at most 10,000 characters without control characters. (The models "
+            "themselves read the first few hundred words only.)",
+            "Shorten it; characters that can't be seen often come along when a text is copied from a "
+            "web page or a terminal: type that part again.",
             (
                 Case("prompt-10000-words",
                      "w.toml, line 6, stages.0.prompt: prompt has 70002 characters, the most it may have is "
@@ -189,10 +189,10 @@ GROUP = Group(
         ),
         Trouble(
             "Nothing installed is called so",
-            "Families, stages, features, solvers and kinds of attention are known by name; plugins bring more "
-            "of them.",
-            "Take the suggested name, or install the plugin that the message names. `wan-core models` and "
-            "`wan-core plugins` list what is there.",
+            "Families, stages, features, solvers and kinds of attention are known by name; plugins "
+            "bring more of them.",
+            "Take the suggested name, or install the plugin that the message names. `wan-core "
+            "models` and `wan-core plugins` list what is there.",
             (
                 Case("family-near",
                      'w.toml, line 3, model.family: no plugin in use brings the family "tiny-t2w"; did you '
@@ -313,8 +313,8 @@ GROUP = Group(
         ),
         Trouble(
             "Lists that make a sweep",
-            "A list in the place of a seed or a prompt makes one run for each of its items; other keys take no "
-            "lists.",
+            "A list in the place of a seed or a prompt makes one run for each of its items; other "
+            "keys take no lists.",
             "Give each value once, and at most 1,000 runs together.",
             (
                 Case("sweep-empty",

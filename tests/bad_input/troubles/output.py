@@ -16,10 +16,10 @@ GROUP = Group(
     (
         Trouble(
             "Something is there already",
-            "A video is never put in the place of another unasked, and never in the place of a folder, a device or a "
-            "pipe.",
-            "Say `--overwrite` or `[output] overwrite = true` if the old video may go, or use a name that is always "
-            "new, such as `{name}-{n}.mp4`.",
+            "A video is never put in the place of another unasked, and never in the place of a "
+            "folder, a device or a pipe.",
+            "Say `--overwrite` or `[output] overwrite = true` if the old video may go, or use a name "
+            "that is always new, such as `{name}-{n}.mp4`.",
             (
                 Case("output-exists",
                      "w.toml, line 9, output.path: {folder}/clip.mp4 exists already; say overwrite = true "
@@ -58,8 +58,8 @@ GROUP = Group(
         ),
         Trouble(
             "The place can't be written to",
-            "A folder is missing permissions, a file stands where a folder should be, or a name is too long for the "
-            "disk. Missing folders are made.",
+            "A folder is missing permissions, a file stands where a folder should be, or a name is "
+            "too long for the disk. Missing folders are made.",
             "Choose another place with `-o`.",
             (
                 Case("output-not-writable",
@@ -80,9 +80,9 @@ GROUP = Group(
         ),
         Trouble(
             "The kind of file",
-            "The suffix says which kind of video is written: `.mp4`, `.mkv`, `.webm`, `.gif`, `.webp`, or single "
-            "pictures `.png`.",
-            "See [what can be written](outputs.md). Pictures need a field for their number: `clip/%05d.png`.",
+            "The suffix says which kind of video is written: `.mp4`, `.mkv`, `.webm`, `.gif`, "
+            "`.webp`, or single pictures `.png`.",
+            "Pictures need a field for their number: `clip/%05d.png`.",
             (
                 Case("suffix-unknown",
                      "w.toml, line 9, output.path: a video can't be written as \"clip.mpg\"; supported are the "

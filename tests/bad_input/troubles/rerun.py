@@ -25,7 +25,7 @@ GROUP = Group(
                      "v.mp4: this is no video that can be read (Invalid data found when processing input).",
                      {"v.mp4": b""}, RUN, code=7),
                 Case("rerun-workflow",
-                     "w.toml: this is no video that can be read (Invalid data found when processing input).",
+                     '"w.toml" is a workflow, not a video; say wan-core run "w.toml".',
                      {"w.toml": workflow()}, "rerun w.toml", code=7),
                 Case("rerun-weights",
                      "m.safetensors: this is no video that can be read (Invalid data found when processing "
@@ -41,7 +41,7 @@ GROUP = Group(
                      '"clip/%05d.png".',
                      {"frames/notes.txt": "x"}, "rerun frames", code=7),
                 Case("rerun-device",
-                     "/dev/zero: there is no such file; check the path.",
+                     "/dev/zero: this is a device or a pipe, not a video.",
                      run="rerun /dev/zero", code=7),
                 Case("rerun-nothing",
                      "no video is named, only empty text; name a video.",
@@ -62,8 +62,8 @@ GROUP = Group(
         ),
         Trouble(
             "The video does not say how it was made",
-            "Videos of wan-core carry their workflow, unless `provenance` said `\"hashes\"` or `\"none\"`; most "
-            "websites remove it from what is uploaded.",
+            'Videos of wan-core carry their workflow, unless `provenance` said `"hashes"` or '
+            '`"none"`; most websites remove it from what is uploaded.',
             "Use the original file, or run the workflow that it was made with.",
             (
                 Case("rerun-somebody-elses",
@@ -103,7 +103,8 @@ GROUP = Group(
                      {"v.mp4": video(record(weights=[]))}, RUN, code=7),
                 Case("record-of-huge-seed",
                      "v.mp4: its record of how it was made is damaged; run the workflow that it was made with.",
-                     {"v.mp4": video(record().replace('"generate": 0', '"generate": ' + "9" * 5000))}, RUN, code=7),
+                     {"v.mp4": video(record().replace('"generate": 0', '"generate": ' + "9" * 5000))},
+                     RUN, code=7),
                 Case("record-deep",
                      "v.mp4: its record of how it was made is damaged; run the workflow that it was made with.",
                      {"v.mp4": video('{"made_by": "wan-core 0.1.0", "x": ' + "[" * 50000)}, RUN, code=7),

@@ -39,8 +39,8 @@ T5 = {
 TROUBLES = (
     Trouble(
         "The file is not there",
-        "Weights are looked for where the workflow says, counted from the workflow's folder, and then by name in "
-        "your [model folders](models.md).",
+        "Weights are looked for where the workflow says, counted from the workflow's folder, and "
+        "then by name in your model folders.",
         "Correct the path, add your folder to the model folders, or fetch published files with "
         "`wan-core models pull FAMILY`.",
         (
@@ -121,10 +121,10 @@ TROUBLES = (
     ),
     Trouble(
         "The wrong file in the slot",
-        "Every file is recognised by the names and shapes inside it, whatever it is called. This one is sound, "
-        "but something else than what its slot takes.",
-        "The message names what the file is and what is wanted. `wan-core inspect FILE` says more, and which slots "
-        "the file fits.",
+        "Every file is recognised by the names and shapes inside it, whatever it is called. This one "
+        "is sound, but something else than what its slot takes.",
+        "The message names what the file is and what is wanted. `wan-core inspect FILE` says more, "
+        "and which slots the file fits.",
         (
             Case("clip-in-text-encoder",
                  "w.toml, line 4, model.text_encoder: m.safetensors is a CLIP vision tower (dim 1280, "
@@ -219,8 +219,8 @@ TROUBLES = (
     Trouble(
         "It is no weight file at all",
         "The name says nothing: what counts are the first bytes.",
-        "Name the weights. A *web page* or a *Git LFS pointer* under a weight file's name means that the download "
-        "went wrong: fetch it again.",
+        "Name the weights. A *web page* or a *Git LFS pointer* under a weight file's name means that "
+        "the download went wrong: fetch it again.",
         (
             Case("weights-are-text",
                  "w.toml, line 4, model.vae, {folder}/m.safetensors: this is a text file, not a weight "
@@ -272,8 +272,8 @@ TROUBLES = (
             Case("gguf-of-flux",
                  "w.toml, line 4, model.transformer: m.gguf is of no known kind; slot transformer of "
                  "family wan2.1-t2v-1.3b needs a Wan transformer; name another file.",
-                 {"w.toml": transformer("m.gguf"), "m.gguf": gguf({"double_blocks.0.img_mod.lin.weight": [8, 8]},
-                                                                  "flux")}, code=3),
+                 {"w.toml": transformer("m.gguf"),
+                  "m.gguf": gguf({"double_blocks.0.img_mod.lin.weight": [8, 8]}, "flux")}, code=3),
             Case("gguf-version-1",
                  "w.toml, line 4, model.transformer, {folder}/m.gguf: this GGUF file is of version 1; "
                  "versions 2 and 3, little-endian, are read; convert it again with a current tool.",
@@ -286,8 +286,8 @@ TROUBLES = (
     ),
     Trouble(
         "The tokenizer",
-        "A text encoder needs its tokenizer: `tokenizer.json` or `spiece.model`, inside the file, beside it, or "
-        "named with `tokenizer = \"…\"`.",
+        "A text encoder needs its tokenizer: `tokenizer.json` or `spiece.model`, inside the file, "
+        'beside it, or named with `tokenizer = "…"`.',
         "Put the folder `google/umt5-xxl` of the published repository beside the text encoder, or name it.",
         (
             Case("tokenizer-missing",

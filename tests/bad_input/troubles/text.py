@@ -13,8 +13,8 @@ GROUP = Group(
         Trouble(
             "There is no such file",
             "The path is misspelt, or counts from another folder than you think.",
-            "Paths on the command line count from the folder that you are in. If a workflow of a similar "
-            "name lies there, the message names it.",
+            "Paths on the command line count from the folder that you are in. If a workflow of a "
+            "similar name lies there, the message names it.",
             (
                 Case("missing",
                      'there is no file "hello.toml"; check the path.',
@@ -60,8 +60,9 @@ GROUP = Group(
         Trouble(
             "It is another kind of file",
             "`run` and `plan` take a workflow: a short text in TOML.",
-            "Name weights, pictures and videos *inside* a workflow. `wan-core inspect FILE` says what a file "
-            "is; [examples/hello.toml](../../examples/hello.toml) is a workflow to start from.",
+            "Name weights, pictures and videos *inside* a workflow. `wan-core inspect FILE` says "
+            "what a file is; [examples/hello.toml](../../examples/hello.toml) is a workflow to start "
+            "from.",
             (
                 Case("weights-as-workflow",
                      '"m.safetensors" is a weight file, and no workflow of wan-core; name a workflow.toml.',
@@ -122,10 +123,10 @@ GROUP = Group(
         ),
         Trouble(
             "It is no TOML",
-            "The text breaks a rule of the [TOML](https://toml.io) format. The message has the line, and where it "
-            "can the column.",
-            "Texts stand in straight double quotes; `true` and `false` are small letters; Windows paths take `/` "
-            "or single quotes.",
+            "The text breaks a rule of the [TOML](https://toml.io) format. The message has the line, "
+            "and where it can the column.",
+            "Texts stand in straight double quotes; `true` and `false` are small letters; Windows "
+            "paths take `/` or single quotes.",
             (
                 Case("no-quotes",
                      "w.toml, line 6, column 10, prompt: no value can be read here; put text in double "
@@ -171,8 +172,8 @@ GROUP = Group(
         Trouble(
             "The format is missing or another one",
             "Every workflow begins with `format = 1`, so that later versions know what they read.",
-            'Write `format = 1` as first line, without quotes. A higher number was written by a newer wan-core: '
-            "update.",
+            "Write `format = 1` as first line, without quotes. A higher number was written by a "
+            "newer wan-core: update.",
             (
                 Case("no-format",
                      'w.toml: format is missing; add "format = 1" as first line.',
@@ -197,10 +198,10 @@ GROUP = Group(
         ),
         Trouble(
             "A table is missing, doubled or misspelt",
-            "A workflow has `[model]` (or `[models.NAME]` for several), one `[[stages]]` for each stage, and "
-            "perhaps `[memory]` and `[output]`.",
-            "Compare with [the reference](../reference/workflow.md). The message names what is close to what you "
-            "wrote.",
+            "A workflow has `[model]` (or `[models.NAME]` for several), one `[[stages]]` for each "
+            "stage, and perhaps `[memory]` and `[output]`.",
+            "Compare with [the reference](../reference/workflow.md). The message names what is close "
+            "to what you wrote.",
             (
                 Case("model-and-models",
                      "w.toml, line 2, model: there are both [model] and [models]; [model] is short for "
@@ -252,9 +253,10 @@ GROUP = Group(
         ),
         Trouble(
             "An unknown key",
-            "A key is misspelt or stands in the wrong table. Unknown keys are refused everywhere, so that a "
-            "misspelt `steps` does not quietly become the default.",
-            "Take the suggested key. `wan-core plan WORKFLOW` of a workflow that works prints every key there is.",
+            "A key is misspelt or stands in the wrong table. Unknown keys are refused everywhere, so "
+            "that a misspelt `steps` does not quietly become the default.",
+            "Take the suggested key. `wan-core plan WORKFLOW` of a workflow that works prints every "
+            "key there is.",
             (
                 Case("unknown-table",
                      'w.toml, line 11, outptu: a workflow has no "outptu"; did you mean "output".',
