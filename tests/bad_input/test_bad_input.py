@@ -13,14 +13,13 @@ from typing import Any, NoReturn
 
 import pytest
 from makers import make
+from sentences import check_sentence
 from surroundings import CONDITIONS
 from table import Case, cases
 
 from wan_core.cli import main
-from wan_core.contract.options import unprintable
 
 CASES = cases()
-LONGEST_SENTENCE = 800
 SECONDS = 1.0
 MEGABYTES = 200
 KEEP_JSON = ("run", "rerun", "plan", "models", "inspect")
@@ -103,16 +102,6 @@ def test_case(
             (answer,) = json.loads(said.out)["files"]
             assert (answer["error"], answer["exit_code"]) == (sentence, code)
     assert (contents(tmp_path), contents(Path(os.environ["WAN_CORE_CACHE"]))) == before
-
-
-def check_sentence(text: str) -> None:
-    """One line, one sentence, nothing that a terminal acts upon."""
-    assert text.endswith(".\n") and not text.endswith("..\n"), text
-    sentence = text.removesuffix("\n")
-    assert "\n" not in sentence, text
-    assert not unprintable(sentence), repr(text)
-    assert len(sentence) <= LONGEST_SENTENCE, len(sentence)
-    assert not re.search(r"Traceback|Error\(|<class|internal error|\bNone\b", sentence), text
 
 
 def pattern(says: str, folder: Path) -> str:
