@@ -56,3 +56,12 @@ def test_options_of_run() -> None:
     options = [set(p.opts) for p in run.params if p.param_type_name == "option"]
     assert all({name.strip("`") for name in documented} & names for names in options)
     assert len(documented) == len(options)
+
+
+def test_options_of_pull() -> None:
+    from wan_core.cli.pull.command import pull
+
+    documented = {
+        name for cell, _ in table("models, plugins") for name in re.findall("--[a-z-]+", cell)
+    }
+    assert documented == {name for p in pull.params for name in p.opts if name.startswith("--")}

@@ -146,11 +146,13 @@ def test_a_folder_of_ones_own(
 
 def test_a_dry_run_fetches_nothing(pull: Callable[..., Any], hub: StandIn) -> None:
     code, lines, _ = pull("--dry-run")
-    assert code == 0
-    assert hub.ranges() == []
+    assert (code, hub.asked) == (0, [])
     assert not huggingface_folder().exists()
     assert str(snapshot(MODEL)) in lines[0]
-    assert lines[-1].split(maxsplit=2)[2].endswith(f"to fetch from {hub.url}")
+    assert lines[-1].split() == ["in", "all", "1", "MB", "to", "fetch", "from", hub.url]
+    code, unpinned, _ = pull("--dry-run", family=family(pin=False))
+    assert (code, unpinned) == (0, lines)
+    assert [method for method, *_ in hub.asked] == ["HEAD"] * 3
 
 
 def test_a_broken_transfer_goes_on_where_it_stopped(pull: Callable[..., Any], hub: StandIn) -> None:
@@ -200,7 +202,7 @@ def test_what_has_another_sum_is_removed(
     folder = tmp_path / "to" if to else huggingface_folder()
     assert not list(folder.rglob("model.safetensors"))
     assert leftovers(folder) == []
-    assert not [path for path in folder.rglob("blobs/*") if not path.name.endswith(".lock")]
+    assert not list(folder.rglob("blobs/*"))
 
 
 def test_what_git_keeps_is_checked_by_gits_name(pull: Callable[..., Any], hub: StandIn) -> None:
@@ -298,6 +300,40 @@ def test_a_full_disk_is_said_before_anything_is_fetched(
         "has 1 MB free; free some space, or name a folder on another disk with --to."
     )
     assert hub.ranges() == []
+
+
+def test_more_than_was_announced_is_not_taken(pull: Callable[..., Any], hub: StandIn) -> None:
+    hub.served[MODEL] = CONTENT[MODEL] * 50
+    code, _, said = pull()
+    assert code == 5 and said.startswith(f"{MODEL}: the transfer broke off (")
+    assert not snapshot(MODEL).exists()
+    for path in huggingface_folder().rglob("*"):
+        assert path.is_dir() or path.stat().st_size <= len(CONTENT[MODEL]) + 1
+    hub.served = {}
+    assert pull()[0] == 0
+
+
+def test_two_programs_do_not_fetch_the_same_file(
+    pull: Callable[..., Any], hub: StandIn, tmp_path: Path
+) -> None:
+    with fetch._sole(
+        tmp_path / "to/Big" / f".model.safetensors.{hub.sum_of(MODEL)[:16]}.incomplete"
+    ):
+        code, _, said = pull("--to", str(tmp_path / "to"))
+    assert code == 5 and said.endswith(
+        "incomplete: another program is fetching this file; wait for it."
+    )
+    assert pull("--to", str(tmp_path / "to"))[0] == 0
+    assert [path for path in (tmp_path / "to").rglob("*") if path.name.startswith(".")] == []
+
+
+def test_a_folder_that_cannot_be_written(pull: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "Big").touch()
+    code, _, said = pull("--to", str(tmp_path))
+    assert code == 5
+    assert said == (
+        f'"{tmp_path}/Big" can\'t be written (File exists); name another folder with --to.'
+    )
 
 
 def test_names_from_a_list_stay_inside(

@@ -138,7 +138,7 @@ def test_a_failure_is_told_to_the_listener(make: Make, tmp_path: Path) -> None:
     events: list[Event] = []
     (tmp_path / "taken").write_text("a file where a folder should be")
     workflow = make(text='format=1\n[model]\nfamily="tiny-random"\n'
-                    '[[stages]]\nuse="generate"\nprompt="x"\n[output]\npath="out.mp4"\noverwrite=true')  # fmt: skip
+                    '[[stages]]\nuse="generate"\nprompt="x"\n[output]\npath="out.mp4"')  # fmt: skip
 
     def listen(event: Event) -> None:
         events.append(event)

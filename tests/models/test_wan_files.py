@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
 import pytest
 import torch
+from header_files import write_gguf, write_safetensors
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -119,4 +121,44 @@ def test_a_file_for_a_family_that_makes_its_own_weights_is_refused(tmp_path: Pat
     )
     workflow = parse_workflow(text, name="w.toml", folder=tmp_path, plugins=plugins)
     with pytest.raises(WanCoreError, match="makes its own vae, it takes no file; leave vae out"):
+        make_plan(workflow, plugins, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("write", "says"),
+    [
+        (
+            lambda path, shapes: write_gguf(path, shapes),
+            "GGUF weights are recognised but not run by this version; use the safetensors file",
+        ),
+        (
+            lambda path, shapes: write_safetensors(path, shapes | {"face_adapter.a.weight": (4,)}),
+            r"'face_adapter\.a\.weight' \(this is Wan 2\.2 Animate\); name a file of the family",
+        ),
+        (
+            lambda path, _: write_safetensors(
+                path,
+                {
+                    "double_blocks.0.img_attn.qkv.weight": (2,),
+                    "single_blocks.0.linear1.weight": (2,),
+                    "img_in.weight": (2,),
+                },
+            ),
+            r"t2v\.safetensors is a Flux transformer; slot transformer of family tiny-t2v needs a Wan "
+            "transformer; name another file",
+        ),
+    ],
+)
+def test_what_would_not_run_is_refused_at_planning(
+    tmp_path: Path, write: Callable[[Path, dict[str, tuple[int, ...]]], Path], says: str
+) -> None:
+    tiny = open_weights(TINY / "t2v.safetensors")
+    write(tmp_path / "t2v.safetensors", {name: tiny.shape(name) for name in tiny.names()})
+    plugins = Plugins.discover()
+    text = (
+        'format = 1\n[model]\nfamily = "tiny-t2v"\ntransformer = "t2v.safetensors"\n'
+        '[[stages]]\nuse = "generate"\nprompt = "x"\n'
+    )
+    workflow = parse_workflow(text, name="w.toml", folder=tmp_path, plugins=plugins)
+    with pytest.raises(WanCoreError, match=rf"w\.toml, line 4, model\.transformer.*{says}"):
         make_plan(workflow, plugins, device="cpu")

@@ -85,7 +85,7 @@ def test_switched_off_by_without(workshop: Path) -> None:
 def test_bits_are_equal_with_and_without_the_plugin_installed(workshop: Path) -> None:
     plain = (workshop / "wan-plugin-fade" / "example.toml").read_text().split("[[stages.apply]]")
     workflow = workshop / "plain.toml"
-    workflow.write_text(plain[0] + '[output]\npath = "plain.mp4"\n')
+    workflow.write_text(plain[0] + '[output]\npath = "plain.mp4"\noverwrite = true\n')
     videos = []
     for site in (True, False):
         ran = run(workshop, "wan_core", "run", "plain.toml", site=site)

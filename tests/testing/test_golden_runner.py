@@ -210,3 +210,31 @@ def test_null_counts_as_missing(tmp_path: Path) -> None:
             change(case, calls=calls, config=data["config"] | optional)
         outcome = run_case(case, handlers())
         assert outcome.verdict is Verdict.PASSED, (name, outcome.note)
+
+
+@pytest.fixture
+def shaky(tmp_path: Path) -> Case:
+    """A case whose stored result is the exact one, rounded as float32 did it elsewhere."""
+    save_file({"outputs.y": torch.tensor([1.0, 0.5 + 3e-4])}, tmp_path / "c.safetensors")
+    (tmp_path / "c.json").write_text('{"kind": "x", "tolerance_rel": 1e-4}')
+    return Case(tmp_path / "c.json")
+
+
+@pytest.mark.parametrize(
+    ("float32", "double", "passes"),
+    [
+        (0.5 + 9e-4, 0.5, True),  # float32 is off by 9e-4 here: the exact result may be by 3e-4
+        (0.5 + 1e-5, 0.5, False),  # float32 holds: what is off by 3e-4 is a mistake
+        (0.6, 0.6, False),  # wrong in both
+        (0.6, 0.6 + 9e-4, False),
+    ],
+)
+def test_rounding_is_allowed_for_and_mistakes_are_not(
+    shaky: Case, float32: float, double: float, passes: bool
+) -> None:
+    shaky.check("outputs.y", torch.tensor([1.0, float32]))
+    assert not shaky.checks[0].ok
+    exact = shaky.in_double()
+    exact.check("outputs.y", torch.tensor([1.0, double], dtype=torch.float64))
+    shaky.allow_rounding(exact)
+    assert shaky.checks[0].ok is passes

@@ -34,8 +34,8 @@ WAN_1_3B = {"dim": 1536, "ffn_dim": 8960, "num_layers": 30, "out_dim": 16, "text
                 "text_dim": 4096,
             },
         ),
-        ("unilumos-1.3b", "wan-transformer", "other", WAN_1_3B | {"in_dim": 48}),
-        ("humo-17b", "wan-transformer", "other", WAN_14B | {"in_dim": 36}),
+        ("unilumos-1.3b", "wan-transformer", "unilumos", WAN_1_3B | {"in_dim": 48}),
+        ("humo-17b", "humo-transformer", "", WAN_14B | {"in_dim": 36, "audio_dim": 1536}),
         ("wan2.1-vae", "wan-vae", "2.1", {"z_dim": 16}),
         ("wan2.1-vae.diffusers", "wan-vae", "2.1", {"z_dim": 16}),
         ("wan2.2-vae", "wan-vae", "2.2", {"z_dim": 48}),
@@ -55,7 +55,6 @@ WAN_1_3B = {"dim": 1536, "ffn_dim": 8960, "num_layers": 30, "out_dim": 16, "text
         ("clip-vit-h-14-visual", "clip-vision", "", {"dim": 1280, "layers": 32}),
         ("clip-vit-h-14-visual.hf", "clip-vision", "", {"dim": 1280, "layers": 32}),
         ("clip-vit-h-14-full-official-checkpoint", "clip-vision", "", {"dim": 1280, "layers": 32}),
-        ("longcat-video-13.6b", "unknown", "", {}),
     ],
 )
 def test_published_checkpoints(
@@ -117,3 +116,7 @@ def test_a_file_with_several_components(manifest: Callable[[str], StateDict]) ->
     everything = StateDict(held)
     assert identify(everything, "wan-transformer").variant == "t2v"
     assert identify(everything, "wan-vae").variant == "2.1"
+    assert identify(everything, "umt5-encoder").component == "unknown"
+    whole = identify(everything)
+    assert (whole.variant, whole.prefix) == ("t2v", "model.diffusion_model.")
+    assert whole.model.endswith("with other parts in the same file")

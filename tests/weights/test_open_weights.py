@@ -136,6 +136,15 @@ def test_a_folder_with_one_file(tmp_path: Path) -> None:
         open_weights(tmp_path)
 
 
+def test_a_folder_of_folders_names_them(tmp_path: Path) -> None:
+    for name in ("transformer", "vae", "scheduler"):
+        (tmp_path / name).mkdir()
+    shard(tmp_path / "transformer", "a.safetensors", a=1.0)
+    shard(tmp_path / "vae", "a.safetensors", a=1.0)
+    with pytest.raises(WeightsError, match="but its folders have: transformer, vae; name one"):
+        open_weights(tmp_path)
+
+
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="no weights"):
         open_weights(tmp_path)

@@ -104,3 +104,9 @@ def test_sparse_tensors_are_refused(tmp_path: Path) -> None:
 def test_files_of_before_torch_1_6(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(2)}, tmp_path / "x.pth", _use_new_zipfile_serialization=False)
     assert torch.equal(open_weights(tmp_path / "x.pth").get("a"), torch.ones(2))
+
+
+def test_shapes_without_numbers_are_refused(tmp_path: Path) -> None:
+    torch.save({"a": torch.empty(3, device="meta")}, tmp_path / "x.pth")
+    with pytest.raises(WeightsError, match="shapes of its tensors only"):
+        open_weights(tmp_path / "x.pth")

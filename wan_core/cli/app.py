@@ -33,6 +33,7 @@ BUILT_IN: Mapping[str, Command] = {
         ),
         Command("models", "List model families, presets and files.", "wan_core.cli.models:models"),
         Command("plugins", "List what is installed.", "wan_core.cli.plugins:plugins"),
+        Command("doctor", "Check this machine and installation.", "wan_core.cli.doctor:doctor"),
     )
 }
 

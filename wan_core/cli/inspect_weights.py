@@ -95,7 +95,7 @@ def _names(identity: Identity) -> str:
     dialect = identity.dialect
     if not dialect:
         return ""
-    return f"{dialect}, behind {printable(identity.prefix)!r}" if identity.prefix else dialect
+    return f"{dialect}, behind {identity.prefix!r}" if identity.prefix else dialect
 
 
 def _judge(path: Path, source: TensorSource, plugins: Plugins) -> tuple[Identity, list[Fit]]:
@@ -112,11 +112,19 @@ def _judge(path: Path, source: TensorSource, plugins: Plugins) -> tuple[Identity
             continue
         if component.bundled and not _same_sizes(component.bundled, identity):
             continue
-        line = f'family = "{family.name}", {slot} = "{printable(path.name)}"'
+        line = f'family = "{family.name}", {slot} = {_value(path, family, slot)}'
         fits.append(Fit(family.name, slot, line, _problem(component, source)))
     # a plugin knows its own kinds better than the core
     known = (one for one in judged.values() if one.component != "unknown")
     return (whole if whole.component != "unknown" else next(known, whole)), fits
+
+
+def _value(path: Path, family: Family, slot: str) -> str:
+    """A file as a workflow names it; a family of two experts has two transformers."""
+    name = f'"{printable(path.name or str(path))}"'
+    if family.preset.boundary is not None and slot == "transformer":
+        return f"{{ high = {name}, low = {name} }}, whichever of the two it is"
+    return name
 
 
 def _slots(plugins: Plugins) -> Iterator[tuple[Family, str, Component]]:

@@ -76,4 +76,6 @@ class LiveView(View):
                 animation_time=now,
             )
             table.add_row(bar, task.sentence(now))
+        if whole := self._board.whole_run():
+            table.add_row("", Text(whole, style="dim"))
         return table

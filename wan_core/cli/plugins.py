@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def plugins(without: tuple[str, ...], json: bool) -> None:
     """List what is installed, what each plugin brings, and how to switch one off."""
     found = discover(without)
-    problems = [*found.problems, *_hidden_commands(found)]
+    problems = [*found.problems, *hidden_commands(found)]
     if json:
         click.echo(to_json({"plugins": found.installed, "problems": problems}))
         return
@@ -47,7 +47,7 @@ def plugins(without: tuple[str, ...], json: bool) -> None:
     click.echo("\n".join(lines))
 
 
-def _hidden_commands(plugins: Plugins) -> list[str]:
+def hidden_commands(plugins: Plugins) -> list[str]:
     """A line for each command of a plugin that can't be called, as wan-core has one of its name."""
     from wan_core.cli.app import BUILT_IN
 

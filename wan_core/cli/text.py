@@ -7,17 +7,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from wan_core.contract.text import duration as duration
 
-def duration(seconds: float) -> str:
-    """``"0.4 s"``, ``"12 s"``, ``"2 min 05 s"``, ``"1 h 12 min"``."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+def about(seconds: float) -> str:
+    """``"a few seconds"``, ``"about 40 s"``, ``"about 2 min"``, ``"about 1 h 10 min"``: an estimate."""
+    if seconds < 5:
+        return "a few seconds"
+    if seconds < 55:
+        return f"about {round(seconds / 10) * 10 or 10} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"about {minutes} min"
+    return f"about {minutes // 60} h {minutes % 60 // 10 * 10:02d} min"
 
 
 def counted(done: int, total: int | None, unit: str) -> str:

@@ -76,7 +76,8 @@ class PlainLines(View):
     def __call__(self, event: Event) -> None:
         finished = self._board.update(event)
         if finished:
-            self._line(finished)
+            whole = self._board.whole_run() if self._board.is_long else None
+            self._line(f"{finished}; {whole}" if whole else finished)
         elif isinstance(event, Note):
             self._line(note_text(event))
 

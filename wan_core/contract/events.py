@@ -25,11 +25,14 @@ class RunStarted(Event):
         workflow: the file's name.
         stages: their names in order.
         label: of a sweep, which of its runs this is (``"seed 7"``).
+        predicted: seconds by stage and task (``"generate / sampling"``) in the order of the run, where they
+            could be predicted.
     """
 
     workflow: str
     stages: tuple[str, ...]
     label: str = ""
+    predicted: Mapping[str, float] = attrs.field(factory=dict)
 
 
 @attrs.frozen

@@ -113,7 +113,8 @@ class Session:
         start = time.perf_counter()
         source = plan.workflow.source
         try:
-            emit(RunStarted(source.name, tuple(s.name for s in plan.stages), source.label))
+            names = tuple(s.name for s in plan.stages)
+            emit(RunStarted(source.name, names, source.label, plan.seconds))
             residencies = self._residencies_for(plan)
             _refuse_shortage(plan, residencies)
             outputs = Run(

@@ -6,6 +6,9 @@ import math
 from collections.abc import Iterable
 from fractions import Fraction
 
+_USUAL = tuple(Fraction(rate) for rate in (16, 24, 25, 30, 8, 12, 15, 48, 50, 60))
+_BROADCAST = tuple(Fraction(rate * 1000, 1001) for rate in (24, 30, 60, 48))
+
 
 def tick(frame: int, rate: Fraction, clock: int) -> int:
     """The time of a frame in ticks, rounded to the nearest.
@@ -39,7 +42,11 @@ def rate_of(durations: Iterable[int], clock: int) -> Fraction:
             fastest = min(fastest, Fraction(2 * frames * clock, 2 * time - 1))
     if not time:
         return Fraction(0)
-    return _simplest(slowest, fastest) if slowest <= fastest else Fraction(frames * clock, time)
+    if slowest > fastest:
+        return Fraction(frames * clock, time)
+    simplest = _simplest(slowest, fastest)
+    usual = _USUAL if simplest.denominator <= 2 else _BROADCAST
+    return next((rate for rate in usual if slowest <= rate <= fastest), simplest)
 
 
 def _simplest(low: Fraction, high: Fraction) -> Fraction:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -44,6 +45,8 @@ class ContainerEncoder:
             options["slices"] = "1"  # there is not enough to cut
         stream: Any = self._container.add_stream(known.codec, rate=job.rate, options=options)
         stream.width, stream.height, stream.pix_fmt = job.width, job.height, known.pixels
+        if known.clock:
+            stream.codec_context.time_base = Fraction(1, known.clock)
         if yuv:
             # players guess the matrix from the size unless they are told
             context = stream.codec_context

@@ -101,14 +101,14 @@ FORMATS: Mapping[str, Format] = {
     # browsers show frames of 10 ms and less for 100 ms
     ".webp": Format(
         encoder="wan_core.media.webp:WebpEncoder",
-        bits_per_pixel=2.5,
+        bits_per_pixel=3,
         largest_side=16383,
         clock=1000,
         fastest=90,
     ),
     ".gif": Format(
         encoder="wan_core.media.gif:GifEncoder",
-        bits_per_pixel=8,
+        bits_per_pixel=10,
         container="gif",
         codec="gif",
         pixels="pal8",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
@@ -10,21 +11,20 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import attrs
 import av
-import av.filter
-from av.error import BlockingIOError as NothingYet
-from av.error import EOFError as NoMore
+import numpy as np
+from PIL import Image
 
 from wan_core.contract.errors import MediaError
 from wan_core.media.clock import tick
 from wan_core.media.containers import ContainerEncoder
 from wan_core.media.formats import MAX_COMMENT
+from wan_core.media.pictures import check_pixels
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-    from wan_core.media.writing import Job
 
+_SAMPLE = 128 * 128
 _END = b"\x3b"
 _EXTENSION = 0x21
 _PICTURE = 0x2C
@@ -33,66 +33,57 @@ _CONTROL = 0xF9
 
 
 class GifEncoder(ContainerEncoder):
-    """Encodes frames with FFmpeg; each has the 255 colours that suit it.
+    """Encodes frames with FFmpeg; each has the 256 colours that suit it, dithered.
 
-    One palette for all would need all frames at once. The dithering is ordered: it stays where it is
-    from frame to frame.
+    One palette for all would need all frames at once.
     """
-
-    def __init__(self, job: Job) -> None:
-        super().__init__(job)
-        self._clock = job.format.clock or 1
-        self._stream.codec_context.time_base = Fraction(1, self._clock)
-        self._graph = _palettes(job.width, job.height)
-        self._taken = 0
 
     def add(self, picture: NDArray[np.uint8], index: int) -> None:
         """Encode frame number ``index``, ``[height, width, 3]``."""
-        frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-        frame.pts, frame.time_base = index, Fraction(1, self._clock)
-        self._graph.push(frame)
-        self._drain()
+        clock = self._job.format.clock or 1
+        start, end = (tick(n, self._job.rate, clock) for n in (index, index + 1))
+        # two arrays, which is not among the types that PyAV declares
+        pixels: Any = _with_palette(picture)
+        frame = av.VideoFrame.from_ndarray(pixels, format="pal8")
+        frame.pts, frame.time_base = start, Fraction(1, clock)
+        for packet in self._stream.encode(frame):
+            packet.duration = end - start
+            self._container.mux(packet)
 
     def finish(self) -> None:
-        """Encode what is still held back, complete the file, and put the comment into it."""
-        self._graph.push(None)
-        self._drain()
+        """Complete the file, and put the comment into it."""
         super().finish()
         if self._job.comment is not None:
             with self._job.hidden.open("r+b") as file:
                 _append_comment(file, self._job.comment.encode())
 
-    def _drain(self) -> None:
-        while True:
-            try:
-                frame = self._graph.pull()
-            except (NothingYet, NoMore):
-                return
-            rate, index = self._job.rate, self._taken
-            start, end = (tick(n, rate, self._clock) for n in (index, index + 1))
-            frame.pts, frame.time_base = start, Fraction(1, self._clock)
-            for packet in self._stream.encode(frame):
-                packet.duration = end - start
-                self._container.mux(packet)
-            self._taken += 1
+
+def _with_palette(picture: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """A picture as numbers of colours ``[height, width]``, and these ``[256, 4]`` (opacity, RGB)."""
+    image = Image.fromarray(picture)
+    if (few := image.getcolors(256)) is not None:
+        colours = np.array(sorted(colour for _, colour in few), np.uint8)
+        indexes = np.searchsorted(_packed(colours), _packed(picture)).astype(np.uint8)
+    else:
+        sample = image
+        if image.width * image.height > _SAMPLE:
+            # the colours of some pixels, which are found many times faster
+            scale = math.sqrt(_SAMPLE / (image.width * image.height))
+            size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+            sample = image.resize(size, Image.Resampling.NEAREST)
+        chosen = sample.quantize(256, method=Image.Quantize.MAXCOVERAGE)
+        indexed = image.quantize(palette=chosen, dither=Image.Dither.FLOYDSTEINBERG)
+        colours = np.array(indexed.getpalette("RGB"), np.uint8).reshape(-1, 3)
+        indexes = np.asarray(indexed)
+    palette = np.full((256, 4), 255, np.uint8)
+    palette[: len(colours), 1:] = colours
+    return indexes, palette
 
 
-def _palettes(width: int, height: int) -> Any:
-    """A graph that takes RGB and gives each frame with a palette of its own."""
-    graph = av.filter.Graph()
-    source = graph.add_buffer(
-        width=width, height=height, format=av.VideoFormat("rgb24"), time_base=Fraction(1, 100)
-    )
-    split, sink = graph.add("split"), graph.add("buffersink")
-    make = graph.add("palettegen", "stats_mode=single")
-    use = graph.add("paletteuse", "new=1:dither=bayer:bayer_scale=3")
-    source.link_to(split)
-    split.link_to(make, 0, 0)
-    split.link_to(use, 1, 0)
-    make.link_to(use, 0, 1)
-    use.link_to(sink)
-    graph.configure()
-    return graph
+def _packed(colours: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Colours ``[..., 3]`` as numbers in the same order."""
+    wide = colours.astype(np.int32)
+    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
 
 
 def _append_comment(file: BinaryIO, text: bytes) -> None:
@@ -131,10 +122,12 @@ def scan_gif(path: Path) -> GifInfo:
     """
     with path.open("rb") as file:
         _, width, height, flags, _, _ = struct.unpack("<6sHHBBB", _exactly(file, 13))
+        check_pixels(width, height, str(path))
         _skip_palette(file, flags)
         durations: list[int] = []
         comment, duration = None, 0
-        while (kind := _exactly(file, 1)[0]) != _END[0]:
+        # players don't miss the end
+        while (kind := (file.read(1) or _END)[0]) != _END[0]:
             if kind == _PICTURE:
                 _skip_palette(file, _exactly(file, 9)[8])
                 _exactly(file, 1)
@@ -155,7 +148,7 @@ def scan_gif(path: Path) -> GifInfo:
                     comment = text.decode(errors="replace")
             else:
                 raise MediaError("this GIF is damaged", where=str(path))
-    if not (width and height and durations):
+    if not durations:
         raise MediaError("this file has no video in it", where=str(path))
     return GifInfo(width, height, durations, comment)
 

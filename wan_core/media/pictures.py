@@ -82,4 +82,6 @@ def rgb(picture: Image.Image) -> NDArray[np.uint8]:
     if picture.mode.startswith("I"):
         grey: Any = np.asarray(picture).astype(np.int64) >> 8
         return np.repeat(grey.clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
+    if "transparency" in picture.info:
+        picture = picture.convert("RGBA")  # Pillow warns of the short way
     return np.array(picture.convert("RGB"))

@@ -102,21 +102,27 @@ def read_frames(path: Path | str) -> Iterator[NDArray[np.uint8]]:
     Raises:
         MediaError: with the first frame: it is not there, or it is no video; later: it is damaged.
     """
-    path = Path(path)
+    path, frame = Path(path), None
+    for frame in _frames(path):
+        yield frame
+    if frame is None:
+        raise MediaError("this file has no video in it", where=str(path))
+
+
+def _frames(path: Path) -> Iterator[NDArray[np.uint8]]:
     match _kind(path):
         case "png":
-            yield from read_sequence(sequence_at(path))
+            return read_sequence(sequence_at(path))
         case "webp":
-            yield from read_webp(path)
-        case _:
-            yield from _decoded(path)
+            return read_webp(path)
+    return _decoded(path)
 
 
 def _kind(path: Path) -> str:
     """Which reader takes a path: by the first bytes, whatever its name is."""
     try:
         if not path.is_file():
-            if path.is_dir() or "%" in path.name:
+            if path.is_dir() or ("%" in path.name and path.suffix.lower() == ".png"):
                 return "png"
             if path.exists():
                 raise MediaError("this is a device or a pipe, not a video", where=str(path))
@@ -184,7 +190,7 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
     where = str(path)
     try:
         options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-        with av.open(f"file:{path}", "r", options=options) as container:
+        with av.open(f"file:{path}", "r", options=options, metadata_errors="replace") as container:
             if not container.streams.video or container.format.name == "tty":
                 raise MediaError("this file has no video in it", where=where)
             stream = container.streams.video[0]

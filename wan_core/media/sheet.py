@@ -127,7 +127,8 @@ def _strip(
     strip = Image.new("RGB", (width, max(size[1] for size in sizes)), "white")
     x = 0
     for frame, size in zip(chosen, sizes, strict=True):
-        strip.paste(Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS), (x, 0))
+        small = Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC, reducing_gap=2)
+        strip.paste(small, (x, 0))
         x += size[0] + gap
     return strip
 
@@ -160,15 +161,17 @@ def _wrapped(label: str, lines: int, width: int, font: Any) -> list[str]:
 
 
 def _visible(text: str) -> str:
-    """A text without what has no shape: line ends are spaces, other controls question marks."""
-    return "".join(
-        " "
-        if character.isspace()
-        else "?"
-        if unicodedata.category(character)[0] == "C"
-        else character
-        for character in text
-    )
+    """A text for the font, which has ASCII: accents go, line ends are spaces, controls question marks."""
+    shown = []
+    for character in text.replace("ß", "ss"):
+        if character.isspace():
+            character = " "
+        elif unicodedata.category(character)[0] == "C":
+            character = "?"
+        parts = unicodedata.normalize("NFKD", character)
+        plain = "".join(part for part in parts if not unicodedata.combining(part))
+        shown.append(plain if plain.isascii() else character)
+    return "".join(shown)
 
 
 def _png(sheet: Picture) -> bytes:

@@ -23,7 +23,7 @@ def check_target(
     width: int | None = None,
     height: int | None = None,
     frames: int | None = None,
-    fps: Fraction | None = None,
+    fps: float | Fraction | None = None,
     overwrite: bool = True,
     where: str = "",
 ) -> Format:

@@ -233,7 +233,7 @@ def _still(frame: _Frame, data: bytes) -> bytes:
     alpha = _HAS_ALPHA if data[:4] in (b"ALPH", b"VP8L") else 0
     size = _u24(frame.width - 1) + _u24(frame.height - 1)
     head = _chunk(b"VP8X", bytes((alpha, 0, 0, 0)) + size)
-    return _chunk(b"RIFF", b"WEBP" + head + data)
+    return _chunk(b"RIFF", b"WEBP" + head + data + b"\0" * (len(data) % 2))
 
 
 def _chunk(name: bytes, data: bytes) -> bytes:

@@ -8,9 +8,9 @@ from wan_core.contract.lazy import exports
 
 if TYPE_CHECKING:
     from wan_core.planning.files import PlannedFile as PlannedFile
-    from wan_core.planning.files import bundled as bundled
-    from wan_core.planning.files import identify_for as identify_for
-    from wan_core.planning.files import misfit as misfit
+    from wan_core.planning.fitting import bundled as bundled
+    from wan_core.planning.fitting import identify_for as identify_for
+    from wan_core.planning.fitting import misfit as misfit
     from wan_core.planning.library import Library as Library
     from wan_core.planning.library import configured as configured
     from wan_core.planning.machine import Machine as Machine
@@ -35,13 +35,13 @@ __getattr__, __dir__, __all__ = exports(
         "PlannedStage": "plan",
         "confine": "untrusted",
         "configured": "library",
-        "bundled": "files",
-        "identify_for": "files",
+        "bundled": "fitting",
+        "identify_for": "fitting",
         "look": "machine",
         "Provenance": "provenance",
         "make_plan": "making",
         "make_plans": "making",
         "read_record": "provenance",
-        "misfit": "files",
+        "misfit": "fitting",
     },
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,10 @@ import attrs
 from wan_core.contract.descriptions import Component, Family
 from wan_core.contract.errors import WeightsError, WorkflowError, nearest
 from wan_core.contract.lazy import resolve
+from wan_core.planning.fitting import bundled, identify_for, misfit
 from wan_core.planning.places import Places
 from wan_core.plugins import Plugins
-from wan_core.weights import (
-    Identity,
-    TensorSource,
-    fingerprint,
-    identify,
-    in_official_names,
-    open_weights,
-    printable,
-)
-from wan_core.weights.dialects import detect
+from wan_core.weights import Identity, fingerprint, open_weights, printable
 from wan_core.workflow import COMPANIONS
 
 
@@ -104,12 +95,6 @@ def plan_files(
     return planned, companions
 
 
-def bundled(name: str) -> Path:
-    """A file that is part of the installed package (the tiny weights)."""
-    with as_file(files("wan_core.models").joinpath(name)) as path:
-        return path
-
-
 def _choose(
     family: Family,
     slot: str,
@@ -185,26 +170,6 @@ def _at(where: str) -> Iterator[None]:
     except WeightsError as error:
         error.where = ", ".join(dict.fromkeys((where, error.where)))
         raise
-
-
-def misfit(component: Component, identity: Identity) -> tuple[str, int, Any] | None:
-    """The first size in which a file differs from what the component has: key, the file's, the component's."""
-    for key, wanted in component.config.items():
-        found = identity.details.get(key)
-        if found and found != wanted:
-            return key, found, wanted
-    return None
-
-
-def identify_for(component: Component, source: TensorSource, plugins: Plugins) -> Identity:
-    """What a file is in the eyes of a component, which may know kinds and dialects of its own."""
-    if component.identify:
-        found: Identity | None = resolve(component.identify)(source)
-        return found or identify(source, component.kind)
-    dialects = plugins.dialects_of(component.kind)
-    if dialects and detect(frozenset(source.names()), dialects):
-        source = in_official_names(source, dialects)
-    return identify(source, component.kind)
 
 
 def _refuse_strangers(files: Mapping[str, PlannedFile], where: Callable[[str], str]) -> None:

@@ -39,7 +39,7 @@ def look(device: str, *, where: str = "") -> Machine:
             where=where,
             remedy="known are auto, cpu, cuda, cuda:N",
         )
-    if kind == "cpu" or (kind == "auto" and not _has_nvidia_driver()):
+    if kind == "cpu" or (kind == "auto" and not has_nvidia_driver()):
         return Machine("cpu", f"CPU, {os.cpu_count()} cores", free_ram())
     import torch
 
@@ -82,7 +82,8 @@ def precision(asked: str, device: str) -> str:
     return "float32" if device == "cpu" else "bfloat16"
 
 
-def _has_nvidia_driver() -> bool:
+def has_nvidia_driver() -> bool:
+    """Whether this machine has an NVIDIA driver, whatever torch can do with it."""
     # a look at two files spares everybody without a GPU the import of torch
     return Path("/proc/driver/nvidia").exists() or Path("/dev/nvidiactl").exists()
 

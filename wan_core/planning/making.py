@@ -40,6 +40,7 @@ from wan_core.planning.predict import (
     transformer_activations,
     vae_decoding,
 )
+from wan_core.planning.timing import predict_seconds
 from wan_core.plugins import Plugins
 from wan_core.weights import open_weights
 from wan_core.workflow import ModelSpec, StageSpec, Workflow
@@ -125,7 +126,8 @@ def _plan(
     ]
     inexact += _shortages(machine, phases)
     notes = tuple(dict.fromkeys((*inexact, *(note for s in stages for note in s.needs.notes))))
-    return Plan(resolved, machine, models, stages, texts, phases, notes, output)
+    seconds, hint = predict_seconds(stages, models, texts, machine)
+    return Plan(resolved, machine, models, stages, texts, phases, notes, output, seconds, hint)
 
 
 def _first_device(models: Mapping[str, PlannedModel]) -> str:

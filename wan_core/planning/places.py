@@ -10,6 +10,7 @@ from wan_core.contract.descriptions import Family
 from wan_core.contract.errors import WeightsError, WorkflowError
 from wan_core.contract.options import show
 from wan_core.planning.library import Library
+from wan_core.weights import printable
 
 
 @attrs.frozen
@@ -53,7 +54,7 @@ class Places:
                     remedy="download the file again, or correct the link",
                 )
             raise WeightsError(
-                f"{path} does not exist{self._searched(name)}",
+                f"{printable(str(path))} does not exist{self._searched(name)}",
                 where=where,
                 remedy=self._remedy(family, path.name, bool(name)),
             )

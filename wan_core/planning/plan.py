@@ -10,6 +10,7 @@ import attrs
 
 from wan_core.contract.descriptions import Family, Stage
 from wan_core.contract.requests import StageNeeds
+from wan_core.contract.text import duration
 from wan_core.memory import gigabytes
 from wan_core.models.encoders import TokenizerFile
 from wan_core.planning.files import PlannedFile
@@ -72,6 +73,8 @@ class Plan:
         phases: predicted memory, part by part.
         notes: what the user should know.
         output: the file that will be written.
+        seconds: predicted time by ``"stage / task"``, in the order of a run; without what isn't known.
+        time_hint: why no time is predicted, "" when there is nothing to say.
     """
 
     workflow: Workflow
@@ -82,6 +85,8 @@ class Plan:
     phases: tuple[Phase, ...]
     notes: tuple[str, ...]
     output: Path
+    seconds: Mapping[str, float] = attrs.field(factory=dict)
+    time_hint: str = ""
 
     @property
     def output_stage(self) -> PlannedStage:
@@ -130,10 +135,17 @@ class Plan:
             ("Files", files),
             ("Stages", stages),
             ("Predicted memory", memory),
+            ("Predicted time", self._time()),
             ("Output", [f"{self.output}, {self.fps:g} frames per second"]),
             ("Notes", list(self.notes)),
         ]
         return [(title, lines) for title, lines in sections if lines]
+
+    def _time(self) -> list[str]:
+        if not self.seconds:
+            return [self.time_hint] if self.time_hint else []
+        tasks = [f"{task}: about {duration(seconds)}" for task, seconds in self.seconds.items()]
+        return [*tasks, f"together: about {duration(sum(self.seconds.values()))}"]
 
 
 def output_stage(workflow: Workflow, stages: Sequence[PlannedStage]) -> PlannedStage:

@@ -39,11 +39,17 @@ class Item(NamedTuple):
     Attributes:
         parts: the whole path by which it can be named, ``("…", "vae", "wan_2.1_vae.safetensors")``; of the
             Hub's cache ``("ORG", "NAME", …)``.
-        path: where it is.
+        folder, name: where it is; a folder has no name.
     """
 
     parts: tuple[str, ...]
-    path: Path
+    folder: str
+    name: str
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return Path(self.folder, self.name)
 
 
 @attrs.frozen
@@ -145,7 +151,7 @@ class _Walk:
             if parts in self._given:
                 return
             self._given.add(parts)
-        self.named[parts[-1]].append(Item(parts, Path(folder, name)))
+        self.named[parts[-1]].append(Item(parts, folder, name))
 
     def _repository(self, folder: str, name: str, above: frozenset[tuple[int, int]]) -> None:
         """A repository in a cache of the Hub: its newest snapshot, and what only older ones have."""

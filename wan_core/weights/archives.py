@@ -21,6 +21,9 @@ __all__ = ["check_pickle"]
 
 ZIP_START = b"PK\x03\x04"
 MAX_PICKLE_BYTES = 64 * 2**20
+MAX_STEPS = 4_000_000
+"""Of a pickle; a large model with its optimizer takes a quarter of that."""
+
 MAX_DIRECTORY_BYTES = 16 * 2**20
 MAX_RECORDS = 100_000
 MAX_LEGACY_BYTES = 2 * 2**30
@@ -45,6 +48,13 @@ def check_pickle(path: Path) -> None:
     Raises:
         WeightsError: and why, in one sentence.
     """
+    if path.name.endswith(".safetensors"):
+        # torch.load goes by the name and would read it as safetensors
+        raise WeightsError(
+            "this is a pickled state dict under the name of a safetensors file",
+            where=place(path),
+            remedy="rename it to end in .pth",
+        )
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -131,7 +141,9 @@ def _check_names(path: Path, stream: io.BytesIO, pickles: int) -> None:
         for _ in range(pickles):
             if not stream.getbuffer()[stream.tell() :]:
                 return
-            for opcode, argument, _ in pickletools.genops(stream):
+            for step, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+                if step > MAX_STEPS:
+                    _damaged(path, f"its pickle takes more than {MAX_STEPS} steps")
                 if opcode.name in ("GLOBAL", "INST"):
                     _check_name(path, str(argument))
                 elif opcode.name == "STACK_GLOBAL":

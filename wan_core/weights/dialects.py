@@ -69,7 +69,7 @@ def _translator(pairs: Iterable[tuple[str, str]]) -> Callable[[str], str | None]
         for pattern, replacement in rules:
             found = pattern.fullmatch(name)
             if found:
-                return found.expand(replacement)
+                return replacement.format_map(found.groupdict())
         return None
 
     return translate
@@ -82,4 +82,5 @@ def _pattern(template: str) -> re.Pattern[str]:
 
 
 def _replacement(template: str) -> str:
-    return re.sub(r"\{([a-z])\}", r"\\g<\1>", template.replace("{*}", r"\g<rest>"))
+    # `re.Match.expand` would parse its template for each of a thousand names
+    return template.replace("{*}", "{rest}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -188,18 +188,34 @@ def _only_checkpoint_in(folder: Path) -> Path:
         paths = sorted(folder.iterdir())
     except OSError as error:
         raise unreadable(folder, error) from error
-    found: Mapping[str, list[Path]] = {
-        "index": [p for p in paths if p.name.endswith(INDEX_SUFFIX)],
-        "safetensors": [p for p in paths if p.name.endswith(".safetensors")],
-        "gguf": [p for p in paths if p.suffix == ".gguf"],
-        "pickle": [p for p in paths if p.suffix in PICKLE_SUFFIXES],
-    }
-    candidates = next((paths for paths in found.values() if paths), [])
+    found = (
+        [p for p in paths if p.name.endswith(INDEX_SUFFIX)],
+        [p for p in paths if p.name.endswith(".safetensors")],
+        [p for p in paths if p.suffix == ".gguf"],
+        [p for p in paths if p.suffix in PICKLE_SUFFIXES],
+    )
+    candidates = next((one for one in found if one), [])
     if len(candidates) == 1:
         return candidates[0]
+    if not candidates and (below := [path.name for path in paths if _holds_weights(path)]):
+        raise WeightsError(
+            f"the folder has no weights, but its folders have: {printable(', '.join(below[:6]))}",
+            where=place(folder),
+            remedy="name one of them",
+        )
     names = ", ".join(printable(path.name) for path in candidates[:6])
     raise WeightsError(
         f"the folder holds several checkpoints: {names}" if names else "the folder has no weights",
         where=place(folder),
         remedy="name the file itself",
     )
+
+
+def _holds_weights(folder: Path) -> bool:
+    try:
+        return folder.is_dir() and any(
+            path.name.endswith((".safetensors", ".gguf", *PICKLE_SUFFIXES))
+            for path in folder.iterdir()
+        )
+    except OSError:
+        return False

@@ -8,7 +8,7 @@ from wan_core.weights.kinds import recognise
 from wan_core.weights.kinds.base import TITLES, Identity, LoraTraits
 from wan_core.weights.kinds.names import Names
 from wan_core.weights.precision import Precision, precision_of
-from wan_core.weights.prefixes import strip_prefixes
+from wan_core.weights.prefixes import COMPARTMENTS, strip_prefixes
 from wan_core.weights.sources import RenamedSource, TensorSource
 
 __all__ = ["TITLES", "Identity", "LoraTraits", "Precision", "identify"]
@@ -31,6 +31,15 @@ def identify(source: TensorSource, component: str | None = None) -> Identity:
         instead = recognise(Names.of(whole, source))
         if instead.component != "unknown":
             found, stripped = instead, whole
+    elif found.component == "unknown":
+        # a file with several parts is called after the first that is known
+        for kind in COMPARTMENTS:
+            part = strip_prefixes(source, kind)
+            instead = recognise(Names.of(part, source))
+            if instead.component != "unknown":
+                model = f"{instead.model or instead.title}, with other parts in the same file"
+                found, stripped = attrs.evolve(instead, model=model), part
+                break
     return attrs.evolve(found, precision=precision_of(source), prefix=_prefix(stripped))
 
 

@@ -42,6 +42,10 @@ def open_pickle(path: Path) -> StateDict:
     plain = {name: str(v) for name, v in named.items() if isinstance(v, (str, int, float))}
     if not tensors:
         raise WeightsError("the file holds no named tensors", where=place(path))
+    if any(tensor.is_meta for tensor in tensors.values()):
+        raise WeightsError(
+            "the file holds the shapes of its tensors only, not the numbers", where=place(path)
+        )
     return StateDict(tensors, label=printable(path.name), files=(path,), metadata=plain)
 
 

@@ -129,7 +129,9 @@ def _fetched(
     from wan_core.cli.pull.hub import Hub
 
     hub = Hub()
-    found = [(one, remote) for one in missing for remote in look_up(one.file, hub, pins)]
+    found = [
+        (one, remote) for one in missing for remote in look_up(one.file, hub, pins, ask=not dry_run)
+    ]
     size = check_room([remote for _, remote in found], store)
     if dry_run:
         rows = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +18,7 @@ from wan_core.cli.pull.hub import Hub, Remote
 from wan_core.cli.pull.pins import Pins
 from wan_core.cli.pull.stores import Store
 from wan_core.cli.pull.sums import git_name_of, sha256_of
+from wan_core.config import cache_folder
 from wan_core.contract.descriptions import PublishedFile
 from wan_core.contract.errors import ResourceError, WeightsError
 from wan_core.contract.events import Listener, TaskFinished, TaskProgress, TaskStarted
@@ -26,15 +29,18 @@ STAGE = "pull"
 MEGABYTE = 1_000_000
 
 
-def look_up(file: PublishedFile, hub: Hub, pins: Pins) -> list[Remote]:
+def look_up(file: PublishedFile, hub: Hub, pins: Pins, *, ask: bool = True) -> list[Remote]:
     """What the Hub has under this name; of a pattern, all files that it stands for.
+
+    Args:
+        ask: False = what is known already needs no question.
 
     Raises:
         WanCoreError: the Hub can't be asked, or has something else than is known.
     """
-    if not file.is_pattern:
-        return [hub.look(file)]
-    return [hub.look(pins.pinned(one)) for one in hub.expand(file)]
+    if not ask and file.revision and file.sha256 and file.bytes and not file.is_pattern:
+        return [Remote(file, file.bytes, file.sha256)]
+    return [hub.look(pins.pinned(one) if file.is_pattern else one) for one in hub.expand(file)]
 
 
 def check_room(remotes: Sequence[Remote], store: Store) -> int:
@@ -69,17 +75,25 @@ def fetch(
         WanCoreError: it can't be fetched, or is not what it should be; then it is removed.
     """
     partial = store.partial(remote)
-    with _sole(partial):
-        content = store.stored(remote)
-        if content is None:
-            with _task(emit, remote.file.path, remote.bytes) as tick:
-                _download(remote, partial, hub, tick)
-            content = partial
-        with _task(emit, f"checking {remote.file.path}", remote.bytes) as tick:
-            sum_ = _checked(remote, content, tick)
-        place = store.publish(remote, content)
-    if not (known.revision and known.sha256):
-        pins.note(attrs.evolve(remote.file, sha256=sum_, bytes=remote.bytes))
+    try:
+        with _sole(partial):
+            content = store.stored(remote)
+            if content is None:
+                with _task(emit, remote.file.path, remote.bytes) as tick:
+                    _download(remote, partial, hub, tick)
+                content = partial
+            with _task(emit, f"checking {remote.file.path}", remote.bytes) as tick:
+                sum_ = _checked(remote, content, tick)
+            place = store.publish(remote, content)
+        if not (known.revision and known.sha256):
+            pins.note(attrs.evolve(remote.file, sha256=sum_, bytes=remote.bytes))
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        raise ResourceError(
+            f"{show(Path(error.filename or store.root))} can't be written ({error.strerror or error})",
+            remedy="name another folder with --to",
+        ) from error
     return place
 
 
@@ -110,14 +124,7 @@ def _download(remote: Remote, partial: Path, hub: Hub, tick: Callable[[int], Non
     if _size(partial) > remote.bytes:
         partial.unlink()
     with partial.open("ab") as file:
-        hub.download(remote, _Counted(file, tick), file.tell())  # type: ignore[arg-type]
-    if _size(partial) != remote.bytes:
-        partial.unlink()
-        raise ResourceError(
-            f"it arrived with another size than {remote.bytes} bytes",
-            where=remote.file.name,
-            remedy="run the same command again",
-        )
+        hub.download(remote, _Counted(file, remote.bytes, tick), file.tell())  # type: ignore[arg-type]
 
 
 def _checked(remote: Remote, content: Path, tick: Callable[[int], None]) -> str:
@@ -138,19 +145,17 @@ def _checked(remote: Remote, content: Path, tick: Callable[[int], None]) -> str:
 @contextmanager
 def _sole(partial: Path) -> Iterator[None]:
     """Only one program fetches a file at a time."""
+    name = hashlib.sha256(str(partial).encode(errors="surrogateescape")).hexdigest()
+    lock = FileLock(cache_folder() / "locks" / f"{name[:32]}.lock", timeout=0)
+    for file in (partial, Path(lock.lock_file)):
+        file.parent.mkdir(parents=True, exist_ok=True)
     try:
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(partial.with_name(f".{partial.name.lstrip('.')}.lock"), timeout=0):
+        with lock:
             yield
     except Timeout:
         raise ResourceError(
             "another program is fetching this file", where=str(partial), remedy="wait for it"
         ) from None
-    except PermissionError as error:
-        raise ResourceError(
-            f"{show(partial.parent)} can't be written to ({error.strerror})",
-            remedy="name another folder with --to",
-        ) from error
 
 
 @contextmanager
@@ -170,15 +175,21 @@ def _task(emit: Listener, task: str, size: int) -> Iterator[Callable[[int], None
 
 
 class _Counted:
-    """A file that tells how long it has become; what else it can, the file itself does."""
+    """A file that tells how long it has become, and does not become longer than it should.
 
-    def __init__(self, file: IO[bytes], tick: Callable[[int], None]) -> None:
+    What else a file can, the file itself does.
+    """
+
+    def __init__(self, file: IO[bytes], most: int, tick: Callable[[int], None]) -> None:
         self._file = file
+        self._most = most
         self._tick = tick
 
     def write(self, content: bytes) -> int:
-        written = self._file.write(content)
+        written = self._file.write(content[: max(0, self._most - self._file.tell() + 1)])
         self._tick(self._file.tell())
+        if self._file.tell() > self._most:
+            raise OSError(f"more than {self._most} bytes arrive")
         return written
 
     def __getattr__(self, name: str) -> Any:

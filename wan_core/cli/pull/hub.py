@@ -99,11 +99,12 @@ class Hub:
         api = HfApi(endpoint=self.endpoint)
         names: list[str] = []
         with self._told(file):
-            for entry in api.list_repo_tree(file.repository, recursive=True, revision=revision):
+            listing = api.list_repo_tree(file.repository, recursive=True, revision=revision)
+            for number, entry in enumerate(listing):
+                if number == MOST_FILES:
+                    raise WeightsError(f"{file.repository} has more than {MOST_FILES} files")
                 if fnmatchcase(entry.path, file.path):
                     names.append(entry.path)
-                if len(names) > MOST_FILES:
-                    raise WeightsError(f"{file.name} stands for more than {MOST_FILES} files")
         for name in names:
             if not is_inner_path(name):
                 raise WeightsError(

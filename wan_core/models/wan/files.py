@@ -9,7 +9,8 @@ from typing import Any
 from wan_core.contract.errors import WeightsError
 from wan_core.models.wan.config import PATCH, WanConfig
 from wan_core.models.wan.dialects import DIALECTS
-from wan_core.weights import TensorSource, in_official_names
+from wan_core.weights import TensorSource, identify, in_official_names
+from wan_core.weights.safetensors_header import shown
 
 Shape = tuple[int, ...]
 Shapes = dict[str, Shape]
@@ -34,7 +35,7 @@ def transformer_config(source: TensorSource, known: Mapping[str, Any]) -> WanCon
 
 
 def verify_transformer(source: TensorSource, known: Mapping[str, Any]) -> None:
-    """Refuse a transformer file that lacks tensors or has some of the wrong shape.
+    """Refuse a transformer file that lacks tensors, has some of the wrong shape, or parts of another model.
 
     Raises:
         WeightsError: naming the first of them.
@@ -48,6 +49,18 @@ def verify_transformer(source: TensorSource, known: Mapping[str, Any]) -> None:
             f"the transformer is incomplete: {_some(missing)} missing",
             where=source.label,
             remedy="download or convert it again",
+        )
+    # what stands beside a weight (scales, markers) belongs to its module
+    modules = {_module(name) for name in expected}
+    foreign = [n for n in (*official.tensors, *official.unknown) if _module(n) not in modules]
+    if foreign:
+        more = identify(source, DIALECTS[0].component).model
+        raise WeightsError(
+            f"the transformer has parts that this family has not: {shown(foreign[0])}"
+            + (f" and {len(foreign) - 1} more tensors" if len(foreign) > 1 else "")
+            + (f" (this is {more})" if more else ""),
+            where=source.label,
+            remedy="name a file of the family",
         )
     if wrong:
         name = wrong[0]
@@ -113,6 +126,10 @@ def expected_shapes(config: WanConfig) -> Shapes:
     shapes["head.modulation"] = (1, 2, dim)
     linear("head.head", PATCH[0] * PATCH[1] * PATCH[2] * config.out_dim, dim)
     return shapes
+
+
+def _module(name: str) -> str:
+    return name.rpartition(".")[0]
 
 
 def _some(names: list[str]) -> str:

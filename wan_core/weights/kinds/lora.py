@@ -50,7 +50,7 @@ _LEAD = re.compile(
 
 # of a module in the first block, whose width is that of the model
 _WIDE = re.compile(
-    r"blocks_0_(?:self_attn_(?:norm_)?[qkvo]|attn1_(?:to_[qkv]|to_out_0)|attn_proj"
+    r"blocks_0_(?:self_attn_(?:norm_)?(?:to_)?(?:[qkvo]|out_0)|attn1_(?:to_[qkv]|to_out_0)|attn_proj"
     r"|cross_attn_(?:norm_)?[qo]|cross_attn_q_linear|attn2_(?:to_q|to_out_0)|norm3|norm2)"
 )
 _OTHERS = (
@@ -166,4 +166,4 @@ def _extras(
     if ".reshape_weight" in ends:
         yield "reshaped weights"
     if left := len(shapes) - len(found):
-        yield f"{left} tensor{'s' * (left > 1)} that are no pairs"
+        yield f"{left} other tensor{'s' * (left > 1)}"

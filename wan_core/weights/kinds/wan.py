@@ -128,30 +128,28 @@ def humo(names: Names) -> Identity | None:
 
 def ovi(names: Names) -> Identity | None:
     """Both towers in one file, or one of them by itself."""
-    whole = names.any("video_model.") and names.any("audio_model.")
-    tower = names.under("video_model.") if names.any("video_model.") else names
-    if not whole and names.any("audio_model."):
-        tower = names.under("audio_model.")
-    if not tower.has("blocks.0.cross_attn.k_fusion.weight"):
+    # the wrapper's files have the prefix of the sound tower only, or none
+    video = names.under("video_model.") if names.any("video_model.") else names
+    sound = names.under("audio_model.") if names.any("audio_model.") else names
+    fused = "blocks.0.cross_attn.k_fusion.weight"
+    has_video = video.has(fused) and video.rank("patch_embedding.weight") == 5
+    has_sound = sound.has(fused) and sound.rank("patch_embedding.0.weight") == 3
+    if not (has_video or has_sound):
         return None
-    sound = tower.rank("patch_embedding.0.weight") == 3
+    tower = video if has_video else sound
     dialect = "official" if tower.any("blocks.0.modulation.modulation") else "wrapper"
-    if sound:
+    if not has_video:
         details = {
-            "dim": tower.size(0, "patch_embedding.0.weight"),
-            "num_layers": tower.count(r"blocks\.(\d+)\."),
-            "in_dim": tower.size(1, "patch_embedding.0.weight"),
+            "dim": sound.size(0, "patch_embedding.0.weight"),
+            "num_layers": sound.count(r"blocks\.(\d+)\."),
+            "in_dim": sound.size(1, "patch_embedding.0.weight"),
         }
         return Identity("ovi-transformer", "audio", details, "Ovi's tower for sound", dialect)
-    if tower.rank("patch_embedding.weight") != 5:
-        return None
-    # the wrapper strips the prefix of the video's names only
-    whole = whole or names.any("audio_model.")
-    variant, model = ("fusion", "Ovi, 11 B") if whole else ("video", "Ovi's tower for video")
-    return Identity("ovi-transformer", variant, _sizes(tower), model, dialect)
+    variant, model = ("fusion", "Ovi, 11 B") if has_sound else ("video", "Ovi's tower for video")
+    return Identity("ovi-transformer", variant, _sizes(video), model, dialect)
 
 
-# the same tensor in three dialects: (patches, text, a block's feed-forward, head)
+# dialect -> modules of patches, text and head
 _LONGCAT = {
     "official": ("x_embedder.proj", "y_embedder.y_proj.0", "final_layer.linear"),
     "wrapper": ("patch_embedding", "text_embedding.0", "head.head"),

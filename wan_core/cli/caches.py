@@ -1,0 +1,88 @@
+"""What the cache folder holds, and clearing it: only files that wan-core itself has named."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import attrs
+
+from wan_core.config import cache_folder
+
+
+@attrs.frozen
+class Sort:
+    """One sort of things in the cache folder.
+
+    Attributes:
+        title: in the plural.
+        folder: under the cache folder.
+        names: what we call them; whatever else lies there is not ours to delete.
+        option: of ``wan-core doctor``, deletes them.
+        is_leftover: whether they are left only by runs that failed.
+    """
+
+    title: str
+    folder: str
+    names: re.Pattern[str]
+    option: str
+    is_leftover: bool = False
+
+
+TEXTS = Sort(
+    "encoded prompts",
+    "text",
+    re.compile(r"[0-9a-f]{64}\.safetensors|tmp\w+\.partial"),
+    "--clean-caches",
+)
+KEPT = Sort(
+    "kept results of runs that did not finish",
+    "runs",
+    re.compile(r"\d{8}-\d{6}-\w+"),
+    "--clean-kept",
+    is_leftover=True,
+)
+SORTS = (TEXTS, KEPT)
+
+
+def entries(sort: Sort) -> Iterator[Path]:
+    """The files or folders of that sort."""
+    with suppress(OSError):
+        for path in sorted((cache_folder() / sort.folder).iterdir()):
+            if sort.names.fullmatch(path.name) and not path.is_symlink():
+                yield path
+
+
+def inventory(sort: Sort) -> tuple[int, int]:
+    """How many there are, and their bytes."""
+    sizes = [_size(path) for path in entries(sort)]
+    return len(sizes), sum(sizes)
+
+
+def clean(sort: Sort) -> tuple[int, int]:
+    """Delete them; how many there were, and the bytes that are free now. What can't be stays."""
+    count = freed = 0
+    for path in entries(sort):
+        size = _size(path)
+        try:
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        except OSError:
+            continue
+        count, freed = count + 1, freed + size
+    return count, freed
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    total = 0
+    for file in files:
+        # other runs use the folder too: a file may be gone by now
+        with suppress(OSError):
+            total += file.lstat().st_size
+    return total

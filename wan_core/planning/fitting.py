@@ -1,0 +1,39 @@
+"""Whether a file is what a slot of a family needs, by its header."""
+
+from __future__ import annotations
+
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+from wan_core.contract.descriptions import Component
+from wan_core.contract.lazy import resolve
+from wan_core.plugins import Plugins
+from wan_core.weights import Identity, TensorSource, identify, in_official_names
+from wan_core.weights.dialects import detect
+
+
+def bundled(name: str) -> Path:
+    """A file that is part of the installed package (the tiny weights)."""
+    with as_file(files("wan_core.models").joinpath(name)) as path:
+        return path
+
+
+def misfit(component: Component, identity: Identity) -> tuple[str, int, Any] | None:
+    """The first size in which a file differs from what the component has: key, the file's, the component's."""
+    for key, wanted in component.config.items():
+        found = identity.details.get(key)
+        if found and found != wanted:
+            return key, found, wanted
+    return None
+
+
+def identify_for(component: Component, source: TensorSource, plugins: Plugins) -> Identity:
+    """What a file is in the eyes of a component, which may know kinds and dialects of its own."""
+    if component.identify:
+        found: Identity | None = resolve(component.identify)(source)
+        return found or identify(source, component.kind)
+    dialects = plugins.dialects_of(component.kind)
+    if dialects and detect(frozenset(source.names()), dialects):
+        source = in_official_names(source, dialects)
+    return identify(source, component.kind)
