@@ -15,7 +15,7 @@ from wan_core.cli.options import Strict, debug_option, discover, without_option
 from wan_core.cli.run import summary, terminated_like_interrupted
 from wan_core.cli.views import View, choose_view
 from wan_core.cli.wanted import Wanted, make_plans, wanted_options
-from wan_core.contract.errors import MediaError, WeightsError
+from wan_core.contract.errors import MediaError, WeightsError, WorkflowError
 from wan_core.contract.events import RerunCompared
 from wan_core.contract.options import show
 
@@ -72,9 +72,10 @@ def rerun(
                 f"{show(original)} is a workflow, not a video",
                 remedy=f"say wan-core run {show(original)}",
             )
+        base = original.parent if folder is None else _folder(folder)
         record = read_record(probe(original).comment, where=str(original))
         plugins = discover(without)
-        plan = _plan(original, record, Path(folder) if folder else original.parent, wanted, plugins)
+        plan = _plan(original, record, base, wanted, plugins)
         changed = list(_changed_files(plan, record, plugins))
         if changed and not other_files:
             raise WeightsError(
@@ -91,6 +92,18 @@ def rerun(
     if not (json or quiet):
         tell("\n".join(["", *lines, "", *told]), sys.stdout)
     return code
+
+
+def _folder(name: str) -> Path:
+    """The folder after ``--folder``."""
+    try:
+        if name and Path(name).is_dir():
+            return Path(name)
+    except OSError:  # no name that a folder can have
+        pass
+    raise WorkflowError(
+        f"there is no folder {show(name)}", where="--folder", remedy="check the path"
+    )
 
 
 def _plan(
@@ -113,7 +126,8 @@ def _plan(
     )
     path = workflow.source.folder / _beside(original, workflow.output.path)
     output = attrs.evolve(workflow.output, path=path, overwrite=False)
-    return make_plans([attrs.evolve(workflow, output=output)], wanted, plugins)[0]
+    source = workflow.source.overruled(("output", "path"), f"rerun of {original.name}")
+    return make_plans([attrs.evolve(workflow, output=output, source=source)], wanted, plugins)[0]
 
 
 def _beside(original: Path, written: Path) -> str:

@@ -8,7 +8,7 @@ from table import Case, Group, Trouble
 PULL = "models pull wan2.1-t2v-1.3b"
 
 GROUP = Group(
-    "inspect and models can't say anything",
+    "inspect, models and doctor refuse",
     (
         Trouble(
             "inspect does not know the file",
@@ -91,6 +91,35 @@ GROUP = Group(
                 Case("inspect-nothing",
                      "wan-core inspect: missing argument 'FILE...'; see wan-core inspect --help.",
                      run="inspect", usage=True),
+            ),
+        ),
+        Trouble(
+            "doctor",
+            "`doctor` checks the installation; with `--calibrate` it measures the machine, which "
+            "takes a minute.",
+            "A device is `auto`, `cpu`, `cuda` or `cuda:N`; the time is in seconds.",
+            (
+                Case("doctor-of-a-file",
+                     "wan-core doctor: got unexpected extra argument (w.toml); see wan-core doctor --help.",
+                     {"w.toml": workflow()}, "doctor w.toml", usage=True),
+                Case("doctor-on-a-gpu",
+                     '--device: there is no device "gpu"; known are auto, cpu, cuda, cuda:N.',
+                     run="doctor --calibrate --device gpu"),
+                Case("doctor-without-a-gpu",
+                     "--device: device cuda was asked for, but torch {any} sees no CUDA device; install a "
+                     "CUDA build of torch and a driver, or use device cpu.",
+                     run="doctor --calibrate --device cuda", given=["no GPU"], code=5),
+                Case("doctor-for-no-time",
+                     "wan-core doctor: invalid value for '--calibrate-seconds': 0.0 is not in the range "
+                     "0.1<=x<=3600; see wan-core doctor --help.",
+                     run="doctor --calibrate --calibrate-seconds 0", usage=True),
+                Case("doctor-for-nan",
+                     "--calibrate-seconds: nan is no length of time.",
+                     run="doctor --calibrate --calibrate-seconds nan"),
+                Case("doctor-for-a-word",
+                     "wan-core doctor: invalid value for '--calibrate-seconds': 'x' is not a valid float "
+                     "range; see wan-core doctor --help.",
+                     run="doctor --calibrate --calibrate-seconds x", usage=True),
             ),
         ),
         Trouble(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from makers import bundled, picture, record, video, workflow
+from makers import bundled, picture, record, video, video_named, workflow
 from table import Case, Group, Trouble
 
 RUN = "rerun v.mp4"
@@ -145,6 +145,22 @@ GROUP = Group(
                      "w.toml: this is a sweep of 2 runs where one is wanted; give one value instead of each "
                      "list.",
                      {"v.mp4": video(record(workflow("seed = [1, 2]")))}, RUN),
+                Case("rerun-folder-missing",
+                     '--folder: there is no folder "nowhere"; check the path.',
+                     {"v.mp4": video(record())}, "rerun v.mp4 --folder nowhere"),
+                Case("rerun-folder-empty",
+                     '--folder: there is no folder ""; check the path.',
+                     {"v.mp4": video(record())}, ("rerun", "v.mp4", "--folder", "")),
+                Case("rerun-folder-nul",
+                     '--folder: there is no folder "a\\x00b"; check the path.',
+                     {"v.mp4": video(record())}, ("rerun", "v.mp4", "--folder", "a\0b")),
+                Case("rerun-folder-long",
+                     "--folder: there is no folder {any} check the path.",
+                     {"v.mp4": video(record())}, "rerun v.mp4 --folder " + "x" * 9000),
+                Case("rerun-of-another-suffix",
+                     "rerun of v.mov: a video can't be written as \"v-rerun.mov\"; supported are the suffixes "
+                     "{any}.",
+                     {"v.mov": video_named(".mp4")}, "rerun v.mov", code=7),
                 Case("rerun-exists",
                      "w.toml, line 9, output.path: {folder}/v-rerun.mp4 exists already; say overwrite = true "
                      "under [output], or --overwrite, or use a name like {name}-{n}.",
