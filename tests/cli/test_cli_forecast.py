@@ -21,7 +21,7 @@ PREDICTED = {
     "generate / sampling": 100.0,
     "generate / decoding and writing": 40.0,
 }
-START = RunStarted("w.toml", ("generate",), PREDICTED)
+START = RunStarted("w.toml", ("generate",), predicted=PREDICTED)
 
 
 class Clock:
@@ -111,7 +111,7 @@ def test_at_the_end_and_after_it_there_is_nothing_to_say(board: Board) -> None:
 
 @pytest.mark.parametrize("predicted", [{}, {"generate / sampling": 3.0}])
 def test_half_a_prediction_is_none(board: Board, predicted: dict[str, float]) -> None:
-    play(board, RunStarted("w.toml", ("generate", "upscale"), predicted))
+    play(board, RunStarted("w.toml", ("generate", "upscale"), predicted=predicted))
     assert board.seconds_left() is None
     assert not board.is_long
 
@@ -164,7 +164,9 @@ def test_plain_lines_tell_it_of_long_runs_only() -> None:
     def lines(factor: float) -> list[str]:
         stream = io.StringIO()
         view = PlainLines(stream)
-        view(RunStarted("w", ("generate",), {k: v * factor for k, v in PREDICTED.items()}))
+        view(
+            RunStarted("w", ("generate",), predicted={k: v * factor for k, v in PREDICTED.items()})
+        )
         for event in ran("text", "loading text encoder", 20.0 * factor):
             view(event)
         return stream.getvalue().splitlines()

@@ -8,9 +8,11 @@ from pathlib import Path
 import attrs
 import pytest
 
+from wan_core.cli.app import BUILT_IN
 from wan_core.cli.failures import BROKEN_PIPE, INTERNAL_ERROR, explain
 from wan_core.cli.rerun import DIFFERENT
 from wan_core.contract import errors, events
+from wan_core.contract.lazy import resolve
 
 GUIDE = Path(__file__).parents[2] / "docs" / "guide" / "command-line.md"
 
@@ -47,13 +49,13 @@ def test_events() -> None:
     assert documented == real
 
 
-def test_options_of_run() -> None:
-    from wan_core.cli.run import run
-
+@pytest.mark.parametrize("name", ["run", "doctor"])
+def test_options(name: str) -> None:
+    command = resolve(BUILT_IN[name].run)
     documented = {
-        match.group() for cell, _ in table("run") if (match := re.match(r"`(--?\w+)", cell))
+        match.group() for cell, _ in table(name) if (match := re.match(r"`(--?[\w-]+)", cell))
     }
-    options = [set(p.opts) for p in run.params if p.param_type_name == "option"]
+    options = [set(p.opts) for p in command.params if p.param_type_name == "option"]
     assert all({name.strip("`") for name in documented} & names for names in options)
     assert len(documented) == len(options)
 

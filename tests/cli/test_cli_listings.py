@@ -69,6 +69,7 @@ def run_command(arguments: list[str]) -> int:
         "models",
         "models --json",
         "run -h",
+        "doctor --help",
     ],
 )
 def test_looking_around_imports_no_library(arguments: str) -> None:
@@ -88,7 +89,7 @@ def test_help_lists_all_commands(
     assert main(arguments) == 0
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     names = [words[0] for words in lines if words]
-    assert {"run", "plan", "models", "plugins", "bake"} <= set(names)
+    assert {"run", "plan", "models", "plugins", "doctor", "bake"} <= set(names)
     assert ["bake", "Bake", "a", "cake."] in lines
 
 

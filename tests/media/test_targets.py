@@ -35,7 +35,7 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-OVERWRITE = "[output] overwrite = true, --overwrite, or a name such as {name}-{n}"
+OVERWRITE = "say overwrite = true under [output], or --overwrite, or use a name like {name}-{n}"
 OWN = 'give the frames a folder of their own, such as "clip/%05d.png"'
 
 

@@ -90,12 +90,17 @@ def test_sampling_is_steps_times_branches_times_a_forward_pass() -> None:
     assert short == pytest.approx(48 * flop(transformer_work(TRANSFORMER, 5 * 36, 4)) / 1e12)
 
 
-def test_loading_is_reading_and_converting() -> None:
-    save_calibration(calibration_of(CPU, disk=1e6))
+@pytest.mark.parametrize(("share", "seconds"), [(0.0, 1.0), (1.0, 0.1), (0.5, 0.55)])
+def test_loading_is_reading_and_converting(
+    monkeypatch: pytest.MonkeyPatch, share: float, seconds: float
+) -> None:
+    """A megabyte takes a second from the disk, a tenth from memory."""
+    monkeypatch.setattr("wan_core.planning.timing.cached_share", lambda path: share)
+    save_calibration(calibration_of(CPU, disk=1e6, cached=1e7))
     made = plan()
     file = made.models["main"].files["transformer"]
     converted = (file.bytes + 4 * file.elements) / 1e11
-    expected = file.bytes / 1e6 + converted
+    expected = file.bytes / 1e6 * seconds + converted
     assert made.seconds["generate / loading transformer"] == pytest.approx(expected)
 
 

@@ -22,12 +22,12 @@ from wan_core.contract.errors import (
 )
 from wan_core.contract.lazy import resolve
 from wan_core.contract.requests import FeatureCheck, PlanContext, StageNeeds, VideoSize
-from wan_core.media import check_target
-from wan_core.media.formats import exact_rate
+from wan_core.media import check_target, exact_rate
 from wan_core.memory import gigabytes
 from wan_core.models.encoders import TokenizerFile, find_tokenizer, open_tokenizer
 from wan_core.models.vae import vae_descriptor
 from wan_core.planning.files import PlannedFile, plan_files
+from wan_core.planning.fitting import check_vocabulary
 from wan_core.planning.library import Library, configured
 from wan_core.planning.machine import Machine, look, precision
 from wan_core.planning.output import output_path
@@ -216,20 +216,11 @@ def _plan_tokenizer(
         if found.path:
             places.allow(found.path, "")
         # small beside what would be loaded before it is needed
-        _check_vocabulary(found.load().size, files["text_encoder"])
+        check_vocabulary(found.load().size, files["text_encoder"].identity)
     except WanCoreError as error:
         error.where = ", ".join(dict.fromkeys(filter(None, (where(key), error.where))))
         raise
     return found
-
-
-def _check_vocabulary(ids: int, encoder: PlannedFile) -> None:
-    known = encoder.identity.details.get("vocabulary", ids)
-    if ids > known:
-        raise WeightsError(
-            f"the tokenizer has {ids} ids, the text encoder knows {known}: they do not belong together",
-            remedy="name the tokenizer of this text encoder",
-        )
 
 
 def _usual_tokenizer(family: Family, encoder: Path, places: Places) -> TokenizerFile:
@@ -334,13 +325,12 @@ def _plan_output(
     family = models[maker.spec.model].family.name if maker.spec.model else "none"
     path = output_path(workflow, maker, family, taken)
     size = maker.needs.size
-    fps = workflow.output.fps or (size.fps if size else None)
     check_target(
         path,
-        fps=exact_rate(fps) if fps else None,
         width=size.width if size else None,
         height=size.height if size else None,
         frames=size.frames if size else None,
+        fps=exact_rate(workflow.output.fps or (size.fps if size else 16)),
         overwrite=workflow.output.overwrite,
         where=workflow.source.where("output.path"),
     )

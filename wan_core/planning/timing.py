@@ -9,6 +9,7 @@ from wan_core.models.wan.dialects import DIALECTS
 from wan_core.models.wan.files import transformer_config
 from wan_core.planning.calibration import Calibration, Curve, find_calibration, rate_at
 from wan_core.planning.machine import Machine
+from wan_core.planning.pagecache import cached_share
 from wan_core.planning.plan import PlannedModel, PlannedStage
 from wan_core.planning.predict import ITEM_SIZE, tokens
 from wan_core.planning.work import Work, decoder_work, encoder_work, transformer_work
@@ -82,7 +83,11 @@ def loading(model: PlannedModel, slot: str, found: Calibration) -> float:
     """Seconds to read a component's file, convert it and bring it to the device."""
     file = model.files[slot]
     size = model.resident_bytes(slot)
-    total = file.bytes / found.disk if found.disk else 0.0
+    total = 0.0
+    if found.disk:
+        share = cached_share(file.path) if found.cached else 0.0
+        total += file.bytes * (1 - share) / found.disk
+        total += file.bytes * share / (found.cached or found.disk)
     total += (file.bytes + size) / found.elementwise[-1][1]
     return total + (size / found.upload if found.upload else 0.0)
 

@@ -162,8 +162,8 @@ GROUP = Group(
                      "{any}.",
                      {"v.mov": video_named(".mp4")}, "rerun v.mov", code=7),
                 Case("rerun-exists",
-                     "w.toml, line 9, output.path: {folder}/v-rerun.mp4 exists already; say overwrite = true "
-                     "under [output], or --overwrite, or use a name like {name}-{n}.",
+                     "rerun of v.mp4: {folder}/v-rerun.mp4 exists already; say overwrite = true under "
+                     "[output], or --overwrite, or use a name like {name}-{n}.",
                      {"v.mp4": video(record()), "v-rerun.mp4": b"mine"}, RUN, code=7),
             ),
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal
 
@@ -71,7 +72,10 @@ def examine(checks: Mapping[str, str | Check] = CHECKS) -> Iterator[Finding]:
     for title, check in checks.items():
         try:
             function: Check = resolve(check) if isinstance(check, str) else check
-            found = list(function())
+            with warnings.catch_warnings():
+                # torch warns of what the findings say
+                warnings.simplefilter("ignore")
+                found = list(function())
         except (Exception, SystemExit) as error:
             found = [note(f"this could not be checked ({brief(error)})", "please report it")]
         for one in found:
