@@ -12,6 +12,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -120,12 +121,12 @@ def test_workflows(place: Path, text: str, arguments: list[str]) -> None:
     (place / "w.toml").write_text(text, encoding="utf-8")
     code, out, _ = call("plan", "w.toml", *arguments)
     if code == 0 and not arguments:
-        # what a plan prints is a workflow, of the same plan; of a sweep it is the first run
+        # what a plan prints is a workflow, and resolves to itself; of a sweep it is the first run
         (place / "again.toml").write_text(out, encoding="utf-8")
         again, printed, said = call("plan", "again.toml")
         assert again == 0, said
         if "# Sweep" not in out and "{" not in text:
-            assert printed == out
+            assert printed.partition("\n# ")[0] == out.partition("\n# ")[0]
 
 
 @share(20)
@@ -197,6 +198,7 @@ def known_shapes(kind: str) -> Mapping[str, list[int]]:
 SHAPES = {kind: known_shapes(kind) for kind in KINDS}
 PREFIXES = ("", "model.diffusion_model.", "diffusion_model.", "module.", "vae.", "\x1b[31m")
 SUFFIXES = ("", "", ".lora_A.weight", ".lora_down.weight", ".alpha", ".scale_weight", "\n", ".0")
+LARGEST = 2**34  # values; no disk has to hold them, but the number has to be one of a file
 sizes = st.sampled_from((0, 1, 2, 3, 4, 12, 16, 48, 128, 1536, 4096))
 
 
@@ -205,7 +207,7 @@ def shapes(draw: st.DrawFn) -> dict[str, list[int]]:
     """Some of a real checkpoint's tensors, with names and sizes changed here and there."""
     real = SHAPES[draw(st.sampled_from(KINDS))]
     names = list(real)
-    if draw(st.booleans()):
+    if draw(st.integers(0, 3)):
         kept = draw(st.sets(st.integers(0, len(names) - 1), max_size=30))
         names = [names[place] for place in sorted(kept)]
     found = {name: list(real[name]) for name in names}
@@ -214,8 +216,9 @@ def shapes(draw: st.DrawFn) -> dict[str, list[int]]:
         name = draw(st.sampled_from(names))
         if name in found:
             shape = draw(st.lists(sizes, max_size=6)) if draw(st.booleans()) else found[name]
-            found.pop(name)
-            found[name + draw(st.sampled_from(SUFFIXES))] = shape
+            if prod(shape) < LARGEST:
+                found.pop(name)
+                found[name + draw(st.sampled_from(SUFFIXES))] = shape
     return {prefix + name: shape for name, shape in found.items()}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import attrs
 
-from wan_core.contract.errors import MediaError
+from wan_core.contract.errors import MediaError, nearest
 from wan_core.contract.options import show
 
 MAX_PIXELS = 2**26
@@ -135,10 +135,12 @@ def format_of(path: Path, *, where: str = "") -> Format:
     suffix = path.suffix.lower()
     known = FORMATS.get(suffix)
     if known is None:
+        guess = nearest(suffix, FORMATS) if suffix else ""
+        guess = f"{guess}, " if guess.startswith("did you mean") else ""
         raise MediaError(
             f"a video can't be written as {show(path.name)}",
             where=where,
-            remedy="supported are the suffixes " + ", ".join(FORMATS),
+            remedy=f"{guess}supported are the suffixes " + ", ".join(FORMATS),
         )
     return known
 

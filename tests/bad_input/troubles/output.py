@@ -85,9 +85,9 @@ GROUP = Group(
             "Pictures need a field for their number: `clip/%05d.png`.",
             (
                 Case("suffix-unknown",
-                     "w.toml, line 9, output.path: a video can't be written as \"clip.mpg\"; supported are the "
+                     "w.toml, line 9, output.path: a video can't be written as \"clip.avi\"; supported are the "
                      "suffixes {any}.",
-                     to("clip.mpg"), code=7),
+                     to("clip.avi"), code=7),
                 Case("suffix-missing",
                      "w.toml, line 9, output.path: a video can't be written as \"clip\"; supported are the "
                      "suffixes {any}.",
