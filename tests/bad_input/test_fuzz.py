@@ -45,7 +45,7 @@ from wan_core.contract.errors import Cancelled
 from wan_core.contract.options import unprintable
 from wan_core.media import VideoInfo
 
-TOTAL = int(os.environ.get("WAN_CORE_FUZZ") or 400)
+TOTAL = int(os.environ.get("WAN_CORE_FUZZ") or 500)
 PLANNED = 130
 CODES = {2, 3, 4, 5, 7}
 

@@ -122,7 +122,7 @@ def _entry(path: Path, name: str, entry: Any) -> tuple[int, TensorInfo]:
         _damaged(path, f"the header entry of tensor {shown(name)} is incomplete")
     bits = DTYPE_BITS.get(dtype) if isinstance(dtype, str) else None
     if bits is None:
-        said = f"the unknown type {shown(dtype)}" if isinstance(dtype, str) else "no type"
+        said = f"the unknown type {shown(dtype)}" if isinstance(dtype, str) else "an unknown type"
         _damaged(path, f"tensor {shown(name)} has {said}")
     sizes = [*shape, begin, end] if isinstance(shape, list) and len(shape) <= MAX_RANK else [None]
     if not all(type(number) is int and 0 <= number < 2**63 for number in sizes):
