@@ -25,7 +25,7 @@ and after a semicolon *what to do*. Three commands find out more, and none of th
 * `wan-core inspect FILE` says what a file really is, whatever it is called, and which slots it fits.
 * `wan-core plan WORKFLOW` checks a workflow with all its files, and shows every setting and the memory it
   needs.
-* `wan-core doctor` looks at this installation, its device, its disk and its folders.
+* [`wan-core doctor`](doctor.md) looks at this installation, its device, its disk and its folders.
 
 Below are the sentences by what they are about; search this page for a few words of yours. `w.toml` stands
 for your workflow, `v.mp4` for your video, and … for what differs. If you meet a traceback, or a sentence

@@ -82,7 +82,7 @@ GROUP = Group(
             "The kind of file",
             "The suffix says which kind of video is written: `.mp4`, `.mkv`, `.webm`, `.gif`, "
             "`.webp`, or single pictures `.png`.",
-            "Pictures need a field for their number: `clip/%05d.png`.",
+            "See [what can be written](outputs.md). Pictures need a field for their number: `clip/%05d.png`.",
             (
                 Case("suffix-unknown",
                      "w.toml, line 9, output.path: a video can't be written as \"clip.avi\"; supported are the "

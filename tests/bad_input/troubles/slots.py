@@ -40,7 +40,7 @@ TROUBLES = (
     Trouble(
         "The file is not there",
         "Weights are looked for where the workflow says, counted from the workflow's folder, and "
-        "then by name in your model folders.",
+        "then by name in your [model folders](models.md).",
         "Correct the path, add your folder to the model folders, or fetch published files with "
         "`wan-core models pull FAMILY`.",
         (
