@@ -158,9 +158,9 @@ GROUP = Group(
                      "--folder: there is no folder {any} check the path.",
                      {"v.mp4": video(record())}, "rerun v.mp4 --folder " + "x" * 9000),
                 Case("rerun-of-another-suffix",
-                     "rerun of v.mov: a video can't be written as \"v-rerun.mov\"; supported are the suffixes "
+                     "rerun of v.avi: a video can't be written as \"v-rerun.avi\"; supported are the suffixes "
                      "{any}.",
-                     {"v.mov": video_named(".mp4")}, "rerun v.mov", code=7),
+                     {"v.avi": video_named(".mp4")}, "rerun v.avi", code=7),
                 Case("rerun-exists",
                      "rerun of v.mp4: {folder}/v-rerun.mp4 exists already; say overwrite = true under "
                      "[output], or --overwrite, or use a name like {name}-{n}.",

@@ -59,7 +59,8 @@ GROUP = Group(
         ),
         Trouble(
             "It reads outside the model folders",
-            "With `--untrusted` weights and other files must lie in your [model folders](models.md), links followed.",
+            "With `--untrusted` weights and other files must lie in your "
+            "[model folders](models.md), links followed.",
             "Move the file there if you trust it, or run without `--untrusted`.",
             (
                 Case("untrusted-weights",
