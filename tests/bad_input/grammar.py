@@ -18,6 +18,7 @@ FILES = (
     *('"vae.gguf"', '"m.safetensors.index.json"', '"folder"', '"text.txt"', '"missing.safetensors"'),
     *('"../own.safetensors"', '{ high = "own.safetensors", low = "own.safetensors" }', '{ high = "x" }'),
 )  # fmt: skip
+SLOTS = ("transformer", "vae", "text_encoder", "tokenizer")
 MODEL = {
     "family": ('"tiny-random"', '"tiny-t2v"', '"wan2.1-t2v-1.3b"', '"tiny-t2w"'),
     "transformer": FILES,
@@ -76,6 +77,11 @@ TABLES: Mapping[str, Mapping[str, Sequence[str]]] = {
 ODD_KEYS = ("sed", '"a\\u0007"', "x" * 200, "''", "a.b.c", "family", "use", "0")
 
 
+def once_in(count: int) -> st.SearchStrategy[bool]:
+    """True about once in so many draws (hypothesis likes the ends of ranges too much for that)."""
+    return st.sampled_from((*(False,) * (count - 1), True))
+
+
 @st.composite
 def table(draw: st.DrawFn, head: str, first: Sequence[str] = ()) -> str:
     """A table with ``first`` and up to four keys more, few of them wrong."""
@@ -83,10 +89,14 @@ def table(draw: st.DrawFn, head: str, first: Sequence[str] = ()) -> str:
     lines = [head, *first]
     taken = {line.partition(" ")[0] for line in first}
     for key in draw(st.lists(st.sampled_from(sorted(keys)), max_size=4, unique=True)):
-        if key not in taken:
-            junk = draw(st.integers(0, 5)) == 0
-            lines.append(f"{key} = {draw(st.sampled_from(JUNK if junk else keys[key]))}")
-    if draw(st.integers(0, 15)) == 0:
+        # a file in a slot mostly ends the matter; those that are not named are good
+        if key in taken or (key in SLOTS and draw(st.booleans())):
+            continue
+        values = JUNK if draw(once_in(12)) else keys[key]
+        # the good ones come first
+        values = values if draw(once_in(3)) else values[:2]
+        lines.append(f"{key} = {draw(st.sampled_from(values))}")
+    if draw(once_in(30)):
         lines.append(f"{draw(st.sampled_from(ODD_KEYS))} = {draw(st.sampled_from(JUNK))}")
     return "\n".join(lines)
 
@@ -97,15 +107,24 @@ def documents(draw: st.DrawFn) -> str:
     family = draw(
         st.sampled_from(('"tiny-random"', '"tiny-t2v"', '"tiny-t2v"', '"wan2.1-t2v-1.3b"'))
     )
-    parts = [draw(st.sampled_from(("format = 1", "format = 1", "format = 1", "format = 2", "")))]
-    parts.append(draw(table("[model]", [f"family = {family}"])))
+    parts = ["format = 1"]
+    if draw(once_in(20)):
+        parts = [
+            draw(st.sampled_from(("format = 2", "", "format = true", "format = 1\nformat = 1")))
+        ]
+    lines = [f"family = {family}"]
+    if "wan2.1" in family and not draw(once_in(4)):
+        lines += [f'{slot} = "wan-{slot}.safetensors"' for slot in SLOTS[:3]] + [
+            'tokenizer = "t.json"'
+        ]
+    parts.append(draw(table("[model]", lines)))
     stage = ['use = "generate"', 'prompt = "a red circle"']
-    for _ in range(draw(st.sampled_from((1, 1, 1, 0, 2)))):
+    for _ in range(draw(st.sampled_from((1, 1, 1, 1, 2, 2, 0)))):
         parts.append(draw(table("[[stages]]", stage)))
     if draw(st.booleans()):
         parts.append(draw(table("[output]")))
-    for head in draw(st.lists(st.sampled_from(sorted(TABLES)), max_size=1)):
-        parts.append(draw(table(head)))
+    if draw(once_in(10)):
+        parts.append(draw(table(draw(st.sampled_from(sorted(TABLES))))))
     return "\n".join(parts) + "\n"
 
 
