@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint soak bench clean
+.PHONY: demo test lint fuzz soak bench clean
 
 demo: .venv/installed  ## make a video from a sentence
 	$(BIN)/wan-core run examples/hello.toml
@@ -19,7 +19,10 @@ lint: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-soak: .venv/installed-dev  ## the long checks: the tiny models' figures on held-out prompts
+fuzz: .venv/installed-dev  ## 10,000 odd workflows, files and command lines; never a traceback
+	WAN_CORE_FUZZ=10000 $(BIN)/python -m pytest -n 2 --dist worksteal tests/bad_input/test_fuzz.py
+
+soak: .venv/installed-dev fuzz  ## the long checks: fuzz, and the tiny models' figures on held-out prompts
 	$(BIN)/python -m zoo.evaluate soak
 
 bench: .venv/installed  ## start-up time, and the demo's time and memory

@@ -19,8 +19,9 @@ PAGES = [
 ]
 
 
-def test_the_reference_is_up_to_date() -> None:
-    check = [sys.executable, str(ROOT / "docs" / "make_reference.py"), "--check"]
+@pytest.mark.parametrize("maker", ["make_reference.py", "make_troubles.py"])
+def test_what_is_made_from_the_code_is_up_to_date(maker: str) -> None:
+    check = [sys.executable, str(ROOT / "docs" / maker), "--check"]
     run = subprocess.run(check, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
 

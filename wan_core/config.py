@@ -16,6 +16,7 @@ from wan_core.contract.options import show, unprintable
 
 VARIABLE = "WAN_CORE_CONFIG"
 MODELS_VARIABLE = "WAN_CORE_MODELS"
+SIZE_LIMIT = 2**20
 
 
 @attrs.frozen
@@ -89,7 +90,11 @@ def load_config() -> Config:
     """
     path = config_file()
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(SIZE_LIMIT + 1)
+        if len(text) > SIZE_LIMIT:
+            raise WorkflowError("this is too large to be a configuration", where=str(path))
+        content = tomllib.loads(text.decode("utf-8-sig"))
     except FileNotFoundError:
         if not os.environ.get(VARIABLE):  # empty counts as unset
             return Config()
@@ -98,12 +103,23 @@ def load_config() -> Config:
         ) from None
     except OSError as error:
         raise WorkflowError(f"can't be read ({error.strerror})", where=str(path)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise WorkflowError(f"this is no TOML ({error})", where=str(path)) from error
+    except (ValueError, RecursionError) as error:
+        raise WorkflowError(f"this is no TOML ({_in_words(error)})", where=str(path)) from error
     _check_keys(content, ("plugins", "paths"), str(path))
     disable = _names(*_table(content, "plugins", ("disable",), path))
     paths, where = _table(content, "paths", ("models", "huggingface"), path)
     return Config(disable, _models(paths, where, path.parent), _huggingface(paths, where))
+
+
+def _in_words(error: Exception) -> str:
+    match error:
+        case tomllib.TOMLDecodeError():
+            return str(error)
+        case UnicodeDecodeError():
+            return "no UTF-8 text"
+        case RecursionError():
+            return "nested too deeply"
+    return "a number has too many digits"  # which Python does not read
 
 
 def _table(
@@ -143,10 +159,15 @@ def _folder(name: str, start: Path, where: str) -> Path:
     if problem := unprintable(name):
         raise WorkflowError(f"the name of a folder {problem}", where=where)
     try:
-        return (start / Path(name).expanduser()).absolute()
+        folder = (start / Path(name).expanduser()).absolute()
+        folder.exists()  # raises when no folder can be called so
     except RuntimeError:
         problem = f"{show(name)} names a home folder that does not exist"
         raise WorkflowError(problem, where=where) from None
+    except OSError as error:
+        problem = f"{show(name)} can't be a folder ({error.strerror})"
+        raise WorkflowError(problem, where=where) from error
+    return folder
 
 
 def _huggingface(paths: Mapping[str, Any], where: str) -> bool:

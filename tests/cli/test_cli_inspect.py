@@ -163,6 +163,14 @@ def test_a_workflow(tmp_path: Path, capsys: Capture, name: str) -> None:
     assert facts["output"]["path"] == str(tmp_path / "out.mp4")
 
 
+def test_of_a_sweep_the_first_run_is_shown(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "flow.toml").write_text(WORKFLOW.replace("steps", "seed = [7, 8]\nsteps"))
+    assert main(["inspect", str(tmp_path / "flow.toml")]) == 0
+    said = rows(capsys.readouterr().out)
+    assert said["sweep"] == "2 runs; this is the first (seed 7)"
+    assert "seed = 7" in said
+
+
 def test_a_workflow_with_a_mistake_is_refused_in_its_sentence(
     tmp_path: Path, capsys: Capture
 ) -> None:

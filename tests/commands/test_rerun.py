@@ -78,7 +78,8 @@ def test_other_weights_are_refused_unless_asked_for(
     write_video(tmp_path / "b.mp4", [f[None] for f in frames], 8, comment=json.dumps(comment))
     said = call("rerun", "b.mp4")
     assert said.code == 3
-    assert "main.vae, main.tokenizer are not the files that" in said.err
+    names = "main.transformer, main.text_encoder, main.vae and main.tokenizer"
+    assert f'{names} are not the files that "b.mp4" was made with' in said.err
     assert not (tmp_path / "b-rerun.mp4").exists()
 
 

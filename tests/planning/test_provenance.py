@@ -111,7 +111,7 @@ def test_other_comments_are_no_record(comment: str | None) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"format": 2},
+        {"format": "1"},
         {"workflow": 3},
         {"seeds": {"a": "x"}},
         {"seeds": [1]},
@@ -125,6 +125,11 @@ def test_damaged_records_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(MediaError, match="damaged"):
         read_record(text_of(**changes), where="x.mp4")
     assert read_record(text_of(), where="x.mp4").seeds == {"a": 1}
+
+
+def test_a_newer_record_asks_for_a_newer_program() -> None:
+    with pytest.raises(MediaError, match=r"of format 2, this wan-core knows format 1; update"):
+        read_record(text_of(format=2), where="x.mp4")
 
 
 def test_a_damaged_json_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 
 import attrs
@@ -10,14 +11,14 @@ import click
 from wan_core.cli.caches import KEPT, TEXTS, clean
 from wan_core.cli.checks.finding import CHECKS, Finding, examine
 from wan_core.cli.failures import tell
-from wan_core.cli.options import debug_option, to_json
+from wan_core.cli.options import Strict, debug_option, to_json
 from wan_core.cli.text import columns
-from wan_core.contract.errors import ResourceError
+from wan_core.contract.errors import ResourceError, WorkflowError
 
 SECONDS = 60.0
 
 
-@click.command()
+@click.command(cls=Strict)
 @click.option("--calibrate", is_flag=True, help="Measure this machine, for predicted times.")
 @click.option(
     "--calibrate-seconds", type=click.FloatRange(0.1, 3600), default=SECONDS, show_default=True,
@@ -85,6 +86,8 @@ def _clean(caches: bool, kept: bool) -> list[str]:
 
 
 def _calibrate(device: str, seconds: float) -> dict[str, object]:
+    if math.isnan(seconds):  # which is in no range, and is found to be in each
+        raise WorkflowError("nan is no length of time", where="--calibrate-seconds")
     from wan_core.planning import look
     from wan_core.planning.calibration import save_calibration
 

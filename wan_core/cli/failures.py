@@ -9,20 +9,47 @@ from typing import TextIO
 
 import click
 
-from wan_core.contract.errors import Cancelled, ResourceError, WanCoreError, WorkflowError
+from wan_core.contract.errors import (
+    Cancelled,
+    ResourceError,
+    WanCoreError,
+    WorkflowError,
+    nearest,
+)
+from wan_core.contract.options import show
 from wan_core.weights.places import printable
 
 INTERNAL_ERROR = 1
 BROKEN_PIPE = 141  # what a shell shows for a program that SIGPIPE has ended
 
+LONGEST_WORD = 400
+LONGEST_SENTENCE = 1200
+
 
 def explain(error: BaseException) -> tuple[str, int]:
     """The sentence and the exit code for an error."""
+    sentence, code = _explain(error)
+    return presentable(sentence), code
+
+
+def presentable(sentence: str) -> str:
+    """A sentence as one line of bounded length that does nothing to a terminal.
+
+    It may hold names out of files and arguments: control characters are written out, and what is much
+    longer than any path is shortened in its middle.
+    """
+    words = [_shortened(word, LONGEST_WORD) for word in printable(sentence).split(" ")]
+    return _shortened(" ".join(words), LONGEST_SENTENCE)
+
+
+def _shortened(text: str, longest: int) -> str:
+    half = longest // 2
+    return text if len(text) <= longest else f"{text[:half]}…{text[-half:]}"
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, click.ClickException):
-        path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
-        problem = error.format_message().rstrip(".")
-        problem = problem[:1].lower() + problem[1:]
-        error = WorkflowError(problem, where=path, remedy=f"see {path or 'wan-core'} --help")
+        error = _of_usage(error)
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         error = Cancelled("stopped")
     if isinstance(error, MemoryError):
@@ -30,10 +57,22 @@ def explain(error: BaseException) -> tuple[str, int]:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         error = ResourceError("the disk is full", remedy="free some space")
     if isinstance(error, WanCoreError):
-        # a name out of a file or a folder must not move the cursor, or add a line
-        return printable(str(error)), error.exit_code
+        return str(error), error.exit_code
     brief = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(": .")
-    return f"internal error: {printable(brief)}; run again with --debug and report", INTERNAL_ERROR
+    return f"internal error: {brief}; run again with --debug and report", INTERNAL_ERROR
+
+
+def _of_usage(error: click.ClickException) -> WorkflowError:
+    """What click says of the command line, in our form."""
+    path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
+    remedy = f"see {path or 'wan-core'} --help"
+    problem = error.format_message().rstrip(".")
+    problem = problem[:1].lower() + problem[1:]
+    if isinstance(error, click.NoSuchOption):
+        problem = f"there is no option {show(error.option_name)}"
+        close = nearest(error.option_name, error.possibilities or ())
+        remedy = close if close.startswith("did you mean") else remedy
+    return WorkflowError(problem, where=path, remedy=remedy)
 
 
 def tell(text: str, stream: TextIO) -> bool:

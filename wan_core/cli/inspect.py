@@ -11,9 +11,9 @@ import attrs
 import click
 
 from wan_core.cli.failures import explain, tell
-from wan_core.cli.options import Settings, debug_option, discover, to_json, without_option
+from wan_core.cli.options import Settings, Strict, debug_option, discover, to_json, without_option
 from wan_core.cli.text import columns
-from wan_core.weights.places import look, place, refuse_strangers, sort_of
+from wan_core.weights.places import is_folder, look, place, refuse_strangers, sort_of
 
 if TYPE_CHECKING:
     from wan_core.plugins import Plugins
@@ -37,7 +37,7 @@ class Found:
     facts: dict[str, Any]
 
 
-@click.command()
+@click.command(cls=Strict)
 @click.argument("files", nargs=-1, required=True, metavar="FILE...")
 @click.option(
     "--fingerprint", is_flag=True, help="Read a little of the weights and show their fingerprint."
@@ -86,7 +86,7 @@ def inspect(
 
 
 def _found(path: Path, plugins: Plugins, fingerprint: bool) -> Found:
-    sort = "" if path.is_dir() else _sort(path)
+    sort = "" if is_folder(path) else _sort(path)
     if sort == "workflow":
         from wan_core.cli.inspect_workflow import describe_workflow
 

@@ -24,10 +24,14 @@ def describe_workflow(path: Path, plugins: Plugins) -> Found:
     Raises:
         WanCoreError: the workflow can't be meant as it is.
     """
-    from wan_core.workflow import load_workflow
+    from wan_core.workflow import load_workflows
 
-    workflow = load_workflow(path, plugins=plugins)
+    workflow, *others = load_workflows(path, plugins=plugins)
     rows = [("what", f"a workflow of format {workflow.format}")]
+    if others:
+        rows.append(
+            ("sweep", f"{1 + len(others)} runs; this is the first ({workflow.source.label})")
+        )
     for name, model in workflow.models.items():
         rows.append((f"model {name}", f"{model.family}: {plugins.family(model.family).title}"))
         rows += [("", line) for line in _files(model)]
@@ -70,8 +74,15 @@ def _files(model: ModelSpec) -> Iterator[str]:
     for slot, given in model.files.items():
         paths = given.values() if isinstance(given, Mapping) else (given,)
         for one in paths:
-            missing = "" if Path(one).exists() else " (not there)"
+            missing = "" if _exists(Path(one)) else " (not there)"
             yield f"{slot} = {place(one)}{missing}"
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # no name that a file can have
+        return False
 
 
 def _preset(stage: StageSpec, workflow: Workflow, plugins: Plugins) -> Preset | None:

@@ -10,7 +10,7 @@ import attrs
 import click
 
 from wan_core.cli.failures import tell
-from wan_core.cli.options import debug_option, discover, to_json, without_option
+from wan_core.cli.options import Strict, debug_option, discover, to_json, without_option
 from wan_core.cli.text import columns
 from wan_core.contract.descriptions import Component, Family, Preset, PublishedFile
 from wan_core.contract.options import show
@@ -18,7 +18,7 @@ from wan_core.memory import gigabytes
 from wan_core.planning.library import Library, configured
 
 
-class _Models(click.Command):
+class _Models(Strict):
     """``models [NAME]``, and ``models pull NAME``."""
 
     def make_context(

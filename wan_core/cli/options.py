@@ -13,7 +13,7 @@ import click
 
 from wan_core.cli.failures import tell
 from wan_core.config import config_file, load_config
-from wan_core.contract.errors import PluginError, nearest
+from wan_core.contract.errors import PluginError, WorkflowError, nearest
 from wan_core.contract.options import show
 
 if TYPE_CHECKING:
@@ -27,6 +27,26 @@ class Settings:
     """What options say about the whole program."""
 
     debug: bool = False
+
+
+class Strict(click.Command):
+    """A command that takes an option with a value once, unless several are meant: which would count?"""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            _, _, given = self.make_parser(ctx).parse_args(args=list(args))
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+        for one in given:
+            takes_value = isinstance(one, click.Option) and not (one.is_flag or one.multiple)
+            if takes_value and given.count(one) > 1:
+                raise WorkflowError(
+                    f"{one.opts[0]} is given twice",
+                    where=ctx.command_path,
+                    remedy="keep one of them",
+                )
+        return super().parse_args(ctx, args)
 
 
 def _note_debug(context: click.Context, _: click.Parameter, asked: bool) -> None:

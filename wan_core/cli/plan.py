@@ -6,11 +6,11 @@ import tomllib
 
 import click
 
-from wan_core.cli.options import debug_option, discover, to_json, without_option
+from wan_core.cli.options import Strict, debug_option, discover, to_json, without_option
 from wan_core.cli.wanted import Wanted, make_plans, wanted_options
 
 
-@click.command()
+@click.command(cls=Strict)
 @click.argument("workflow")
 @wanted_options
 @without_option

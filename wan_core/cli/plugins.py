@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from wan_core.cli.options import debug_option, discover, to_json, without_option
+from wan_core.cli.options import Strict, debug_option, discover, to_json, without_option
 from wan_core.cli.text import columns
 from wan_core.config import config_file
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from wan_core.plugins import Plugins
 
 
-@click.command()
+@click.command(cls=Strict)
 @without_option
 @click.option("--json", is_flag=True, help="Print one JSON object.")
 @debug_option

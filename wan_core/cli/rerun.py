@@ -11,11 +11,11 @@ import attrs
 import click
 
 from wan_core.cli.failures import tell
-from wan_core.cli.options import debug_option, discover, without_option
+from wan_core.cli.options import Strict, debug_option, discover, without_option
 from wan_core.cli.run import summary, terminated_like_interrupted
 from wan_core.cli.views import View, choose_view
 from wan_core.cli.wanted import Wanted, make_plans, wanted_options
-from wan_core.contract.errors import MediaError, WeightsError
+from wan_core.contract.errors import MediaError, WeightsError, WorkflowError
 from wan_core.contract.events import RerunCompared
 from wan_core.contract.options import show
 
@@ -29,7 +29,7 @@ DIFFERENT = 8
 """Exit code of a rerun whose frames are not those of the video."""
 
 
-@click.command()
+@click.command(cls=Strict)
 @click.argument("video")
 @click.option(
     "--folder",
@@ -66,16 +66,23 @@ def rerun(
 
     original = Path(video)
     with choose_view(json=json, quiet=quiet) as view, terminated_like_interrupted():
+        if not video:
+            raise MediaError("no video is named, only empty text", remedy="name a video")
+        if original.suffix == ".toml":
+            raise MediaError(
+                f"{show(original)} is a workflow, not a video",
+                remedy=f"say wan-core run {show(original)}",
+            )
+        base = original.parent if folder is None else _folder(folder)
         record = read_record(probe(original).comment, where=str(original))
         plugins = discover(without)
-        plan = _plan(original, record, Path(folder) if folder else original.parent, wanted, plugins)
+        plan = _plan(original, record, base, wanted, plugins)
         changed = list(_changed_files(plan, record, plugins))
         if changed and not other_files:
-            are = "is not the file" if len(changed) == 1 else "are not the files"
             raise WeightsError(
-                f"{', '.join(changed)} {are} that {show(original.name)} was made with",
+                f"{_listed(changed)} that {show(original.name)} was made with",
                 where=str(original),
-                remedy="name the right one, or go on with --other-files",
+                remedy="name the right files, or go on with --other-files",
             )
         from wan_core.engine import Session
 
@@ -86,6 +93,18 @@ def rerun(
     if not (json or quiet):
         tell("\n".join(["", *lines, "", *told]), sys.stdout)
     return code
+
+
+def _folder(name: str) -> Path:
+    """The folder after ``--folder``."""
+    try:
+        if name and Path(name).is_dir():
+            return Path(name)
+    except OSError:  # no name that a folder can have
+        pass
+    raise WorkflowError(
+        f"there is no folder {show(name)}", where="--folder", remedy="check the path"
+    )
 
 
 def _plan(
@@ -109,7 +128,8 @@ def _plan(
     workflow = _with_known_files(workflow, record)
     path = workflow.source.folder / _beside(original, workflow.output.path)
     output = attrs.evolve(workflow.output, path=path, overwrite=False)
-    return make_plans([attrs.evolve(workflow, output=output)], wanted, plugins)[0]
+    source = workflow.source.overruled(("output", "path"), f"rerun of {original.name}")
+    return make_plans([attrs.evolve(workflow, output=output, source=source)], wanted, plugins)[0]
 
 
 def _with_known_files(workflow: Workflow, record: Provenance) -> Workflow:
@@ -156,6 +176,12 @@ def _changed_files(plan: Plan, record: Provenance, plugins: Plugins) -> Iterator
         return
     for before, after in ((record.weights, now.weights), (record.inputs, now.inputs)):
         yield from (key for key in after if before.get(key) != after[key])
+
+
+def _listed(changed: list[str]) -> str:
+    if len(changed) == 1:
+        return f"{changed[0]} is not the file"
+    return f"{', '.join(changed[:-1])} and {changed[-1]} are not the files"
 
 
 def _compare(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from wan_core.cli.failures import explain, tell
-from wan_core.cli.options import debug_option, discover, without_option
+from wan_core.cli.options import Strict, debug_option, discover, without_option
 from wan_core.cli.text import columns, duration, short_path
 from wan_core.cli.views import choose_view
 from wan_core.cli.wanted import Wanted, make_plans, wanted_options
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from wan_core.planning import Plan
 
 
-@click.command()
+@click.command(cls=Strict)
 @click.argument("workflow")
 @wanted_options
 @without_option

@@ -120,11 +120,13 @@ def _frames(path: Path) -> Iterator[NDArray[np.uint8]]:
 
 def _kind(path: Path) -> str:
     """Which reader takes a path: by the first bytes, whatever its name is."""
-    if not path.is_file():
-        if path.is_dir() or ("%" in path.name and path.suffix.lower() == ".png"):
-            return "png"
-        raise MediaError("there is no such file", where=str(path), remedy="check the path")
     try:
+        if not path.is_file():
+            if path.is_dir() or ("%" in path.name and path.suffix.lower() == ".png"):
+                return "png"
+            if path.exists():
+                raise MediaError("this is a device or a pipe, not a video", where=str(path))
+            raise MediaError("there is no such file", where=str(path), remedy="check the path")
         with path.open("rb") as file:
             start = file.read(12)
     except OSError as error:

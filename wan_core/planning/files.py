@@ -143,7 +143,8 @@ def _read(
     if differs := misfit(component, identity):
         key, found, wanted = differs
         raise WeightsError(
-            f"{printable(path.name)} has {key} {found}, family {family.name} has {wanted}",
+            f"{printable(path.name)} is {identity}: its {key} is {found}, that of family {family.name} is "
+            f"{wanted}",
             where=where,
             remedy=f"name a file of {family.title}, or another family",
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from wan_core.contract.descriptions import Component
+from wan_core.contract.errors import WeightsError
 from wan_core.contract.lazy import resolve
 from wan_core.plugins import Plugins
 from wan_core.weights import Identity, TensorSource, identify, in_official_names
@@ -23,7 +24,7 @@ def misfit(component: Component, identity: Identity) -> tuple[str, int, Any] | N
     """The first size in which a file differs from what the component has: key, the file's, the component's."""
     for key, wanted in component.config.items():
         found = identity.details.get(key)
-        if found is not None and found != wanted:
+        if found and found != wanted:
             return key, found, wanted
     return None
 
@@ -37,3 +38,17 @@ def identify_for(component: Component, source: TensorSource, plugins: Plugins) -
     if dialects and detect(frozenset(source.names()), dialects):
         source = in_official_names(source, dialects)
     return identify(source, component.kind)
+
+
+def check_vocabulary(ids: int, encoder: Identity) -> None:
+    """Refuse a tokenizer with more ids than the text encoder knows.
+
+    Raises:
+        WeightsError: it has.
+    """
+    known = encoder.details.get("vocabulary", ids)
+    if ids > known:
+        raise WeightsError(
+            f"the tokenizer has {ids} ids, the text encoder knows {known}: they do not belong together",
+            remedy="name the tokenizer of this text encoder",
+        )

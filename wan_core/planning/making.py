@@ -27,6 +27,7 @@ from wan_core.memory import gigabytes
 from wan_core.models.encoders import TokenizerFile, find_tokenizer, open_tokenizer
 from wan_core.models.vae import vae_descriptor
 from wan_core.planning.files import PlannedFile, plan_files
+from wan_core.planning.fitting import check_vocabulary
 from wan_core.planning.library import Library, configured
 from wan_core.planning.machine import Machine, look, precision
 from wan_core.planning.output import output_path
@@ -215,7 +216,7 @@ def _plan_tokenizer(
         if found.path:
             places.allow(found.path, "")
         # small beside what would be loaded before it is needed
-        found.load()
+        check_vocabulary(found.load().size, files["text_encoder"].identity)
     except WanCoreError as error:
         error.where = ", ".join(dict.fromkeys(filter(None, (where(key), error.where))))
         raise

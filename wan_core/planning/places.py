@@ -47,6 +47,12 @@ class Places:
             error.where = where
             raise
         if found is None:
+            if _leads_nowhere(path):
+                raise WeightsError(
+                    f"{show(path)} is a link that leads nowhere",
+                    where=where,
+                    remedy="download the file again, or correct the link",
+                )
             raise WeightsError(
                 f"{printable(str(path))} does not exist{self._searched(name)}",
                 where=where,
@@ -98,4 +104,11 @@ def _exists(path: Path) -> bool:
     try:
         return path.exists()
     except OSError:  # a name that is too long, a folder that may not be looked into
+        return False
+
+
+def _leads_nowhere(path: Path) -> bool:
+    try:
+        return path.is_symlink()
+    except OSError:
         return False

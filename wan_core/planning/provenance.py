@@ -18,6 +18,7 @@ from typing import Any
 import attrs
 
 from wan_core.contract.errors import MediaError
+from wan_core.contract.options import show
 from wan_core.planning.plan import Plan
 from wan_core.plugins import Plugins
 from wan_core.workflow import Workflow, to_toml
@@ -170,8 +171,15 @@ def read_record(comment: str | None, *, where: str) -> Provenance:
         fields: Any = json.loads(comment)
         if not isinstance(fields, dict):
             raise TypeError("no table")
+        if type(fields["format"]) is int and fields["format"] > FORMAT:
+            raise MediaError(
+                f"its record of how it was made is of format {show(fields['format'])}, this wan-core knows "
+                f"format {FORMAT}",
+                where=where,
+                remedy="update wan-core",
+            )
         if fields["format"] != FORMAT:
-            raise ValueError(f"its format is {fields['format']!r:.20}, not {FORMAT}")
+            raise ValueError("no known format")
         return Provenance(
             name=_text(fields["name"]),
             workflow=None if fields.get("workflow") is None else _text(fields["workflow"]),
@@ -184,7 +192,9 @@ def read_record(comment: str | None, *, where: str) -> Provenance:
         )
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise MediaError(
-            f"its record of how it was made is damaged ({type(error).__name__})", where=where
+            "its record of how it was made is damaged",
+            where=where,
+            remedy="run the workflow that it was made with",
         ) from error
 
 

@@ -113,6 +113,23 @@ def check_zero_steps(value: Any, steps: int, name: str = "guidance") -> None:
         )
 
 
+def check_lengths(value: Any, steps: int, name: str = "guidance") -> None:
+    """Refuse a list of more numbers than there are steps; the last of a shorter one goes on.
+
+    Raises:
+        OptionError: some would never count.
+    """
+    table = value if isinstance(value, Mapping) else {"scale": value}
+    for key in SCALES:
+        scale = table.get(key)
+        if isinstance(scale, tuple | list) and len(scale) > steps:
+            raise OptionError(
+                name if table is not value else f"{name}.{key}",
+                f"has {len(scale)} numbers for {steps} step{'s' * (steps != 1)}",
+                remedy="give one for each step at most",
+            )
+
+
 def _entry(value: Any, key: str, name: str) -> Any:
     if key in SCALES:
         return _scale(value, name)

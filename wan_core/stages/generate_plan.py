@@ -13,7 +13,12 @@ from wan_core.contract.errors import WanCoreError, WorkflowError
 from wan_core.contract.lazy import resolve
 from wan_core.contract.requests import PlanContext, StageNeeds, VideoSize
 from wan_core.sampling.catalog import check_steps
-from wan_core.sampling.guidance_table import SCALES, check_experts, check_zero_steps
+from wan_core.sampling.guidance_table import (
+    SCALES,
+    check_experts,
+    check_lengths,
+    check_zero_steps,
+)
 from wan_core.sampling.levels import check_levels
 from wan_core.stages.options import GenerateOptions
 
@@ -170,6 +175,7 @@ def _check_part(context: PlanContext, options: Any) -> None:
 def _check_guidance(context: PlanContext, options: Any, preset: Preset) -> None:
     with _at(context, "guidance"):
         check_experts(options.guidance, two=preset.boundary is not None)
+        check_lengths(options.guidance, options.steps)
         end = min(options.end_step or options.steps, options.steps)
         check_zero_steps(options.guidance, end - options.start_step)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wan_core.contract.errors import WeightsError
-from wan_core.weights.places import look, place, printable, sort_of, unreadable
-from wan_core.weights.safetensors_header import read_header, shown, unique_keys
+from wan_core.weights.places import is_folder, look, place, printable, sort_of, unreadable
+from wan_core.weights.safetensors_header import json_trouble, read_header, shown, unique_keys
 from wan_core.weights.sources import TensorInfo, TensorSource
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def open_weights(path: Path | str) -> TensorSource:
         WeightsError: there is no such file, or it is damaged, dangerous or of another kind.
     """
     path = Path(path)
-    if _is_folder(path):
+    if is_folder(path):
         path = _only_checkpoint_in(path)
     sort = sort_of(look(path))
     if path.name.endswith(".index.json"):
@@ -124,13 +124,21 @@ def _read_index(index: Path) -> tuple[dict[str, str], dict[str, str]]:
         if index.stat().st_size > MAX_INDEX_BYTES:
             raise ValueError("it is larger than 16 MiB")
         table = json.loads(index.read_bytes(), object_pairs_hook=unique_keys)
+        if not isinstance(table, dict) or not isinstance(table.get("weight_map"), dict):
+            raise ValueError("it has no table weight_map")
         weight_map, metadata = table["weight_map"], table.get("metadata") or {}
         if not all(isinstance(shard, str) for shard in weight_map.values()):
             raise ValueError("a shard's name is no string")
+        if not isinstance(metadata, dict):
+            raise ValueError("its metadata are no table")
         return dict(weight_map), {key: str(value) for key, value in metadata.items()}
-    except (OSError, ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+    except OSError as error:
+        raise unreadable(index, error) from error
+    except (ValueError, RecursionError) as error:
         raise WeightsError(
-            f"this is no index of safetensors shards ({error})", where=place(index)
+            f"this is no index of safetensors shards ({json_trouble(error)})",
+            where=place(index),
+            remedy="download it again",
         ) from error
 
 
@@ -173,13 +181,6 @@ def _info(index: Path, name: str, shard: SafetensorsFile) -> TensorInfo:
             remedy="index and shards are not of the same checkpoint",
         )
     return shard.tensors[name]
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except OSError as error:
-        raise unreadable(path, error) from error
 
 
 def _only_checkpoint_in(folder: Path) -> Path:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from wan_core.contract.errors import WeightsError
 
-__all__ = ["look", "place", "printable", "refuse_strangers", "sort_of", "unreadable"]
+__all__ = ["is_folder", "look", "place", "printable", "refuse_strangers", "sort_of", "unreadable"]
 
 START_BYTES = 64
 
@@ -160,6 +160,18 @@ def look(path: Path, what: str = "weight file") -> bytes:
         raise unreadable(path, error) from error
     except ValueError as error:  # a NUL in the name
         raise WeightsError(f"there is no such {what}", where=where) from error
+
+
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder at ``path``.
+
+    Raises:
+        WeightsError: nothing can be called so, or it may not be looked at.
+    """
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def unreadable(path: Path, error: OSError) -> WeightsError:

@@ -80,7 +80,7 @@ def read_header(path: Path) -> Header:
     try:
         entries = json.loads(text, object_pairs_hook=unique_keys, **NO_FLOATS)
     except (ValueError, RecursionError) as error:
-        _damaged(path, f"its header is no valid JSON ({error})")
+        _damaged(path, f"its header is no valid JSON ({json_trouble(error)})")
     if not isinstance(entries, dict):
         _damaged(path, "its header is no table of tensors")
     return _check(path, entries, data_start=8 + length, data_bytes=size - 8 - length)
@@ -122,7 +122,8 @@ def _entry(path: Path, name: str, entry: Any) -> tuple[int, TensorInfo]:
         _damaged(path, f"the header entry of tensor {shown(name)} is incomplete")
     bits = DTYPE_BITS.get(dtype) if isinstance(dtype, str) else None
     if bits is None:
-        _damaged(path, f"tensor {shown(name)} has the unknown type {shown(dtype)}")
+        said = f"the unknown type {shown(dtype)}" if isinstance(dtype, str) else "an unknown type"
+        _damaged(path, f"tensor {shown(name)} has {said}")
     sizes = [*shape, begin, end] if isinstance(shape, list) and len(shape) <= MAX_RANK else [None]
     if not all(type(number) is int and 0 <= number < 2**63 for number in sizes):
         _damaged(path, f"the header entry of tensor {shown(name)} has impossible numbers")
@@ -137,6 +138,22 @@ def _no_float(text: str) -> NoReturn:
 
 # refused as they are met: a list of millions of them takes a lot of memory
 NO_FLOATS: dict[str, Any] = {"parse_float": _no_float, "parse_constant": _no_float}
+
+
+def json_trouble(error: Exception) -> str:
+    """What is wrong with a JSON text, for whoever does not know Python."""
+    match error:
+        case json.JSONDecodeError():
+            return (
+                f"{error.msg[:1].lower()}{error.msg[1:]}, line {error.lineno}, column {error.colno}"
+            )
+        case UnicodeDecodeError():
+            return "no UTF-8 text"
+        case RecursionError():
+            return "nested too deeply"
+        case ValueError() if "digits" in str(error):
+            return "a number has too many digits"  # which Python does not read
+    return str(error)
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

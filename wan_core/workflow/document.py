@@ -9,6 +9,7 @@ from typing import Any
 
 from wan_core.contract.errors import ResourceError, WorkflowError, nearest
 from wan_core.contract.options import show
+from wan_core.weights.places import START_BYTES, sort_of
 from wan_core.workflow.lines import LONGEST_KEY, KeyPath, find_lines
 
 SIZE_LIMIT = 2**20
@@ -22,6 +23,19 @@ _TWICE_OR_STAGES = "keep one of them, or write [[stages]] in double brackets if 
 _KEY = re.compile(r"\s*(?:\[{1,2}\s*)?([A-Za-z0-9_.-]+)")
 _MANY_DIGITS = re.compile(r"[\d_]{4000,}")
 _NEXT_PAIR = re.compile(r"[A-Za-z0-9_.-]+\s*=|\[")
+
+# what a file is by its first bytes -> that in words
+_STRANGERS = {
+    **dict.fromkeys(("safetensors", "gguf", "pickle"), "a weight file"),
+    "zip": "an archive or a weight file",
+    "picture": "a picture",
+    "video": "a video",
+    "sound": "a sound file",
+    "document": "a PDF document",
+    "archive": "a compressed archive",
+    "web page": "a web page",
+    "json": "a JSON file, perhaps a workflow of ComfyUI",
+}
 
 # how a message of tomllib begins -> what is wrong, what to do
 _PLAIN_WORDS = (
@@ -78,6 +92,10 @@ def read_text(path: Path) -> str:
         with path.open("rb") as file:
             data = file.read(SIZE_LIMIT + 1)
     except FileNotFoundError:
+        if path.is_symlink():
+            raise WorkflowError(
+                f"{show(path)} is a link that leads nowhere", remedy="make it again"
+            ) from None
         raise WorkflowError(
             f"there is no file {show(path)}", remedy=_suggest(path) or "check the path"
         ) from None
@@ -88,6 +106,11 @@ def read_text(path: Path) -> str:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ResourceError(f"{show(path)} can't be opened ({reason})") from error
+    if stranger := _STRANGERS.get(sort_of(data[:START_BYTES])):
+        raise WorkflowError(
+            f"{show(path)} is {stranger}, and no workflow of wan-core",
+            remedy="name a workflow.toml",
+        )
     if len(data) > SIZE_LIMIT:
         raise WorkflowError(
             f"{show(path)} is larger than {SIZE_LIMIT // 1024} KiB, so it is no workflow",

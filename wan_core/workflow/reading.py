@@ -114,7 +114,7 @@ def _only(workflows: Sequence[Workflow]) -> Workflow:
         raise WorkflowError(
             f"this is a sweep of {len(workflows)} runs where one is wanted",
             where=workflows[0].source.name,
-            remedy="give one value instead of each list, or read it with load_workflows",
+            remedy="give one value instead of each list",
         )
     return workflows[0]
 

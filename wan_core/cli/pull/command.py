@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import click
 
 from wan_core.cli.failures import tell
-from wan_core.cli.options import debug_option, discover, without_option
+from wan_core.cli.options import Strict, debug_option, discover, without_option
 from wan_core.cli.text import columns
 from wan_core.cli.views import choose_view
 from wan_core.config import cache_folder, config_file, huggingface_folder
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Row: TypeAlias = tuple[str, str, str]
 
 
-@click.command()
+@click.command(cls=Strict)
 @click.argument("name")
 @click.option(
     "--to", metavar="FOLDER",
@@ -68,10 +68,12 @@ def _store(to: str | None) -> Store:
     problem = "must not be empty" if not to else unprintable(to)
     try:
         folder = Path(to).expanduser().absolute()
+        if not problem and folder.exists() and not folder.is_dir():
+            problem = f"{show(folder)} is no folder"
     except RuntimeError:
         problem = f"{show(to)} names a home folder that does not exist"
-    if not problem and folder.exists() and not folder.is_dir():
-        problem = f"{show(folder)} is no folder"
+    except OSError as error:
+        problem = f"{show(to)} can't be one ({error.strerror})"
     if problem:
         raise WorkflowError(f"the folder {problem}", where="--to")
     # of a folder with a whole ComfyUI, its models are meant here, too

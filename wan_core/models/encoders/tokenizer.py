@@ -21,6 +21,9 @@ __all__ = ["Tokenizer", "TokenizerFile", "find_tokenizer", "open_tokenizer"]
 FILE_NAMES = ("tokenizer.json", "spiece.model")
 EMBEDDED = "spiece_model"
 
+LARGEST = 64 * 2**20
+"""Bytes; the published ones have 5 to 17 MB."""
+
 BESIDE = (".", "google/umt5-xxl", "umt5-xxl", "tokenizer", "../tokenizer")
 """Where published repositories keep the tokenizer, seen from the folder of the weights."""
 
@@ -89,7 +92,7 @@ def open_tokenizer(path: Path | str) -> TokenizerFile:
     inside = [path / name for name in FILE_NAMES] if path.is_dir() else [path]
     for file in inside:
         if file.is_file():
-            return TokenizerFile(str(file), file.read_bytes(), file)
+            return TokenizerFile(str(file), _read(file), file)
     raise WeightsError("there is no tokenizer", where=str(path))
 
 
@@ -106,6 +109,8 @@ def find_tokenizer(source: TensorSource, named: Path | str | None = None) -> Tok
         return open_tokenizer(named)
     stripped = strip_prefixes(source)
     if EMBEDDED in stripped.tensors:
+        if stripped.tensors[EMBEDDED].nbytes > LARGEST:
+            raise WeightsError("the tokenizer inside is too large for UMT5", where=source.label)
         data = stripped.get(EMBEDDED).numpy().tobytes()
         return TokenizerFile(f"{source.label}, {EMBEDDED}", data)
     folder = source.files[0].parent
@@ -119,10 +124,26 @@ def find_tokenizer(source: TensorSource, named: Path | str | None = None) -> Tok
     )
 
 
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
+    except OSError as error:
+        raise WeightsError(f"cannot be read ({error.strerror})", where=str(path)) from error
+    if len(data) > LARGEST:
+        raise WeightsError(
+            f"this is no tokenizer of UMT5 (it is larger than {LARGEST // 2**20} MiB)",
+            where=str(path),
+        )
+    return data
+
+
 def _from_json(file: TokenizerFile) -> Tokenizer:
     tokenizers = _library("tokenizers")
     try:
         tokenizer = tokenizers.Tokenizer.from_str(file.data.decode())
+    except UnicodeDecodeError as error:
+        raise _unreadable(file, "it is no text") from error
     except Exception as error:
         raise _unreadable(file, error) from error
     # the file may ask for either; the text encoder decides both

@@ -10,7 +10,7 @@ from typing import Any
 from wan_core.contract.errors import WeightsError
 from wan_core.models.vae.descriptor import WAN21, VaeConfig, VaeDescriptor
 from wan_core.models.vae.dialects import DIALECTS
-from wan_core.weights import TensorSource, in_official_names
+from wan_core.weights import TensorSource, identify, in_official_names
 
 
 def vae_descriptor(source: TensorSource) -> VaeDescriptor:
@@ -56,6 +56,12 @@ def verify_vae(source: TensorSource, known: Mapping[str, Any]) -> None:
     Raises:
         WeightsError: what is wrong with it.
     """
+    if identify(source, "wan-vae").variant == "2.2":
+        raise WeightsError(
+            "this is the VAE of Wan 2.2 5B, and the model takes that of Wan 2.1",
+            where=source.label,
+            remedy="name Wan2.1_VAE or a conversion of it",
+        )
     descriptor = vae_descriptor(source)
     low, high = PLAUSIBLE
     if min(descriptor.std) < low or max(descriptor.std) > high:

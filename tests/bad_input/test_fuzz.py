@@ -1,0 +1,279 @@
+"""Whatever stands in a workflow, a weight file or a video: never a traceback, never more than one sentence.
+
+Everything goes through the command line, with the real families. ``WAN_CORE_FUZZ=10000`` asks for that many
+examples (``make fuzz``); without it they are few, and the same ones each time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import grammar
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from makers import (
+    MANIFESTS,
+    bundled,
+    folder,
+    gguf,
+    header_only,
+    index,
+    make,
+    manifest,
+    pickle_with_code,
+    pickled,
+    record,
+    safetensors,
+    workflow,
+)
+from sentences import check_sentence
+
+import wan_core.engine
+import wan_core.media
+from wan_core import plugins
+from wan_core.cli import main
+from wan_core.contract.errors import Cancelled
+from wan_core.contract.options import unprintable
+from wan_core.media import VideoInfo
+
+TOTAL = int(os.environ.get("WAN_CORE_FUZZ") or 500)
+PLANNED = 130
+CODES = {2, 3, 4, 5, 7}
+
+
+def share(percent: int) -> settings:
+    """So many of all the examples."""
+    return settings(
+        max_examples=max(1, TOTAL * percent // 100),
+        deadline=None,
+        derandomize="WAN_CORE_FUZZ" not in os.environ,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with some files to name, as the current one; planned reruns are not run."""
+    path = tmp_path_factory.mktemp("fuzz")
+    make(
+        path,
+        {
+            "own.safetensors": bundled("vae.safetensors"),
+            "cut.safetensors": bundled("vae.safetensors", keep=5000),
+            "clip.safetensors": manifest("clip-vit-h-14-visual"),
+            "lora.safetensors": safetensors({"a.lora_A.weight": [4, 8], "a.lora_B.weight": [8, 4]}),
+            "code.pth": pickle_with_code,
+            "vae.gguf": gguf({"decoder.conv1.weight": [8, 8]}),
+            "m.safetensors.index.json": index({"a": "../own.safetensors"}),
+            "wan-transformer.safetensors": manifest("wan2.1-t2v-1.3b"),
+            "wan-text_encoder.safetensors": manifest("umt5-xxl-encoder"),
+            "wan-vae.safetensors": manifest("wan2.1-vae"),
+            "t.json": bundled("tokenizer.json"),
+            "text.txt": "hello",
+            "there.mp4": b"mine",
+            "folder": folder,
+        },
+    )
+    found = list(plugins.installed_entry_points())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path)
+        # what is installed does not change between examples, and looking takes longer than all the rest
+        patch.setattr(plugins, "installed_entry_points", lambda: iter(found))
+        patch.setattr(wan_core.engine, "Session", planned)
+        yield path
+
+
+def planned(**_: object) -> object:
+    """In the place of a session."""
+    raise Cancelled("planned")
+
+
+def call(*arguments: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command, which must have been tidy."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(arguments)
+    said = err.getvalue()
+    assert not unprintable(out.getvalue()), repr(out.getvalue())
+    assert not unprintable(said), repr(said)
+    if code == 0:
+        assert all(line.startswith("warning: ") for line in said.splitlines()), said
+        assert out.getvalue()
+    elif code != PLANNED:
+        assert code in CODES, (code, said)
+        check_sentence(said)
+    return code, out.getvalue(), said
+
+
+# -- workflows ----------------------------------------------------------------------------------
+
+
+@share(40)
+@given(grammar.documents(), grammar.arguments)
+def test_workflows(place: Path, text: str, arguments: list[str]) -> None:
+    (place / "w.toml").write_text(text, encoding="utf-8")
+    code, out, _ = call("plan", "w.toml", *arguments)
+    if code == 0 and not arguments:
+        # what a plan prints is a workflow, and resolves to itself; of a sweep it is the first run
+        (place / "again.toml").write_text(out, encoding="utf-8")
+        again, printed, said = call("plan", "again.toml")
+        assert again == 0, said
+        if "# Sweep" not in out and "{" not in text:
+            assert printed.partition("\n# ")[0] == out.partition("\n# ")[0]
+
+
+@share(20)
+@given(st.data())
+def test_damaged_texts(place: Path, data: st.DataObject) -> None:
+    text = data.draw(grammar.documents())
+    (place / "w.toml").write_bytes(data.draw(grammar.damaged(text.encode())))
+    call("plan", "w.toml")
+
+
+# -- what videos say of themselves ----------------------------------------------------------------
+
+junk = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=4,
+)  # fmt: skip
+
+
+@st.composite
+def comments(draw: st.DrawFn) -> str:
+    """A record with some of it replaced, or its text damaged."""
+    fields: dict[str, Any] = json.loads(record(draw(grammar.documents())))
+    for key in draw(st.lists(st.sampled_from(sorted(fields)), max_size=2, unique=True)):
+        inner = fields[key]
+        if isinstance(inner, dict) and draw(st.booleans()):
+            inner[draw(st.sampled_from(("main.vae", "generate", "\x1b")))] = draw(junk)
+        elif draw(st.booleans()):
+            fields[key] = draw(junk)
+        else:
+            fields.pop(key)
+    text = json.dumps(fields)
+    if draw(st.booleans()):
+        return draw(grammar.damaged(text.encode())).decode("utf-8", "replace")
+    return text
+
+
+@share(15)
+@given(comments(), grammar.arguments)
+def test_records(place: Path, comment: str, arguments: list[str]) -> None:
+    (place / "v.mp4").touch()
+    info = VideoInfo(32, 32, 2, wan_core.media.exact_rate(8), 0.25, comment)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(wan_core.media, "probe", lambda _: info)
+        call("rerun", "v.mp4", *[one for one in arguments if one != "--json"])
+
+
+# -- weight files ---------------------------------------------------------------------------------
+
+SLOTS = {
+    "transformer": "wan2.1-t2v-1.3b",
+    "text_encoder": "tiny-t2v",
+    "vae": "tiny-t2v",
+    "tokenizer": "tiny-t2v",
+}
+KINDS = (
+    *("wan2.1-t2v-1.3b", "wan2.1-vae", "wan2.1-vae.diffusers", "wan2.2-vae", "umt5-xxl-encoder"),
+    *("umt5-xxl-encoder.hf", "clip-vit-h-14-visual", "wan2.1-vace-1.3b", "humo-17b", "unilumos-1.3b"),
+)  # fmt: skip
+
+
+def known_shapes(kind: str) -> Mapping[str, list[int]]:
+    found: Mapping[str, list[int]] = json.loads(
+        gzip.decompress((MANIFESTS / f"{kind}.json.gz").read_bytes())
+    )
+    return found
+
+
+SHAPES = {kind: known_shapes(kind) for kind in KINDS}
+PREFIXES = ("", "model.diffusion_model.", "diffusion_model.", "module.", "vae.", "\x1b[31m")
+SUFFIXES = ("", "", ".lora_A.weight", ".lora_down.weight", ".alpha", ".scale_weight", "\n", ".0")
+LARGEST = 2**34  # values; no disk has to hold them, but the number has to be one of a file
+sizes = st.sampled_from((0, 1, 2, 3, 4, 12, 16, 48, 128, 1536, 4096))
+
+
+@st.composite
+def shapes(draw: st.DrawFn) -> dict[str, list[int]]:
+    """Some of a real checkpoint's tensors, with names and sizes changed here and there."""
+    real = SHAPES[draw(st.sampled_from(KINDS))]
+    names = list(real)
+    if draw(st.integers(0, 3)):
+        kept = draw(st.sets(st.integers(0, len(names) - 1), max_size=30))
+        names = [names[place] for place in sorted(kept)]
+    found = {name: list(real[name]) for name in names}
+    prefix = draw(st.sampled_from(PREFIXES))
+    for _ in range(draw(st.integers(0, 4)) if found else 0):
+        name = draw(st.sampled_from(names))
+        if name in found:
+            shape = draw(st.lists(sizes, max_size=6)) if draw(st.booleans()) else found[name]
+            if prod(shape) < LARGEST:
+                found.pop(name)
+                found[name + draw(st.sampled_from(SUFFIXES))] = shape
+    return {prefix + name: shape for name, shape in found.items()}
+
+
+def look(name: str, slot: str) -> None:
+    """Inspect a file, and plan with it in a slot."""
+    call("inspect", name)
+    Path("w.toml").write_text(workflow(family=SLOTS[slot], model=f'{slot} = "{name}"'))
+    call("plan", "w.toml")
+
+
+@share(10)
+@given(shapes(), st.sampled_from(sorted(SLOTS)), st.sampled_from(("BF16", "F32", "U8", "gguf")))
+def test_odd_weights(place: Path, held: dict[str, list[int]], slot: str, kind: str) -> None:
+    maker = gguf(held) if kind == "gguf" else safetensors(held, kind)
+    make(place, {"odd": maker})
+    look("odd", slot)
+
+
+@share(10)
+@given(st.data(), st.sampled_from(sorted(SLOTS)))
+def test_damaged_weights(place: Path, data: st.DataObject, slot: str) -> None:
+    kind = data.draw(st.sampled_from(("safetensors", "header", "gguf", "pickle", "tokenizer")))
+    small = {"decoder.conv1.weight": [2, 2], "blocks.0.self_attn.q.weight": [2, 2]}
+    makers = {
+        "safetensors": safetensors(small, note="hello"),
+        "gguf": gguf(small),
+        "pickle": pickled(lambda: {"a": __import__("torch").zeros(2)}),
+        "tokenizer": bundled("tokenizer.json", keep=2000),
+        "header": "",
+    }
+    make(place, {"whole": makers[kind]})
+    whole = (place / "whole").read_bytes()
+    if kind == "header":
+        entry = {
+            "dtype": data.draw(junk),
+            "shape": data.draw(junk),
+            "data_offsets": data.draw(junk),
+        }
+        entries = {"a": data.draw(junk | st.just(entry)), "__metadata__": data.draw(junk)}
+        make(place, {"damaged": header_only(json.dumps(entries), data.draw(st.integers(0, 40)))})
+    else:
+        make(place, {"damaged": data.draw(grammar.damaged(whole))})
+    look("damaged", slot)
+
+
+@share(5)
+@given(
+    st.dictionaries(st.text(max_size=5), st.sampled_from(("own.safetensors", "cut.safetensors")) | junk)
+    | junk,
+    junk,
+)  # fmt: skip
+def test_indexes(place: Path, weight_map: Any, metadata: Any) -> None:
+    text = json.dumps({"weight_map": weight_map, "metadata": metadata})
+    make(place, {"x.safetensors.index.json": text})
+    look("x.safetensors.index.json", "vae")

@@ -1,0 +1,1 @@
+"""The table's groups, one module each."""

@@ -1,0 +1,135 @@
+"""Memory, devices and the disk."""
+
+from __future__ import annotations
+
+from makers import workflow
+from table import Case, Group, Trouble
+
+
+def memory(line: str) -> dict[str, str]:
+    return {"w.toml": workflow() + f"[memory]\n{line}\n"}
+
+
+def model(line: str) -> dict[str, str]:
+    return {"w.toml": workflow(model=line)}
+
+
+GROUP = Group(
+    "The machine is too small, or has no such device",
+    (
+        Trouble(
+            "Amounts of memory",
+            "A budget is a number with a unit, in quotes.",
+            'Write it like `"12GiB"`, `"800MB"` or `"auto"`.',
+            (
+                Case("vram-12-gigs",
+                     'w.toml, line 12, memory.vram: vram must be an amount of memory, not "12 gigs"; write it '
+                     'like "12GiB", "800MB" or "auto".',
+                     memory('vram = "12 gigs"')),
+                Case("vram-5",
+                     "w.toml, line 12, memory.vram: vram must be from 1MiB to 1PiB, not 5; a unit goes with "
+                     'it, as in "12GiB".',
+                     memory("vram = 5")),
+                Case("vram-negative",
+                     'w.toml, line 12, memory.vram: vram must be an amount of memory, not "-1GB"; write it '
+                     'like "12GiB", "800MB" or "auto".',
+                     memory('vram = "-1GB"')),
+                Case("vram-no-unit",
+                     'w.toml, line 12, memory.ram: ram must be an amount of memory, not "12"; write it like '
+                     '"12GiB", "800MB" or "auto".',
+                     memory('ram = "12"')),
+                Case("vram-endless",
+                     "w.toml, line 12, memory.ram: ram must be an amount of memory, not inf; write it like "
+                     '"12GiB", "800MB" or "auto".',
+                     memory("ram = inf")),
+                Case("vram-huge",
+                     'w.toml, line 12, memory.ram: ram must be from 1MiB to 1PiB, not "99999PB".',
+                     memory('ram = "99999PB"')),
+                Case("vram-list",
+                     "w.toml, line 12, memory.ram: ram must be an amount of memory, not a list of 1; write it "
+                     'like "12GiB", "800MB" or "auto".',
+                     memory('ram = ["1GB"]')),
+            ),
+        ),
+        Trouble(
+            "The budget is smaller than what the run needs",
+            "Before anything is loaded the run's memory is predicted from the headers of its files.",
+            "Use a smaller size, fewer frames or a smaller precision, or raise the budget. `wan-core "
+            "plan WORKFLOW` shows the prediction part by part.",
+            (
+                Case("budget-too-small",
+                     "w.toml, line 12, memory.ram: generate / text is predicted to need 113 MB (weights 3 MB, "
+                     "activations 110 MB), the budget is 1 MB; use a smaller size, fewer frames, a smaller "
+                     "precision or a larger budget.",
+                     {"w.toml": workflow(family="tiny-t2v") + '[memory]\nram = "1MiB"\n'}, code=5),
+                Case("too-many-frames-for-the-budget",
+                     "w.toml, line 14, memory.ram: generate / decoding is predicted to need 4.2 GB (weights "
+                     "10 MB, activations 4.2 GB), the budget is 2.1 GB; use a smaller size, fewer frames, a "
+                     "smaller precision or a larger budget.",
+                     {"w.toml": workflow("width = 1920\nheight = 1088\nframes = 81", family="tiny-t2v")
+                      + '[memory]\nram = "2GiB"\n'}, code=5),
+            ),
+        ),
+        Trouble(
+            "There is no such device",
+            "`device` (in `[model]`, or `--device`) is `auto`, `cpu`, `cuda` or `cuda:N`.",
+            "Leave it out: `auto` takes the first GPU, or the CPU. If there is a GPU that torch does "
+            "not see, `wan-core doctor` says why.",
+            (
+                Case("cuda-without-a-gpu",
+                     "w.toml, line 4, model.device: device cuda was asked for, but torch {any} sees no CUDA "
+                     "device; install a CUDA build of torch and a driver, or use device cpu.",
+                     model('device = "cuda"'), given=["no GPU"], code=5),
+                Case("cuda-option-without-a-gpu",
+                     "--device: device cuda was asked for, but torch {any} sees no CUDA device; install a "
+                     "CUDA build of torch and a driver, or use device cpu.",
+                     {"w.toml": workflow()}, "plan w.toml --device cuda",
+                     given=["no GPU"], code=5),
+                Case("cuda-99",
+                     "w.toml, line 4, model.device: device cuda:99 was asked for, but torch {any} sees no "
+                     "CUDA device; install a CUDA build of torch and a driver, or use device cpu.",
+                     model('device = "cuda:99"'), given=["no GPU"], code=5),
+                Case("cuda-99-of-1",
+                     "w.toml, line 4, model.device: device cuda:99 was asked for, but this machine has 1.",
+                     model('device = "cuda:99"'), given=["one GPU"], code=5),
+                Case("device-gpu",
+                     'w.toml, line 4, model.device: device must be "auto", "cpu", "cuda" or "cuda:1", not '
+                     '"gpu".',
+                     model('device = "gpu"')),
+                Case("device-option-gpu",
+                     '--device: there is no device "gpu"; known are auto, cpu, cuda, cuda:N.',
+                     {"w.toml": workflow()}, "run w.toml --device gpu"),
+                Case("device-option-empty",
+                     '--device: there is no device ""; known are auto, cpu, cuda, cuda:N.',
+                     {"w.toml": workflow()}, "run w.toml --device ''"),
+                Case("device-option-control",
+                     '--device: there is no device "cu\\x1b[31mda"; known are auto, cpu, cuda, cuda:N.',
+                     {"w.toml": workflow()},
+                     ("run", "w.toml", "--device", "cu\x1b[31mda")),
+                Case("device-option-long",
+                     "--device: there is no device {any} known are auto, cpu, cuda, cuda:N.",
+                     {"w.toml": workflow()},
+                     ("run", "w.toml", "--device", "x" * 100_000)),
+                Case("device-number",
+                     "w.toml, line 4, model.device: device must be text, not 0.",
+                     model("device = 0")),
+            ),
+        ),
+        Trouble(
+            "The disk is too small",
+            "The size of the video is estimated before it is made.",
+            "Free some space, or write to another disk with `-o`.",
+            (
+                Case("disk-full",
+                     "w.toml, line 9, output.path: the disk has 1 kB left, this video is predicted to need "
+                     "about 69 kB; free some space or write somewhere else.",
+                     {"w.toml": workflow()}, given=["1 kB left on the disk"], code=5),
+                Case("disk-full-for-pictures",
+                     "-o: the disk has 10.0 GB left, this video is predicted to need about 16.3 GB; free some "
+                     "space or write somewhere else.",
+                     {"w.toml": workflow("width = 8192\nheight = 8192\nframes = 81")},
+                     "run w.toml -o frames/%05d.png", given=["10 GB left on the disk"], code=5),
+            ),
+        ),
+    ),
+)  # fmt: skip
