@@ -14,39 +14,23 @@ import attrs
 
 from wan_core.contract.descriptions import AttentionBackend, Family
 from wan_core.contract.errors import (
-    PluginError,
-    ResourceError,
     WanCoreError,
     WeightsError,
     WorkflowError,
 )
-from wan_core.contract.lazy import resolve
-from wan_core.contract.requests import FeatureCheck, PlanContext, StageNeeds, VideoSize
-from wan_core.media import check_target, exact_rate
-from wan_core.memory import gigabytes
 from wan_core.models.encoders import TokenizerFile, find_tokenizer, open_tokenizer
-from wan_core.models.vae import vae_descriptor
+from wan_core.planning.budget import check_budget, predict_memory, shortages
 from wan_core.planning.files import PlannedFile, plan_files
 from wan_core.planning.fitting import check_vocabulary
 from wan_core.planning.library import Library, configured
 from wan_core.planning.machine import Machine, look, precision
-from wan_core.planning.output import output_path
 from wan_core.planning.places import Places
-from wan_core.planning.plan import Plan, PlannedModel, PlannedStage, output_stage
-from wan_core.planning.predict import (
-    ITEM_SIZE,
-    Phase,
-    tokens,
-    transformer_activations,
-    vae_decoding,
-)
+from wan_core.planning.plan import Plan, PlannedModel
+from wan_core.planning.staging import plan_output, plan_stage
 from wan_core.planning.timing import predict_seconds
 from wan_core.plugins import Plugins
 from wan_core.weights import open_weights
-from wan_core.workflow import ModelSpec, StageSpec, Workflow
-
-# 512 rows of the largest text encoder: scores of 64 heads and the gated hidden rows, in float32
-TEXT_ACTIVATIONS = 110_000_000
+from wan_core.workflow import ModelSpec, Workflow
 
 
 def make_plan(
@@ -105,11 +89,11 @@ def _plan(
     models: Mapping[str, PlannedModel],
     taken: Collection[Path],
 ) -> Plan:
-    stages = tuple(_plan_stage(workflow, spec, models, plugins) for spec in workflow.stages)
-    output = _plan_output(workflow, stages, models, taken)
+    stages = tuple(plan_stage(workflow, spec, models, plugins) for spec in workflow.stages)
+    output = plan_output(workflow, stages, models, taken)
     machine = look(device if device != "auto" else _first_device(models))
-    phases = tuple(p for s in stages for p in _predict(s, models))
-    _check_budget(workflow, machine, phases)
+    phases = tuple(p for s in stages for p in predict_memory(s, models))
+    check_budget(workflow, machine, phases)
     texts: dict[str, tuple[str, ...]] = {}
     for stage in stages:
         if stage.spec.model:
@@ -124,7 +108,7 @@ def _plan(
         for m in models.values()
         if not plugins.attention_backend(m.attention).support.exact
     ]
-    inexact += _shortages(machine, phases)
+    inexact += shortages(machine, phases)
     notes = tuple(dict.fromkeys((*inexact, *(note for s in stages for note in s.needs.notes))))
     seconds, hint = predict_seconds(stages, models, texts, machine)
     return Plan(resolved, machine, models, stages, texts, phases, notes, output, seconds, hint)
@@ -235,154 +219,3 @@ def _usual_tokenizer(family: Family, encoder: Path, places: Places) -> Tokenizer
                     return open_tokenizer(here)
                 error.remedy = f"run wan-core models pull {family.name}, or {error.remedy}"
         raise
-
-
-def _plan_stage(
-    workflow: Workflow, spec: StageSpec, models: Mapping[str, PlannedModel], plugins: Plugins
-) -> PlannedStage:
-    description = plugins.stage(spec.use)
-    if spec.post:
-        raise WorkflowError(
-            "post is not carried out by this version",
-            where=workflow.source.where(f"{spec.key}.post"),
-            remedy="ask for features under [[stages.apply]]",
-        )
-    model = models[spec.model] if spec.model else None
-    if model and spec.use not in model.family.stages:
-        raise WorkflowError(
-            f"stage {spec.use} can't be driven by family {model.family.name}",
-            where=workflow.source.where(f"{spec.key}.use"),
-            remedy="its stages are " + ", ".join(model.family.stages),
-        )
-    needs = StageNeeds(spec.options)
-    if description.plan:
-        context = PlanContext(
-            stage=spec.name,
-            options=spec.options,
-            where=lambda option: workflow.source.where(f"{spec.key}.{option}"),
-            folder=workflow.source.folder,
-            family=model.family if model else None,
-            solver=plugins.solver,
-        )
-        with plugins.attributed(description):
-            needs = resolve(description.plan)(context)
-    if spec.apply and model and needs.size:
-        _check_features(workflow, spec, model.family, needs.size, plugins)
-    return PlannedStage(spec, description, needs)
-
-
-def _check_features(
-    workflow: Workflow, spec: StageSpec, family: Family, size: VideoSize, plugins: Plugins
-) -> None:
-    writers: dict[str, str] = {}
-    for asked in spec.apply:
-        where = workflow.source.where(asked.key)
-        feature = plugins.feature(asked.use)
-        if feature.families and family.name not in feature.families:
-            raise WorkflowError(
-                f"feature {feature.name} does not fit family {family.name}",
-                where=where,
-                remedy="it fits " + ", ".join(feature.families),
-            )
-        for slot in feature.writes:
-            if slot in writers and slot not in feature.replaces:
-                raise PluginError(
-                    f"features {writers[slot]} and {feature.name} both write {slot}",
-                    where=where,
-                    remedy="ask for only one of them in this stage",
-                )
-            writers[slot] = feature.name
-        if feature.check:
-            check = FeatureCheck(
-                feature=feature.name,
-                options=asked.options,
-                stage=spec.name,
-                where=where,
-                folder=workflow.source.folder,
-                family=family,
-                size=size,
-            )
-            with plugins.attributed(feature):
-                resolve(feature.check)(check)
-
-
-def _plan_output(
-    workflow: Workflow,
-    stages: tuple[PlannedStage, ...],
-    models: Mapping[str, PlannedModel],
-    taken: Collection[Path],
-) -> Path:
-    makers = {s.name: s for s in stages if "video" in s.description.outputs}
-    if not makers:
-        raise WorkflowError("no stage makes a video", where=workflow.source.where("stages"))
-    if workflow.output.stage and workflow.output.stage not in makers:
-        raise WorkflowError(
-            f'stage "{workflow.output.stage}" makes no video',
-            where=workflow.source.where("output.stage"),
-            remedy="stages that do are " + ", ".join(makers),
-        )
-    maker = output_stage(workflow, stages)
-    family = models[maker.spec.model].family.name if maker.spec.model else "none"
-    path = output_path(workflow, maker, family, taken)
-    size = maker.needs.size
-    check_target(
-        path,
-        width=size.width if size else None,
-        height=size.height if size else None,
-        frames=size.frames if size else None,
-        fps=exact_rate(workflow.output.fps or (size.fps if size else 16)),
-        overwrite=workflow.output.overwrite,
-        where=workflow.source.where("output.path"),
-    )
-    return path
-
-
-def _predict(stage: PlannedStage, models: Mapping[str, PlannedModel]) -> list[Phase]:
-    """Memory part by part; nothing for a family whose components are not those of text to video."""
-    size = stage.needs.size
-    model = models.get(stage.spec.model or "")
-    if model is None or size is None or set(model.files) != {"text_encoder", "transformer", "vae"}:
-        return []
-    sizes = model.files["transformer"].identity.details
-    if not {"dim", "ffn_dim"} <= set(sizes):
-        return []
-    item = ITEM_SIZE[model.dtype]
-    vae = vae_descriptor(open_weights(model.files["vae"].path))
-    sampling = transformer_activations(
-        tokens(size, vae.stride), sizes["dim"], sizes["ffn_dim"], item
-    )
-    parts = [
-        ("text", "text_encoder", TEXT_ACTIVATIONS),
-        ("sampling", "transformer", sampling),
-        ("decoding", "vae", vae_decoding(vae.config, size, item)),
-    ]
-    return [
-        Phase(stage.name, part, slot, model.resident_bytes(slot), activations)
-        for part, slot, activations in parts
-    ]
-
-
-def _shortages(machine: Machine, phases: tuple[Phase, ...]) -> list[str]:
-    """Notes on what this machine has no room for now; a plan may be made for another one."""
-    free = machine.ram if machine.vram is None else machine.vram
-    return [
-        f"{phase.name} is predicted to need {gigabytes(phase.peak)}; {gigabytes(free)} are free here"
-        for phase in phases
-        if phase.peak > free
-    ]
-
-
-def _check_budget(workflow: Workflow, machine: Machine, phases: tuple[Phase, ...]) -> None:
-    key = "ram" if machine.vram is None else "vram"
-    budget: int | None = getattr(workflow.memory, key)
-    if budget is None:
-        return
-    for phase in phases:
-        if phase.peak > budget:
-            raise ResourceError(
-                f"{phase.name} is predicted to need {gigabytes(phase.peak)} (weights "
-                f"{gigabytes(phase.weights)}, activations {gigabytes(phase.activations)}), the "
-                f"budget is {gigabytes(budget)}",
-                where=workflow.source.where(f"memory.{key}"),
-                remedy="use a smaller size, fewer frames, a smaller precision or a larger budget",
-            )

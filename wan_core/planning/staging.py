@@ -1,0 +1,131 @@
+"""Stages of a workflow: their needs, the features they ask for, and the file that is written."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from wan_core.contract.descriptions import Family
+from wan_core.contract.errors import PluginError, WorkflowError
+from wan_core.contract.lazy import resolve
+from wan_core.contract.requests import FeatureCheck, PlanContext, StageNeeds, VideoSize
+from wan_core.media import check_target, exact_rate
+from wan_core.planning.output import output_path
+from wan_core.planning.plan import PlannedModel, PlannedStage, output_stage
+from wan_core.plugins import Plugins
+from wan_core.workflow import StageSpec, Workflow
+
+
+def plan_stage(
+    workflow: Workflow, spec: StageSpec, models: Mapping[str, PlannedModel], plugins: Plugins
+) -> PlannedStage:
+    """A stage with its options filled in and checked, and so are its features.
+
+    Raises:
+        WanCoreError: for everything that can't work.
+    """
+    description = plugins.stage(spec.use)
+    if spec.post:
+        raise WorkflowError(
+            "post is not carried out by this version",
+            where=workflow.source.where(f"{spec.key}.post"),
+            remedy="ask for features under [[stages.apply]]",
+        )
+    model = models[spec.model] if spec.model else None
+    if model and spec.use not in model.family.stages:
+        raise WorkflowError(
+            f"stage {spec.use} can't be driven by family {model.family.name}",
+            where=workflow.source.where(f"{spec.key}.use"),
+            remedy="its stages are " + ", ".join(model.family.stages),
+        )
+    needs = StageNeeds(spec.options)
+    if description.plan:
+        context = PlanContext(
+            stage=spec.name,
+            options=spec.options,
+            where=lambda option: workflow.source.where(f"{spec.key}.{option}"),
+            folder=workflow.source.folder,
+            family=model.family if model else None,
+            solver=plugins.solver,
+        )
+        with plugins.attributed(description):
+            needs = resolve(description.plan)(context)
+    if spec.apply and model and needs.size:
+        _check_features(workflow, spec, model.family, needs.size, plugins)
+    return PlannedStage(spec, description, needs)
+
+
+def _check_features(
+    workflow: Workflow, spec: StageSpec, family: Family, size: VideoSize, plugins: Plugins
+) -> None:
+    writers: dict[str, str] = {}
+    for asked in spec.apply:
+        where = workflow.source.where(asked.key)
+        feature = plugins.feature(asked.use)
+        if feature.families and family.name not in feature.families:
+            raise WorkflowError(
+                f"feature {feature.name} does not fit family {family.name}",
+                where=where,
+                remedy="it fits " + ", ".join(feature.families),
+            )
+        for slot in feature.writes:
+            if slot in writers and slot not in feature.replaces:
+                raise PluginError(
+                    f"features {writers[slot]} and {feature.name} both write {slot}",
+                    where=where,
+                    remedy="ask for only one of them in this stage",
+                )
+            writers[slot] = feature.name
+        if feature.check:
+            check = FeatureCheck(
+                feature=feature.name,
+                options=asked.options,
+                stage=spec.name,
+                where=where,
+                folder=workflow.source.folder,
+                family=family,
+                size=size,
+            )
+            with plugins.attributed(feature):
+                resolve(feature.check)(check)
+
+
+def plan_output(
+    workflow: Workflow,
+    stages: tuple[PlannedStage, ...],
+    models: Mapping[str, PlannedModel],
+    taken: Collection[Path],
+) -> Path:
+    """The file that will be written; it can be.
+
+    Args:
+        taken: files that other runs of the same sweep will write.
+
+    Raises:
+        WorkflowError: no stage makes a video, or the path's template is wrong.
+        MediaError: such a video can't be written there.
+        ResourceError: the folder may not be written to, or the disk has no room.
+    """
+    makers = {s.name: s for s in stages if "video" in s.description.outputs}
+    if not makers:
+        raise WorkflowError("no stage makes a video", where=workflow.source.where("stages"))
+    if workflow.output.stage and workflow.output.stage not in makers:
+        raise WorkflowError(
+            f'stage "{workflow.output.stage}" makes no video',
+            where=workflow.source.where("output.stage"),
+            remedy="stages that do are " + ", ".join(makers),
+        )
+    maker = output_stage(workflow, stages)
+    family = models[maker.spec.model].family.name if maker.spec.model else "none"
+    path = output_path(workflow, maker, family, taken)
+    size = maker.needs.size
+    check_target(
+        path,
+        width=size.width if size else None,
+        height=size.height if size else None,
+        frames=size.frames if size else None,
+        fps=exact_rate(workflow.output.fps or (size.fps if size else 16)),
+        overwrite=workflow.output.overwrite,
+        where=workflow.source.where("output.path"),
+    )
+    return path
