@@ -136,8 +136,8 @@ GROUP = Group(
                      "package installed? Try pip install wan-plugin-upscale.",
                      {"v.mp4": video(record(workflow().replace('"generate"', '"upscale"')))}, RUN, code=4),
                 Case("record-other-weights",
-                     "v.mp4: main.transformer, main.text_encoder, main.vae and main.tokenizer are not the files "
-                     'that "v.mp4" was made with; name the right files, or go on with --other-files.',
+                     "v.mp4: main.transformer, main.text_encoder, main.vae and main.tokenizer are not the "
+                     'files that "v.mp4" was made with; name the right files, or go on with --other-files.',
                      {"v.mp4": video(record(workflow(family="tiny-t2v"), weights={
                          "main.vae": "0" * 64, "main.transformer": "0" * 64, "main.text_encoder": "0" * 64}))},
                      RUN, code=3),
