@@ -82,14 +82,18 @@ def test_several_files_of_a_name_are_refused_with_the_candidates(comfy: Path) ->
     assert text.endswith(" and 2 more; name more of the path.")
 
 
-def test_the_first_folder_that_has_it_decides(tmp_path: Path) -> None:
-    first = put(tmp_path / "one/vae.safetensors", "1")
+def test_files_of_a_name_in_two_folders_are_refused_and_copies_are_one(tmp_path: Path) -> None:
+    put(tmp_path / "one/vae.safetensors", "1")
     put(tmp_path / "two/vae.safetensors", "2")
-    second = put(tmp_path / "two/only.safetensors", "2")
+    first = put(tmp_path / "one/copied.safetensors", "same" * 5000)
+    put(tmp_path / "two/copied.safetensors", "same" * 5000)
+    only = put(tmp_path / "two/only.safetensors", "2")
     library = Library([tmp_path / "missing", tmp_path / "one", tmp_path / "two"])
-    assert library.find("vae.safetensors") == first
+    with pytest.raises(WorkflowError, match="could be 2 files"):
+        library.find("vae.safetensors")
     assert library.find("two/vae.safetensors") == tmp_path / "two/vae.safetensors"
-    assert library.find("only.safetensors") == second
+    assert library.find("copied.safetensors") == first
+    assert library.find("only.safetensors") == only
     assert library.missing == (tmp_path / "missing",)
 
 

@@ -1,7 +1,8 @@
 """The library: finds weight files by name in the folders where this machine keeps them.
 
 A workflow names a file by the end of its path (``"wan_2.1_vae.safetensors"``, ``"vae/wan_2.1_vae.safetensors"``
-or ``"Wan2.1-T2V-1.3B/Wan2.1_VAE.pth"``); the first folder that has such a file decides. Imports no torch.
+or ``"Wan2.1-T2V-1.3B/Wan2.1_VAE.pth"``); two files that differ and have the same name are nobody's guess.
+Imports no torch.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from pathlib import Path, PurePath, PurePosixPath
 
 from wan_core.config import huggingface_folder, load_config, model_folders
 from wan_core.contract.descriptions import PublishedFile
-from wan_core.contract.errors import WorkflowError
+from wan_core.contract.errors import WeightsError, WorkflowError
 from wan_core.contract.options import show
 from wan_core.planning.shelves import Shelf, forget, shelf
+from wan_core.weights import content_fingerprint
 
 MOST_SHOWN = 6
 FRESH = 2.0
@@ -71,12 +73,14 @@ class Library:
         """The file or folder whose path ends with ``name``; None when no folder has one.
 
         Raises:
-            WorkflowError: the first folder that has one has several that differ.
+            WorkflowError: there are several that differ; copies of one file count once.
         """
         parts = PurePosixPath(name).parts
         if not parts or ".." in parts:
             return None
-        found = self._search(lambda one: _ending_with(one, parts))
+        found = self._search(lambda one: _ending_with(one, parts), everywhere=True)
+        if found is not None and len(found) > 1:
+            found = _copies_once(found)
         if found is not None and len(found) > 1:
             shown = ", ".join(show(path) for path in found[:MOST_SHOWN])
             more = f" and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
@@ -129,11 +133,19 @@ class Library:
     def _shelves(self, oldest: float = 0.0) -> list[Shelf]:
         return [shelf(folder, oldest=oldest) for folder in self.folders]
 
-    def _search(self, look: Callable[[Shelf], Iterable[Path]]) -> list[Path] | None:
-        """What the first folder that has something has; files that are one and the same count once."""
+    def _search(
+        self, look: Callable[[Shelf], Iterable[Path]], *, everywhere: bool = False
+    ) -> list[Path] | None:
+        """What the first folder that has something has; files that are one and the same count once.
+
+        Args:
+            everywhere: what all folders have.
+        """
         for oldest in (0.0, time.monotonic() - FRESH):
-            for one in self._shelves(oldest):
-                if found := _different(path for path in look(one) if path.exists()):
+            shelves = self._shelves(oldest)
+            for together in [shelves] if everywhere else [[one] for one in shelves]:
+                seen = (path for one in together for path in look(one) if path.exists())
+                if found := _different(seen):
                     return found
         return None
 
@@ -199,6 +211,24 @@ def _different(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         seen.setdefault(_content(path), path)
     return list(seen.values())
+
+
+def _copies_once(paths: Sequence[Path]) -> list[Path]:
+    """The paths, without those whose content an earlier one has."""
+    seen: dict[object, Path] = {}
+    for path in paths:
+        seen.setdefault(_sum(path), path)
+    return list(seen.values())
+
+
+def _sum(path: Path) -> object:
+    try:
+        if path.is_dir():
+            inside = sorted(one for one in path.iterdir() if one.is_file())
+            return tuple((one.name, content_fingerprint(one)) for one in inside)
+        return content_fingerprint(path)
+    except (OSError, WeightsError):
+        return path  # what can't be read is nobody's copy
 
 
 def _content(path: Path) -> object:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from wan_core.weights.dialects import Dialect as Dialect
     from wan_core.weights.dialects import renaming as renaming
     from wan_core.weights.files import open_weights as open_weights
+    from wan_core.weights.fingerprints import content_fingerprint as content_fingerprint
     from wan_core.weights.fingerprints import fingerprint as fingerprint
     from wan_core.weights.identity import Identity as Identity
     from wan_core.weights.identity import LoraTraits as LoraTraits
@@ -37,6 +38,7 @@ __getattr__, __dir__, __all__ = exports(
         "StateDict": "state_dict",
         "TensorInfo": "sources",
         "TensorSource": "sources",
+        "content_fingerprint": "fingerprints",
         "fingerprint": "fingerprints",
         "identify": "identity",
         "in_official_names": "naming",

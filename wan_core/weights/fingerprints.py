@@ -11,7 +11,7 @@ from wan_core.weights.places import unreadable
 from wan_core.weights.safetensors_header import read_header
 from wan_core.weights.sources import TensorSource
 
-__all__ = ["fingerprint"]
+__all__ = ["content_fingerprint", "fingerprint"]
 
 BLOCK = 4096
 SPREAD = 256
@@ -38,9 +38,18 @@ def fingerprint(weights: TensorSource | Path | str) -> str:
     Raises:
         WeightsError: a file cannot be read.
     """
-    digest = hashlib.sha256(b"wan-core weights 1")
     source = weights if isinstance(weights, TensorSource) else open_weights(weights)
-    for path in source.files:
+    return content_fingerprint(*source.files)
+
+
+def content_fingerprint(*paths: Path) -> str:
+    """The same for files of any kind, which are not opened as weights.
+
+    Raises:
+        WeightsError: a file cannot be read.
+    """
+    digest = hashlib.sha256(b"wan-core weights 1")
+    for path in paths:
         try:
             size = path.stat().st_size
             digest.update(size.to_bytes(8, "little"))
