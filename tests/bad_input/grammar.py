@@ -57,7 +57,7 @@ OUTPUT = {
         *('"new.mp4"', '"there.mp4"', '"{name}-{seed}.mp4"', '"{n}.webm"', '"{prompt}.gif"', '"f/%05d.png"'),
         *('"{x}.mp4"', '"{.mp4"', '"%d%d.png"', '"folder"', '"clip"', '"a/b/c.mkv"', '"../up.webp"'),
         *('"%s.png"', '"{guidance}.mp4"', '"{sigmas}.mp4"', '"{date}{time}{n}.mp4"', '"~/x.mp4"'),
-        *('"text.txt/x.mp4"',),
+        *('"text.txt/x.mp4"', '"a\\nb.mp4"', '"a\\u202eb.mp4"'),
     ),
     "fps": ("24", "23.976", "240", "0", "1e9"),
     "stage": ('"generate"', '"a"'),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from makers import make
+from makers import make, workflow
 from sentences import check_sentence
 from surroundings import CONDITIONS
 from table import Case, cases
@@ -61,6 +61,22 @@ def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
         sources.RenamedSource,
     ):
         monkeypatch.setattr(kind, "get", only_the_tokenizer(kind.get))
+
+
+@pytest.mark.usefixtures("no_weights")
+@pytest.mark.parametrize("family", ["tiny-random", "tiny-t2v"])
+def test_loading_would_be_noticed(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    family: str,
+) -> None:
+    """The watch over weights is awake: a good workflow runs into it."""
+    make(tmp_path, {"w.toml": workflow(family=family)})
+    monkeypatch.chdir(tmp_path)
+    assert main(["plan", "w.toml"]) == 0
+    assert main(["run", "w.toml"]) == 1
+    assert "AssertionError: weights were loaded" in capsys.readouterr().err
 
 
 def test_the_table_is_large_and_its_names_are_unique() -> None:

@@ -33,6 +33,7 @@ from makers import (
     pickled,
     record,
     safetensors,
+    video,
     workflow,
 )
 from sentences import check_sentence
@@ -118,7 +119,7 @@ def call(*arguments: str) -> tuple[int, str, str]:
 # -- workflows ----------------------------------------------------------------------------------
 
 
-@share(40)
+@share(30)
 @given(grammar.documents(), grammar.arguments)
 def test_workflows(place: Path, text: str, arguments: list[str]) -> None:
     (place / "w.toml").write_text(text, encoding="utf-8")
@@ -175,6 +176,27 @@ def test_records(place: Path, comment: str, arguments: list[str]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wan_core.media, "probe", lambda _: info)
         call("rerun", "v.mp4", *[one for one in arguments if one != "--json"])
+
+
+KINDS_OF_VIDEO = ("v.mp4", "v.mkv", "v.webm", "v.gif", "v.webp", "v/%d.png")
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]:
+    """A video of each kind (of pictures the first), as bytes."""
+    path = tmp_path_factory.mktemp("videos")
+    make(path, {name: video(record()) for name in KINDS_OF_VIDEO})
+    return {name: (path / name.replace("%d", "0")).read_bytes() for name in KINDS_OF_VIDEO}
+
+
+@share(10)
+@given(st.data(), st.sampled_from(KINDS_OF_VIDEO))
+def test_damaged_videos(
+    place: Path, videos: Mapping[str, bytes], data: st.DataObject, kind: str
+) -> None:
+    make(place, {"d.mp4": data.draw(grammar.damaged(videos[kind]))})
+    call("inspect", "d.mp4")
+    call("rerun", "d.mp4", "-o", "again.mp4")
 
 
 # -- weight files ---------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import click
 
 from wan_core.cli.options import Strict, debug_option, discover, to_json, without_option
 from wan_core.cli.wanted import Wanted, make_plans, wanted_options
+from wan_core.weights.places import printable
 
 
 @click.command(cls=Strict)
@@ -38,6 +39,6 @@ def plan(workflow: str, wanted: Wanted, without: tuple[str, ...], json: bool) ->
         return
     click.echo(resolved.rstrip())
     for title, lines in sections:
-        click.echo(f"\n# {title}")
+        click.echo(f"\n# {printable(title)}")
         for line in lines:
-            click.echo(f"#   {line}")
+            click.echo(f"#   {printable(line)}")

@@ -45,10 +45,12 @@ def output_path(
         taken: names that other runs of the same sweep will write.
 
     Raises:
-        WorkflowError: a field is unknown or not given, or a brace stands alone.
+        WorkflowError: a field is unknown or not given, a brace stands alone, or the path is no single line.
     """
     where = workflow.source.where("output.path")
     base, template = _split(workflow)
+    if set(template) & set("\n\t"):
+        raise WorkflowError("the path of the video has a line end or a tab in it", where=where)
     values = _values(workflow, stage, family)
     used: set[str] = set()
 
