@@ -336,7 +336,7 @@ GROUP = Group(
                 Case("sweep-of-steps",
                      "w.toml, line 7, stages.0.steps: steps must be a whole number, not a list of 2.",
                      stage("steps = [1, 2]")),
-                Case("sweep-in-a-rerun",
+                Case("sweep-of-a-text",
                      'w.toml, line 7, stages.0.seed: seed must be a whole number, not "a".',
                      stage("seed = [1, 'a']")),
             ),

@@ -91,7 +91,7 @@ GROUP = Group(
                 Case("endless-workflow",
                      '"/dev/zero" is larger than 1024 KiB, so it is no workflow; name a workflow.toml.',
                      run="run /dev/zero"),
-                Case("provenance-of-nothing",
+                Case("empty-device",
                      'null: the file is empty; a workflow begins with "format = 1".',
                      run="run /dev/null"),
             ),
