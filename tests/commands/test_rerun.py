@@ -114,7 +114,22 @@ def test_relative_paths_start_where_they_are_told_to(
     lost = call("rerun", "clip.mp4", "-o", "lost.mp4")
     assert lost.code == 3
     assert "own.safetensors does not exist" in lost.err
-    assert call("rerun", "clip.mp4", "--folder", "w", "-o", "again.mp4").code == 0
+    assert call("rerun", "clip.mp4", "--folder", "w").code == 0
+    assert (tmp_path / "clip-rerun.mp4").exists()  # beside the video all the same
+
+
+def test_braces_in_names_mean_themselves(call: Call, write: Write, tmp_path: Path) -> None:
+    folder = tmp_path / "{seed}"
+    folder.mkdir()
+    assert (
+        call(
+            "run",
+            write(path="{{seed}}/{{a}}.mp4"),
+        ).code
+        == 0
+    )
+    assert call("rerun", folder / "{a}.mp4").code == 0
+    assert (folder / "{a}-rerun.mp4").exists()
 
 
 def test_another_file_in_the_place_of_a_known_one_is_refused(

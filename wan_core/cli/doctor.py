@@ -45,6 +45,10 @@ def doctor(
 
     The exit code is 5 when there is a problem. A note can be lived with.
     """
+    if device != "auto" and not calibrate:
+        raise WorkflowError(
+            "only a calibration is of one device", where="--device", remedy="add --calibrate"
+        )
     freed = _clean(clean_caches, clean_kept)
     measured = _calibrate(device, calibrate_seconds) if calibrate else {}
     checks = dict(CHECKS)

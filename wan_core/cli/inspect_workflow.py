@@ -10,7 +10,7 @@ import attrs
 
 from wan_core.cli.inspect import Found
 from wan_core.contract.options import show
-from wan_core.weights.places import place
+from wan_core.weights.places import exists, place
 
 if TYPE_CHECKING:
     from wan_core.contract.descriptions import Preset
@@ -74,15 +74,8 @@ def _files(model: ModelSpec) -> Iterator[str]:
     for slot, given in model.files.items():
         paths = given.values() if isinstance(given, Mapping) else (given,)
         for one in paths:
-            missing = "" if _exists(Path(one)) else " (not there)"
+            missing = "" if exists(Path(one)) else " (not there)"
             yield f"{slot} = {place(one)}{missing}"
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # no name that a file can have
-        return False
 
 
 def _preset(stage: StageSpec, workflow: Workflow, plugins: Plugins) -> Preset | None:

@@ -18,6 +18,7 @@ from wan_core.cli.wanted import Wanted, make_plans, wanted_options
 from wan_core.contract.errors import MediaError, WeightsError, WorkflowError
 from wan_core.contract.events import RerunCompared
 from wan_core.contract.options import show
+from wan_core.weights.places import exists
 
 if TYPE_CHECKING:
     from wan_core.media import Comparison
@@ -126,7 +127,9 @@ def _plan(
         plugins=plugins,
     )
     workflow = _with_known_files(workflow, record)
-    path = workflow.source.folder / _beside(original, workflow.output.path)
+    # a stranger's video is confined to where a workflow in its folder would write
+    start = workflow.source.folder if wanted.untrusted else original.absolute().parent
+    path = _as_template(start / _beside(original, workflow.output.path))
     output = attrs.evolve(workflow.output, path=path, overwrite=False)
     source = workflow.source.overruled(("output", "path"), f"rerun of {original.name}")
     return make_plans([attrs.evolve(workflow, output=output, source=source)], wanted, plugins)[0]
@@ -142,7 +145,7 @@ def _with_known_files(workflow: Workflow, record: Provenance) -> Workflow:
     lost = [
         (key, path)
         for key, path in paths_in({**files, **options_by_key(workflow)})
-        if not path.exists()
+        if not exists(path)
     ]
     known = {path: found for key, path in lost if (found := whereabouts(sums.get(key)))}
     return attrs.evolve(
@@ -158,13 +161,16 @@ def _with_known_files(workflow: Workflow, record: Provenance) -> Workflow:
 
 
 def _beside(original: Path, written: Path) -> str:
-    """``clip-rerun.mp4`` for ``clip.mp4``, as a template (braces doubled)."""
+    """``clip-rerun.mp4`` for ``clip.mp4``."""
     if "%" in written.name:
         folder = original if original.is_dir() else original.parent
-        name = f"{folder.name}-rerun/{written.name}"
-    else:
-        name = f"{original.stem}-rerun{original.suffix}"
-    return name.replace("{", "{{").replace("}", "}}")
+        return f"{folder.name}-rerun/{written.name}"
+    return f"{original.stem}-rerun{original.suffix}"
+
+
+def _as_template(path: Path) -> Path:
+    """A path whose braces mean themselves."""
+    return Path(str(path).replace("{", "{{").replace("}", "}}"))
 
 
 def _changed_files(plan: Plan, record: Provenance, plugins: Plugins) -> Iterator[str]:

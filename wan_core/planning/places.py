@@ -11,6 +11,7 @@ from wan_core.contract.errors import WeightsError, WorkflowError
 from wan_core.contract.options import show
 from wan_core.planning.library import Library
 from wan_core.weights import printable
+from wan_core.weights.places import exists
 
 
 @attrs.frozen
@@ -37,7 +38,7 @@ class Places:
             WorkflowError: several files have the name.
             WeightsError: none has; or it must not be used (:meth:`allow`).
         """
-        if _exists(path):
+        if exists(path):
             self.allow(path, where)
             return path
         name = self._name(path)
@@ -98,13 +99,6 @@ class Places:
             return f"run wan-core models pull {family.name}, or correct the path"
         close = self.library.nearest(name) if searched else ""
         return f"did you mean {show(close)}" if close else "correct the path"
-
-
-def _exists(path: Path) -> bool:
-    try:
-        return path.exists()
-    except OSError:  # a name that is too long, a folder that may not be looked into
-        return False
 
 
 def _leads_nowhere(path: Path) -> bool:

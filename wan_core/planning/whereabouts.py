@@ -14,6 +14,7 @@ from typing import Any
 from wan_core.config import cache_folder
 from wan_core.contract.errors import WanCoreError
 from wan_core.media.files import replacing
+from wan_core.weights.places import exists
 
 NAME = "files.json"
 MOST = 500
@@ -39,7 +40,7 @@ def remember(files: dict[str, Path]) -> None:
 def whereabouts(fingerprint: str | None) -> Path | None:
     """Where a file with this fingerprint was last, if something is there."""
     found = _read().get(fingerprint or "")
-    return Path(found) if found and Path(found).exists() else None
+    return Path(found) if found and exists(Path(found)) else None
 
 
 def _read() -> dict[str, str]:

@@ -13,7 +13,16 @@ from pathlib import Path
 
 from wan_core.contract.errors import WeightsError
 
-__all__ = ["is_folder", "look", "place", "printable", "refuse_strangers", "sort_of", "unreadable"]
+__all__ = [
+    "exists",
+    "is_folder",
+    "look",
+    "place",
+    "printable",
+    "refuse_strangers",
+    "sort_of",
+    "unreadable",
+]
 
 START_BYTES = 64
 
@@ -160,6 +169,14 @@ def look(path: Path, what: str = "weight file") -> bytes:
         raise unreadable(path, error) from error
     except ValueError as error:  # a NUL in the name
         raise WeightsError(f"there is no such {what}", where=where) from error
+
+
+def exists(path: Path) -> bool:
+    """Whether there is anything at ``path``: not where nothing can be called so, or be looked at."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def is_folder(path: Path) -> bool:
