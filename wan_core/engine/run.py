@@ -132,7 +132,7 @@ class Run:
                 on_frames=progress,
             )
         if made:
-            remember(places(self.plan))
+            remember(places(self.plan, made.inputs))
         if written.path != self.plan.output:
             self.emit(
                 Note(f"{self.plan.output} appeared during the run and was left as it is", "warning")

@@ -96,8 +96,7 @@ class Plan:
     @property
     def fps(self) -> float:
         """Frames per second of the file."""
-        size = self.output_stage.needs.size
-        return self.workflow.output.fps or (size.fps if size else 16.0)
+        return frame_rate(self.workflow, self.output_stage)
 
     def headroom(self, stage: str, model: PlannedModel, slot: str) -> int:
         """Bytes that a component's work in a stage needs beside the weights, as predicted."""
@@ -152,6 +151,12 @@ def output_stage(workflow: Workflow, stages: Sequence[PlannedStage]) -> PlannedS
     """The stage whose video is written: the one that is named, else the last that makes one."""
     makers = [s for s in stages if "video" in s.description.outputs]
     return next((s for s in makers if s.name == workflow.output.stage), makers[-1])
+
+
+def frame_rate(workflow: Workflow, stage: PlannedStage) -> float:
+    """Frames per second of the video of a stage: as the workflow says, else as the stage makes them."""
+    size = stage.needs.size
+    return workflow.output.fps or (size.fps if size else 16.0)
 
 
 def _sentence(stage: PlannedStage) -> str:

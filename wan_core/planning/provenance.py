@@ -102,8 +102,12 @@ def input_sums(workflow: Workflow) -> dict[str, str]:
     return {key: _sha256(path) for key, path in named if path.is_file()}
 
 
-def places(plan: Plan) -> dict[str, Path]:
-    """Fingerprint -> path, of all files of a plan: what :mod:`wan_core.planning.whereabouts` keeps."""
+def places(plan: Plan, sums: Texts) -> dict[str, Path]:
+    """Fingerprint -> path, of all files of a plan: what :mod:`wan_core.planning.whereabouts` keeps.
+
+    Args:
+        sums: of the inputs, as :func:`input_sums` gives them.
+    """
     weights = {
         file.fingerprint: file.path
         for model in plan.models.values()
@@ -114,7 +118,6 @@ def places(plan: Plan) -> dict[str, Path]:
         for model in plan.models.values()
         if model.tokenizer and (path := model.companions.get("tokenizer"))
     }
-    sums = input_sums(plan.workflow)
     inputs = dict(paths_in(options_by_key(plan.workflow)))
     return {**weights, **tokenizers, **{sums[key]: inputs[key] for key in sums}}
 

@@ -11,7 +11,7 @@ from wan_core.contract.lazy import resolve
 from wan_core.contract.requests import FeatureCheck, PlanContext, StageNeeds, VideoSize
 from wan_core.media import check_target, exact_rate
 from wan_core.planning.output import output_path
-from wan_core.planning.plan import PlannedModel, PlannedStage, output_stage
+from wan_core.planning.plan import PlannedModel, PlannedStage, frame_rate, output_stage
 from wan_core.plugins import Plugins
 from wan_core.workflow import StageSpec, Workflow
 
@@ -124,7 +124,7 @@ def plan_output(
         width=size.width if size else None,
         height=size.height if size else None,
         frames=size.frames if size else None,
-        fps=exact_rate(workflow.output.fps or (size.fps if size else 16)),
+        fps=exact_rate(frame_rate(workflow, maker)),
         overwrite=workflow.output.overwrite,
         where=workflow.source.where("output.path"),
     )
