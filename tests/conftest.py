@@ -6,9 +6,12 @@ import signal
 
 import pytest
 
+# a background job ignores Ctrl-C, nohup ignores SIGHUP, and both would hand that on to the programs that tests
+# interrupt
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # a background job ignores Ctrl-C and would hand that on to the programs that tests interrupt
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)
