@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from wan_core.contract.lazy import exports
 
 if TYPE_CHECKING:
+    from wan_core.models.wan.assembly import known_frames_mask as known_frames_mask
+    from wan_core.models.wan.assembly import vace_context as vace_context
     from wan_core.models.wan.attention import attend as attend
     from wan_core.models.wan.attention import rotate as rotate
     from wan_core.models.wan.block import BlockCall as BlockCall
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from wan_core.models.wan.layers import modulated_norm as modulated_norm
     from wan_core.models.wan.patches import AttentionPatches as AttentionPatches
     from wan_core.models.wan.rope import rope_tables as rope_tables
+    from wan_core.models.wan.sizes import image_to_video_size as image_to_video_size
+    from wan_core.models.wan.sizes import picture_size_5b as picture_size_5b
+    from wan_core.models.wan.sizes import vace_pick as vace_pick
     from wan_core.models.wan.sub_steps import CrossAttention as CrossAttention
     from wan_core.models.wan.sub_steps import FeedForward as FeedForward
     from wan_core.models.wan.sub_steps import SelfAttention as SelfAttention
@@ -28,6 +33,11 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
+        "image_to_video_size": "sizes",
+        "known_frames_mask": "assembly",
+        "picture_size_5b": "sizes",
+        "vace_context": "assembly",
+        "vace_pick": "sizes",
         "DIALECTS": "dialects",
         "AttentionPatches": "patches",
         "BlockCall": "block",
