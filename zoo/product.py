@@ -46,7 +46,7 @@ def workflow_text(stage: Mapping[str, Any]) -> str:
     """A ``workflow.toml`` with one ``generate`` stage; JSON's strings and numbers are TOML's too."""
     keys = "\n".join(f"{key} = {json.dumps(value)}" for key, value in stage.items())
     return (
-        'format = 1\nmodel = { family = "tiny-t2v" }\noutput = { path = "clip.mp4" }\n'
+        'format = 1\nmodel = { family = "tiny-t2v" }\noutput = { path = "clip.mp4", overwrite = true }\n'
         f'[[stages]]\nuse = "generate"\n{keys}\n'
     )
 
