@@ -84,7 +84,7 @@ def test_as_json(tmp_path: Path, capsys: Capture) -> None:
     assert len(facts["files"]) == 6
     assert facts["bytes"] == 2 * facts["parameters"] == 28576983168
     assert facts["precision"]["scheme"] == "bf16"
-    assert [fit["family"] for fit in facts["fits"]] == ["wan2.1-t2v-14b"]
+    assert [fit["family"] for fit in facts["fits"]] == ["wan2.1-t2v-14b", "wan2.2-t2v-a14b"]
     assert facts["fingerprint"] == fingerprint(index)
 
 

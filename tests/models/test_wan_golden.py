@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from wan_core.testing.golden.case import Case
-from wan_core.testing.golden.kinds.transformer import HANDLERS
+from wan_core.testing.golden.kinds import conditioning, transformer
+
+HANDLERS = {**transformer.HANDLERS, **conditioning.HANDLERS}
 
 CASES = sorted((Path(__file__).parents[1] / "golden" / "transformer").glob("*.json"))
 
@@ -24,5 +26,5 @@ def test_reference_case(path: Path) -> None:
 def test_there_is_a_case_of_every_path() -> None:
     kinds = [Case(path).kind for path in CASES]
     models = {Case(path).get("config", {}).get("model_type") for path in CASES}
-    assert set(kinds) == {"wan.transformer.forward", "wan.keymap", "wan.rope"}
+    assert set(kinds) == {"wan.transformer.forward", "wan.keymap", "wan.rope", "wan.conditioning"}
     assert models >= {"t2v", "i2v", "flf2v", "vace", "ti2v"}

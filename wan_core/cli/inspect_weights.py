@@ -112,17 +112,18 @@ def _judge(path: Path, source: TensorSource, plugins: Plugins) -> tuple[Identity
             continue
         if component.bundled and not _same_sizes(component.bundled, identity):
             continue
-        line = f'family = "{family.name}", {slot} = {_value(path, family, slot)}'
+        name = slot.partition(".")[0]
+        line = f'family = "{family.name}", {name} = {_value(path, slot)}'
         fits.append(Fit(family.name, slot, line, _problem(component, source)))
     # a plugin knows its own kinds better than the core
     known = (one for one in judged.values() if one.component != "unknown")
     return (whole if whole.component != "unknown" else next(known, whole)), fits
 
 
-def _value(path: Path, family: Family, slot: str) -> str:
+def _value(path: Path, slot: str) -> str:
     """A file as a workflow names it; a family of two experts has two transformers."""
     name = f'"{printable(path.name or str(path))}"'
-    if family.preset.boundary is not None and slot == "transformer":
+    if "." in slot:
         return f"{{ high = {name}, low = {name} }}, whichever of the two it is"
     return name
 
@@ -130,7 +131,8 @@ def _value(path: Path, family: Family, slot: str) -> str:
 def _slots(plugins: Plugins) -> Iterator[tuple[Family, str, Component]]:
     for family in plugins.families.values():
         for slot, component in family.components.items():
-            if component.needs_file:
+            # the second of two experts has the tensors of the first
+            if component.needs_file and not slot.endswith(".low"):
                 yield family, slot, component
 
 

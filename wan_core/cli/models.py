@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -107,8 +108,17 @@ def _in_full(family: Family, library: Library) -> list[str]:
         "In a workflow",
         "  [model]",
         f'  family = "{family.name}"',
-        *(f"  {slot} = {_example(family.components[slot])}" for slot in needed),
+        *(f"  {line}" for line in _lines(family, needed)),
     ]
+
+
+def _lines(family: Family, slots: Sequence[str]) -> Iterator[str]:
+    for slot in slots:
+        name, _, expert = slot.partition(".")
+        if not expert:
+            yield f"{slot} = {_example(family.components[slot])}"
+        elif expert == "high":
+            yield f'{name} = {{ high = "FILE", low = "FILE" }}'
 
 
 def _preset(preset: Preset) -> list[tuple[str, str]]:

@@ -141,7 +141,9 @@ class Family:
         name: what ``family = "…"`` says in a workflow.
         title: one line for people.
         task: ``"text-to-video"``, ``"image-to-video"``, …
-        components: slot name -> component. The slot names are keys of the ``[model]`` table.
+        components: slot name -> component. The slot names are keys of the ``[model]`` table. Two experts are
+            two slots, ``"transformer.high"`` and ``"transformer.low"``, for which a workflow says
+            ``transformer = { high = "…", low = "…" }``.
         preset: defaults and rules.
         stages: names of the stages that can drive it.
         warn: import string of ``warn(prompt) -> str | None``: a note about a prompt this family can't
@@ -157,6 +159,10 @@ class Family:
     preset: Preset = attrs.field(validator=valid.instance_of(Preset))
     stages: tuple[str, ...] = attrs.field(default=("generate",), validator=valid.names)
     warn: str | None = attrs.field(default=None, validator=valid.optional_text)
+
+    def slots(self, part: str) -> tuple[str, ...]:
+        """The slots of a part: ``("transformer",)``, or those of its two experts, high noise first."""
+        return tuple(slot for slot in self.components if slot.partition(".")[0] == part)
 
 
 @attrs.frozen

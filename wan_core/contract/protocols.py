@@ -66,7 +66,10 @@ class Denoiser(Protocol):
     ``sign = -1`` and the loop turns it.
     """
 
-    sign: int
+    @property
+    def sign(self) -> int:
+        """1, or -1 for a model that predicts the opposite."""
+        ...
 
     def prefill(self, conditioning: Conditioning) -> Mapping[str, Any]:
         """State computed once before the loop (KV caches); ``{}`` when there is none."""

@@ -13,3 +13,9 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def slot_in_words(slot: str) -> str:
+    """``"text encoder"``; of two experts ``"transformer for high noise"``."""
+    part, _, expert = slot.partition(".")
+    return part.replace("_", " ") + (f" for {expert} noise" if expert else "")

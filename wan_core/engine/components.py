@@ -11,6 +11,7 @@ import torch
 from wan_core.contract.errors import ResourceError
 from wan_core.contract.lazy import resolve
 from wan_core.contract.requests import LoadRequest
+from wan_core.contract.text import slot_in_words
 from wan_core.memory import Ledger, Residency, gigabytes
 from wan_core.planning import Plan, PlannedModel
 from wan_core.plugins import Plugins
@@ -41,7 +42,7 @@ class ModelComponents:
 
     def get(self, slot: str) -> Any:
         if slot not in self._held:
-            title = f"{self.model.family.name} {slot.replace('_', ' ')}"
+            title = f"{self.model.family.name} {slot_in_words(slot)}"
             size = self.model.resident_bytes(slot)
             self._held[slot] = self._residency.acquire(
                 self._key(slot),
@@ -89,7 +90,7 @@ class ModelComponents:
             options=dict(self.model.companions),
             dialects=self.model.dialects.get(slot, ()),
         )
-        with self._ledger.task(self._stage, f"loading {slot.replace('_', ' ')}"):
+        with self._ledger.task(self._stage, f"loading {slot_in_words(slot)}"):
             try:
                 with self.attributed():
                     loaded = resolve(component.load)(request)

@@ -157,6 +157,44 @@ WAN21_T2V_14B = Family(
     ),
 )
 
+# Wan-Video/Wan2.2 wan/configs/wan_t2v_A14B.py; a pair of scales is (high noise, low noise)
+WAN22_T2V_A14B = Family(
+    name="wan2.2-t2v-a14b",
+    title="Wan 2.2 text to video, two experts of 14 B parameters",
+    task="text-to-video",
+    components={
+        **{
+            f"transformer.{expert}": _transformer(
+                5120,
+                13824,
+                40,
+                40,
+                (
+                    PublishedFile(
+                        "Wan-AI/Wan2.2-T2V-A14B",
+                        f"{expert}_noise_model/diffusion_pytorch_model*.safetensors*",
+                    ),
+                ),
+            )
+            for expert in ("high", "low")
+        },
+        "text_encoder": _text_encoder(),
+        "vae": _vae(),
+    },
+    preset=Preset(
+        width=1280,
+        height=720,
+        frames=81,
+        fps=16,
+        steps=40,
+        shift=12.0,
+        guidance=(4.0, 3.0),
+        boundary=0.875,
+        negative_prompt=WAN_NEGATIVE_PROMPT,
+        sizes=((1280, 720), (720, 1280), (832, 480), (480, 832)),
+    ),
+)
+
 TINY_TEXT_LENGTH = 64
 
 TINY_T2V = Family(
@@ -205,4 +243,4 @@ TINY_RANDOM = Family(
     preset=Preset(width=32, height=32, frames=5, fps=8, steps=2, shift=3.0, guidance=2.0),
 )
 
-FAMILIES = (WAN21_T2V_1_3B, WAN21_T2V_14B, TINY_T2V, TINY_RANDOM)
+FAMILIES = (WAN21_T2V_1_3B, WAN21_T2V_14B, WAN22_T2V_A14B, TINY_T2V, TINY_RANDOM)

@@ -27,9 +27,10 @@ def predict_memory(stage: PlannedStage, models: Mapping[str, PlannedModel]) -> l
     """Memory part by part; nothing for a family whose components are not those of text to video."""
     size = stage.needs.size
     model = models.get(stage.spec.model or "")
-    if model is None or size is None or set(model.files) != {"text_encoder", "transformer", "vae"}:
+    if model is None or size is None or model.parts != {"text_encoder", "transformer", "vae"}:
         return []
-    sizes = model.files["transformer"].identity.details
+    experts = model.family.slots("transformer")
+    sizes = model.files[experts[0]].identity.details
     if not {"dim", "ffn_dim"} <= set(sizes):
         return []
     item = ITEM_SIZE[model.dtype]
@@ -39,13 +40,19 @@ def predict_memory(stage: PlannedStage, models: Mapping[str, PlannedModel]) -> l
     )
     parts = [
         ("text", "text_encoder", TEXT_ACTIVATIONS),
-        ("sampling", "transformer", sampling),
+        *((_sampling(slot), slot, sampling) for slot in experts),
         ("decoding", "vae", vae_decoding(vae.config, size, item)),
     ]
     return [
         Phase(stage.name, part, slot, model.resident_bytes(slot), activations)
         for part, slot, activations in parts
     ]
+
+
+def _sampling(slot: str) -> str:
+    """``"sampling"``; of two experts ``"sampling, high noise"``."""
+    expert = slot.partition(".")[2]
+    return f"sampling, {expert} noise" if expert else "sampling"
 
 
 def shortages(machine: Machine, phases: tuple[Phase, ...]) -> list[str]:

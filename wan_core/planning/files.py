@@ -60,26 +60,7 @@ def plan_files(
         WorkflowError: an unknown slot, a slot without a file, or a name that several files have.
         WeightsError: a file that is missing, damaged, or of another component or variant.
     """
-    known = {*family.components, *COMPANIONS}
-    for slot, path in given.items():
-        if slot in family.components and not family.components[slot].needs_file:
-            raise WorkflowError(
-                f"family {family.name} makes its own {slot}, it takes no file",
-                where=where(slot),
-                remedy=f"leave {slot} out, or name another family",
-            )
-        if slot not in known:
-            raise WorkflowError(
-                f'family {family.name} has no slot "{slot}"',
-                where=where(slot),
-                remedy=nearest(slot, known),
-            )
-        if isinstance(path, Mapping):
-            raise WorkflowError(
-                f"family {family.name} has one {slot}, not a high and a low one",
-                where=where(slot),
-                remedy="name a single file",
-            )
+    given = _by_slot(family, given, where)
     planned: dict[str, PlannedFile] = {}
     for slot, component in family.components.items():
         if component.needs_file:
@@ -93,6 +74,43 @@ def plan_files(
     }
     _refuse_strangers(planned, where)
     return planned, companions
+
+
+def _by_slot(
+    family: Family, given: Mapping[str, Any], where: Callable[[str], str]
+) -> dict[str, Any]:
+    """The files of a workflow by slot: those of two experts under ``"transformer.high"`` and so on."""
+    known = {slot.partition(".")[0] for slot in family.components} | {*COMPANIONS}
+    found: dict[str, Any] = {}
+    for name, path in given.items():
+        slots = family.slots(name)
+        if any(not family.components[slot].needs_file for slot in slots):
+            raise WorkflowError(
+                f"family {family.name} makes its own {name}, it takes no file",
+                where=where(name),
+                remedy=f"leave {name} out, or name another family",
+            )
+        if name not in known:
+            raise WorkflowError(
+                f'family {family.name} has no slot "{name}"',
+                where=where(name),
+                remedy=nearest(name, known),
+            )
+        experts = [slot.partition(".")[2] for slot in slots if "." in slot]
+        if experts and not isinstance(path, Mapping):
+            raise WorkflowError(
+                f"family {family.name} has two experts, for high and for low noise",
+                where=where(name),
+                remedy=f'write {name} = {{ high = "FILE", low = "FILE" }}',
+            )
+        if isinstance(path, Mapping) and not experts:
+            raise WorkflowError(
+                f"family {family.name} has one {name}, not a high and a low one",
+                where=where(name),
+                remedy="name a single file",
+            )
+        found |= {f"{name}.{one}": path[one] for one in experts} if experts else {name: path}
+    return found
 
 
 def _choose(
@@ -111,11 +129,14 @@ def _choose(
         return bundled(component.bundled), False
     if here := places.library.component(component.published):
         return here, True
-    remedy = f'add {slot} = "FILE"'
+    name, _, expert = slot.partition(".")
+    remedy = f"add {name} = " + ('{ high = "FILE", low = "FILE" }' if expert else '"FILE"')
     if component.published:
         remedy = f"run wan-core models pull {family.name}, or {remedy}"
     raise WorkflowError(
-        f"family {family.name} needs a {slot} file", where=where(slot), remedy=remedy
+        f"family {family.name} needs a {name} file" + (f" for {expert} noise" if expert else ""),
+        where=where(slot),
+        remedy=remedy,
     )
 
 
@@ -179,14 +200,15 @@ def _refuse_strangers(files: Mapping[str, PlannedFile], where: Callable[[str], s
         ("vae", "z_dim", "transformer", "out_dim", "latent channels"),
     )
     for slot, key, other, other_key, what in meetings:
-        if slot not in files or other not in files:
-            continue
-        one = files[slot].identity.details.get(key)
-        two = files[other].identity.details.get(other_key)
-        if one and two and one != two:
-            raise WeightsError(
-                f"{files[slot].path.name} makes {what} of width {one}, {files[other].path.name} "
-                f"takes {two}: they do not belong together",
-                where=where(slot),
-                remedy="name files of one model",
-            )
+        for taker in (name for name in files if name.partition(".")[0] == other):
+            if slot not in files:
+                continue
+            one = files[slot].identity.details.get(key)
+            two = files[taker].identity.details.get(other_key)
+            if one and two and one != two:
+                raise WeightsError(
+                    f"{files[slot].path.name} makes {what} of width {one}, "
+                    f"{files[taker].path.name} takes {two}: they do not belong together",
+                    where=where(slot),
+                    remedy="name files of one model",
+                )

@@ -166,10 +166,11 @@ def _check_attention(
         ),
         (not support.rectangular, "where queries and keys differ in number", ("self-attention",)),
     ]
-    transformer = files.get("transformer")
-    if transformer and support.head_widths and "dim" in transformer.identity.details:
-        dim = transformer.identity.details["dim"]
-        heads = family.components["transformer"].config.get("num_heads", dim // 128)
+    for slot in family.slots("transformer"):
+        dim = files[slot].identity.details.get("dim") if slot in files else None
+        if not (dim and support.head_widths):
+            continue
+        heads = family.components[slot].config.get("num_heads", dim // 128)
         width = dim // max(1, heads)
         widths = tuple(map(str, support.head_widths))
         problems.append((width not in support.head_widths, f"with heads {width} wide", widths))

@@ -41,6 +41,11 @@ class PlannedModel:
     dtype: str
     attention: str
 
+    @property
+    def parts(self) -> frozenset[str]:
+        """What has files: ``"transformer"``, of which there may be two experts, ``"vae"`` …"""
+        return frozenset(slot.partition(".")[0] for slot in self.files)
+
     def resident_bytes(self, slot: str) -> int:
         """Bytes of a component's weights in this model's precision."""
         file = self.files.get(slot)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from wan_core.contract.text import slot_in_words
 from wan_core.models.vae import vae_descriptor
 from wan_core.models.wan.dialects import DIALECTS
 from wan_core.models.wan.files import transformer_config
@@ -54,10 +55,10 @@ def predict_seconds(
     loaded: set[tuple[str, str]] = set()
     for stage in known:
         model = models[stage.spec.model or ""]
-        for slot in ("vae", "transformer"):
+        for slot in ("vae", *model.family.slots("transformer")):
             if (slot, model.files[slot].fingerprint) not in loaded:
                 loaded.add((slot, model.files[slot].fingerprint))
-                task = f"{stage.name} / loading {slot}"
+                task = f"{stage.name} / loading {slot_in_words(slot)}"
                 _add(seconds, task, loading(model, slot, found))
         _add(seconds, f"{stage.name} / sampling", _sampling(stage, model, found))
         _add(seconds, f"{stage.name} / decoding and writing", _decoding(stage, model, found))
@@ -109,8 +110,8 @@ def _is_known(stage: PlannedStage, models: Mapping[str, PlannedModel], machine: 
         model is not None
         and stage.needs.size is not None
         and stage.spec.use == "generate"
-        and set(model.files) == PARTS
-        and {"dim", "ffn_dim"} <= set(model.files["transformer"].identity.details)
+        and model.parts == PARTS
+        and {"dim", "ffn_dim"} <= set(model.files[_expert(model)].identity.details)
         and model.device == machine.device
     )
 
@@ -145,15 +146,20 @@ def _sampling(stage: PlannedStage, model: PlannedModel, found: Calibration) -> f
     size = stage.needs.size
     assert size is not None, "only stages with a size are predicted"
     options = stage.needs.options
-    file = model.files["transformer"]
-    source = open_weights(file.path)
-    official = in_official_names(source, (*DIALECTS, *model.dialects.get("transformer", ())))
-    config = transformer_config(official, model.family.components["transformer"].config)
+    slot = _expert(model)
+    source = open_weights(model.files[slot].path)
+    official = in_official_names(source, (*DIALECTS, *model.dialects.get(slot, ())))
+    config = transformer_config(official, model.family.components[slot].config)
     stride = vae_descriptor(open_weights(model.files["vae"].path)).stride
     work = transformer_work(config, tokens(size, stride), ITEM_SIZE[model.dtype])
     last = options.steps if options.end_step is None else min(options.end_step, options.steps)
     passes: int = (last - options.start_step) * stage.needs.branches
     return passes * seconds_of(work, found, model.dtype)
+
+
+def _expert(model: PlannedModel) -> str:
+    """The slot of the transformer, or of one of two experts, which are of one size."""
+    return model.family.slots("transformer")[0]
 
 
 def _decoding(stage: PlannedStage, model: PlannedModel, found: Calibration) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 
 import attrs
 import torch
@@ -26,6 +27,7 @@ from wan_core.sampling import (
     sample,
     start_latents,
 )
+from wan_core.stages.experts import denoiser_of
 
 VIDEO = "video"
 
@@ -35,7 +37,6 @@ def run(context: StageContext) -> Mapping[str, ChunkSource]:
     components, size = context.components, context.size
     assert components is not None and size is not None, "generate has a model and a size"
     latents = _sample(context, components, size)
-    components.release("transformer")
     context.keep({VIDEO: latents})
     return {VIDEO: context.post_process(DecodedVideo(components.get("vae"), latents, context.emit))}
 
@@ -44,8 +45,9 @@ def _sample(context: StageContext, components: Components, size: VideoSize) -> T
     options = context.options
     assert context.family is not None, "generate has a model"
     shape, statistics = _of_latents(components, size)
-    denoiser: WanDenoiser = components.get("transformer")
-    config = denoiser.transformer.config
+    slots = context.family.slots("transformer")
+    first: WanDenoiser = components.get(slots[0])
+    config = first.transformer.config
     solver = context.solver(options.solver)
     with context.attributed(solver):
         setup: SamplerSetup = resolve(solver.build)(
@@ -68,30 +70,31 @@ def _sample(context: StageContext, components: Components, size: VideoSize) -> T
         components=components,
         **circumstances,
     )
-    patches = AttentionPatches(
-        denoiser.transformer,
-        context.attention,
-        context.attention_patches(
-            blocks=config.num_layers,
-            token_grid=(shape[1], (shape[2] + 1) // 2, (shape[3] + 1) // 2),
-            **circumstances,
-        ),
+    asked = context.attention_patches(
+        blocks=config.num_layers,
+        token_grid=(shape[1], (shape[2] + 1) // 2, (shape[3] + 1) // 2),
+        **circumstances,
     )
+    boundary = context.family.preset.boundary
     noise = noise_sources(options.seed, [VIDEO])
     latents = start_latents(setup.schedule, {VIDEO: (1, *shape)}, noise, device=context.device)
-    with context.task("sampling", total=steps, unit="step") as progress, patches.active():
+
+    def patched(denoiser: WanDenoiser) -> AttentionPatches:
+        return AttentionPatches(denoiser.transformer, context.attention, asked)
+
+    patched(first)  # what can't be patched is found before the first step
+    del first  # which may have to leave before the last one
+    with context.task("sampling", total=steps, unit="step") as progress, ExitStack() as leave:
 
         def advance(report: StepReport) -> None:
             progress(report.step.index + 1)
-            patches.use(report.step.index + 1, steps)
 
-        patches.use(0, steps)
         return sample(
-            denoiser,
+            denoiser_of(components, slots, boundary, patched, steps, leave),
             setup.schedule,
             SamplerState.start(setup, latents, noise),
             conditioning=conditioning,
-            guidance=build_guidance(options.guidance, boundary=context.family.preset.boundary),
+            guidance=build_guidance(options.guidance, boundary=boundary),
             observe=advance,
             health=Health({VIDEO: statistics}),
         )[VIDEO]

@@ -142,8 +142,8 @@ def _check_solver(context: PlanContext, options: Any, family: Family) -> None:
     with _at(context, "solver"):
         solver = context.solver(options.solver)
     if options.sigmas is None:
-        transformer = family.components.get("transformer")
-        width = transformer.config.get("dim") if transformer else None
+        slots = family.slots("transformer")
+        width = family.components[slots[0]].config.get("dim") if slots else None
         with _at(context, "steps"):
             check_steps(solver.name, options.steps, solver.step_counts(width))
         return

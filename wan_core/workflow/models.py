@@ -37,7 +37,8 @@ def _read_model(reader: Reader, path: KeyPath, raw: object) -> ModelSpec:
         problem = f"{reader.title(path)} needs family"
         reader.refuse(path, problem, f'add family = "…" (installed are: {known})')
     family = reader.known((*path, "family"), table["family"], "family")
-    slots = [*reader.plugins.family(family).components]
+    components = reader.plugins.family(family).components
+    slots = [*dict.fromkeys(slot.partition(".")[0] for slot in components)]
     slots += [key for key, component in COMPANIONS.items() if component in slots]
     files = {
         slot: _read_file(reader, (*path, slot), table[slot]) for slot in slots if slot in table
