@@ -162,7 +162,9 @@ def _with_known_files(workflow: Workflow, record: Provenance) -> Workflow:
 
 def _beside(original: Path, written: Path) -> str:
     """``clip-rerun.mp4`` for ``clip.mp4``."""
-    if "%" in written.name:
+    from wan_core.media.formats import unit_of
+
+    if unit_of(written) != written:
         folder = original if original.is_dir() else original.parent
         return f"{folder.name}-rerun/{written.name}"
     return f"{original.stem}-rerun{original.suffix}"

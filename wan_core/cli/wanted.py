@@ -80,21 +80,25 @@ def make_plans(workflows: Sequence[Workflow], wanted: Wanted, plugins: Plugins) 
 
     What is wrong with ``-o`` and ``--device`` is said of these options.
     """
-    from wan_core.planning import configured, confine
+    from wan_core.planning import check_confined, configured, confine
     from wan_core.planning import make_plans as plan_them
 
     library = configured(confined=wanted.untrusted)
+    folder = Path(UNTRUSTED_FOLDER).absolute()
     if wanted.untrusted:
-        folder = Path(UNTRUSTED_FOLDER).absolute()
         workflows = [
             confine(one, library, folder, own_output=wanted.output is not None) for one in workflows
         ]
-    return plan_them(
+    plans = plan_them(
         [_with_device(_with_output(one, wanted), wanted) for one in workflows],
         plugins,
         device=wanted.device,
         library=library,
     )
+    if wanted.untrusted and wanted.output is None:
+        for plan in plans:
+            check_confined(plan.workflow, plan.output, folder)
+    return plans
 
 
 def _with_output(workflow: Workflow, wanted: Wanted) -> Workflow:
