@@ -29,7 +29,7 @@ def with_all_texts(plans: Sequence[Plan]) -> list[Plan]:
     for plan in plans:
         for model, prompts in plan.texts.items():
             texts[model] = tuple(dict.fromkeys((*texts.get(model, ()), *prompts)))
-    return [attrs.evolve(plans[0], texts=texts), *plans[1:]]
+    return [attrs.evolve(one, texts=texts) for one in plans[:1]] + [*plans[1:]]
 
 
 def make_sheet(
