@@ -66,6 +66,7 @@ def test_no_folder_of_this_machine_is_told(tmp_path: Path) -> None:
 def test_the_way_up_from_the_workflow_is_not_told(tmp_path: Path) -> None:
     own = tmp_path / "ann" / "private" / "vae.safetensors"
     own.parent.mkdir(parents=True)
+    (tmp_path / "home").mkdir()
     own.write_bytes(VAE.read_bytes())
     found = made(tmp_path, vae=Path("../ann/private/vae.safetensors"))
     assert found is not None

@@ -80,7 +80,7 @@ def make_plans(workflows: Sequence[Workflow], wanted: Wanted, plugins: Plugins) 
 
     What is wrong with ``-o`` and ``--device`` is said of these options.
     """
-    from wan_core.planning import check_confined, configured, confine
+    from wan_core.planning import configured, confine
     from wan_core.planning import make_plans as plan_them
 
     library = configured(confined=wanted.untrusted)
@@ -96,6 +96,8 @@ def make_plans(workflows: Sequence[Workflow], wanted: Wanted, plugins: Plugins) 
         library=library,
     )
     if wanted.untrusted and wanted.output is None:
+        from wan_core.planning import check_confined
+
         for plan in plans:
             check_confined(plan.workflow, plan.output, folder)
     return plans
