@@ -222,17 +222,6 @@ def video(comment: str | None = None) -> Maker:
     return write
 
 
-def video_named(suffix: str) -> Maker:
-    """A video that says how it was made, of the kind of ``suffix``, under whatever name."""
-
-    def write(path: Path) -> None:
-        made = path.with_name(f"made{suffix}")
-        make(path.parent, {made.name: video(record())})
-        made.rename(path)
-
-    return write
-
-
 def record(text: str | None = None, **changes: object) -> str:
     """What a video of wan-core says of itself, with some of it changed (None leaves it out)."""
     fields: dict[str, object] = {

@@ -17,8 +17,9 @@ from fake_engine import Script
 from terminal import on_a_terminal
 
 from wan_core.cli import main
+from wan_core.cli.run import terminated_like_interrupted
 from wan_core.contract.errors import DeadLatentsError, PluginError, WeightsError
-from wan_core.contract.events import RunFailed
+from wan_core.contract.events import Note, RunFailed
 
 FAKE = [sys.executable, str(Path(__file__).with_name("fake_engine.py"))]
 
@@ -133,6 +134,30 @@ def test_a_failure_that_the_engine_has_told_is_not_told_twice(
     script.events = [RunFailed("it broke.", 4)]
     assert main(["run", "hello.toml", "--json"]) == 4
     assert len(capsys.readouterr().out.splitlines()) == 1
+
+
+def test_a_run_that_failed_before_is_not_the_last_word(
+    script: Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script.error = KeyboardInterrupt()
+    script.events = [RunFailed("it broke.", 4), Note("run 1 of 2 failed", "error")]
+    assert main(["run", "hello.toml", "--json"]) == 130
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert last == {"event": "RunFailed", "error": "stopped.", "exit_code": 130}
+
+
+def test_a_second_ctrl_c_does_not_break_into_the_cleaning_up() -> None:
+    cleaned = 0
+    with terminated_like_interrupted():
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            for again in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+                signal.raise_signal(again)
+                cleaned += 1
+    assert cleaned == 3
+    with terminated_like_interrupted(), pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
 
 
 def test_debug_shows_the_traceback(script: Script, capsys: pytest.CaptureFixture[str]) -> None:

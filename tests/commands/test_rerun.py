@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
+import av
 import pytest
 from real_commands import Call, Write
 from safetensors import safe_open
@@ -37,6 +38,35 @@ def test_the_rerun_replaces_nothing(call: Call, write: Write, tmp_path: Path) ->
     assert again.code == 7
     assert "exists already" in again.err
     assert call("rerun", "clip.mp4", "-o", "third.mp4").code == 0
+
+
+def test_a_copy_in_another_container_is_made_in_the_format_that_it_had(
+    call: Call, write: Write, tmp_path: Path
+) -> None:
+    assert call("run", write(path="100%.mp4")).code == 0
+    with av.open(tmp_path / "100%.mp4") as source, av.open(tmp_path / "copy.mkv", "w") as copy:
+        stream = copy.add_stream_from_template(source.streams.video[0])
+        copy.metadata.update(source.metadata)
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                copy.mux(packet)
+    said = call("rerun", "copy.mkv")
+    assert said.code == 0, said.err
+    assert "the frames are the same, bit for bit (all 5)" in said.out
+    assert (tmp_path / "copy-rerun.mp4").exists()
+    assert call("rerun", "100%.mp4").code == 0
+    assert (tmp_path / "100%-rerun.mp4").exists()
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "clip/%05d.png"])
+def test_a_video_is_not_compared_with_itself(call: Call, write: Write, name: str) -> None:
+    assert call("run", write(path=name)).code == 0
+    said = call("rerun", Path(name).parts[0], "-o", name, "--overwrite")
+    assert said.code == 2
+    assert said.err.startswith("-o: this is the video itself")
+    again = call("rerun", Path(name).parts[0], "-o", name, "--overwrite", "-s", "stages.0.seed=2")
+    assert again.code == 0
 
 
 def test_a_video_whose_frames_are_others_is_told(call: Call, write: Write, tmp_path: Path) -> None:

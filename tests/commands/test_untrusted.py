@@ -41,6 +41,26 @@ def test_a_link_in_the_folder_leads_nowhere(call: Call, write: Write, tmp_path: 
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
+def test_nor_does_a_field_that_names_a_link(call: Call, write: Write, tmp_path: Path) -> None:
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "outputs" / "a-circle").symlink_to(tmp_path / "elsewhere")
+    said = call("run", write(path="{prompt}/clip.mp4"), "--untrusted")
+    assert said.code == 2
+    assert "--untrusted writes nowhere else" in said.err
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_pictures_do_not_become_the_folder_itself(call: Call, write: Write, tmp_path: Path) -> None:
+    said = call("run", write(path="%05d.png", stage="seed = [1, 2]"), "--untrusted")
+    assert said.code == 2
+    assert 'give them a folder of their own, such as "clip/%05d.png"' in said.err
+    assert call("run", write(path="a/%05d.png", stage="seed = [1, 2]"), "--untrusted").code == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["outputs", "w.toml"]
+    made = sorted(p.name for p in (tmp_path / "outputs").iterdir())
+    assert made == ["a-1", "a-2", "w-sheet.png"]
+
+
 def test_the_user_says_where(call: Call, write: Write, tmp_path: Path) -> None:
     said = call("run", write(path="/etc/x.mp4"), "--untrusted", "-o", "mine.mp4")
     assert said.code == 0

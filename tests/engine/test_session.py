@@ -165,6 +165,38 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_a_note(
     assert notes[0].startswith("the latents of generate could not be kept")
 
 
+@pytest.mark.parametrize("path", ["out.mp4", "out/%d.png"])
+@pytest.mark.parametrize("kind", ["file", "folder"])
+@pytest.mark.parametrize("overwrite", ["false", "true"])
+def test_what_appears_while_it_samples_costs_no_more_than_the_name(
+    make: Make, tmp_path: Path, path: str, kind: str, overwrite: str
+) -> None:
+    text = (
+        'format=1\n[model]\nfamily="tiny-random"\n[[stages]]\nuse="generate"\nprompt="x"\n'
+        f'[output]\npath="{path}"\noverwrite={overwrite}'
+    )
+    place = tmp_path / Path(path).parts[0]
+    there = place if kind == "file" else place / "mine.txt"
+    events: list[Event] = []
+
+    def listen(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, TaskStarted) and event.task == "sampling":
+            there.parent.mkdir(exist_ok=True)
+            there.write_text("mine")
+
+    with Session() as session:
+        (written,) = session.run(make(text=text), listen=listen).outputs
+    assert frames(written).shape == (5, 32, 32, 3)
+    notes = [e.text for e in events if isinstance(e, Note)]
+    if (path, kind, overwrite) == ("out.mp4", "file", "true"):
+        assert (written, notes) == (place, [])
+        return
+    assert there.read_text() == "mine"
+    assert written == tmp_path / path.replace("out", "out-2")
+    assert notes == [f"{tmp_path / path} appeared during the run and was left as it is"]
+
+
 def test_two_failed_runs_keep_their_latents_apart(make: Make, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     with Session(cache=cache) as session:

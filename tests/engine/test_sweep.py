@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -131,6 +132,54 @@ def test_the_contact_sheet_shows_every_run_and_replaces_nothing(
         # four rows of (at most) six frames of 32 x 32, and room for labels
         assert sheet.height >= 4 * 32
         assert sheet.width >= 5 * 32
+
+
+@pytest.mark.parametrize("trouble", ["full disk", "video gone"])
+def test_trouble_with_the_contact_sheet_is_a_note(
+    plans: tuple[Plan, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    events: list[Event] = []
+
+    def listen(event: Event) -> None:
+        events.append(event)
+        if trouble == "video gone" and isinstance(event, RunFinished):
+            Path(event.outputs[0]).unlink()
+
+    if trouble == "full disk":
+        monkeypatch.setattr(Path, "write_bytes", full)
+    with Session() as session:
+        result = session.sweep(plans[:2], listen=listen)
+    assert len(outcomes(result)) == 2
+    assert result.sheet is None
+    (told,) = [e.text for e in events if isinstance(e, Note) and e.level == "warning"]
+    assert told.startswith("the contact sheet could not be made: ")
+    assert isinstance(events[-1], SweepFinished)
+    assert not list(tmp_path.glob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("provenance", "labels"),
+    [("full", ['prompt "a circle", seed 1', 'prompt "a circle", seed 2']),
+     ("none", ["prompt1, seed 1", "prompt1, seed 2"])],
+)  # fmt: skip
+def test_the_contact_sheet_tells_no_prompt_that_the_videos_keep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, provenance: str, labels: list[str]
+) -> None:
+    from wan_core.engine import sweep
+
+    rows: list[Any] = []
+    monkeypatch.setattr(sweep, "labelled_sheet", lambda given: rows.extend(given) or b"")
+    text = TEXT.replace('"clip.mp4"', f'"clip.mp4", provenance = "{provenance}"')
+    with Session() as session:
+        workflows = parse_workflows(
+            text, name="test.toml", folder=tmp_path, plugins=session.plugins
+        )
+        session.sweep(workflows[:2])
+        assert session.sweep([]).outcomes == ()
+    assert [label for label, _ in rows] == labels
 
 
 def outcomes(result: Any) -> list[RunResult]:

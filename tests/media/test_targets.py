@@ -55,6 +55,10 @@ OWN = 'give the frames a folder of their own, such as "clip/%05d.png"'
         ("file/a.mp4", "file is a file, not a folder."),
         ("file/%05d.png", "file is a file, not a folder."),
         ("file/new/%05d.png", "file is a file, not a folder."),
+        (
+            "a/" * 500 + "x.mp4",
+            "500 folders would have to be made, one in the other; use a shorter path.",
+        ),
         ("x" * 300 + ".mp4", "can't be written (File name too long)"),
         ("new/" + "x" * 300 + ".webm", "can't be written (File name too long)"),
         ("x" * 300 + "/%05d.png", "can't be written (File name too long)"),

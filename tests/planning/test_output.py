@@ -9,7 +9,7 @@ import pytest
 
 from wan_core.contract.errors import WorkflowError
 from wan_core.contract.requests import StageNeeds
-from wan_core.planning.output import name_of, output_path
+from wan_core.planning.output import alike, name_of, output_path, with_ending
 from wan_core.planning.plan import PlannedStage
 from wan_core.plugins import Plugins
 from wan_core.stages.generate_plan import fill
@@ -34,13 +34,13 @@ def workflows(
 
 
 def paths(folder: Path, path: str, lines: str = 'prompt = "a red circle"') -> list[str]:
-    taken: list[Path] = []
+    made: list[Path] = []
     for workflow in workflows(folder, path, lines):
-        taken.append(_path(workflow, taken))
-    return [str(one.relative_to(folder)) for one in taken]
+        made.append(_path(workflow, {alike(one) for one in made}))
+    return [str(one.relative_to(folder)) for one in made]
 
 
-def _path(workflow: Workflow, taken: list[Path]) -> Path:
+def _path(workflow: Workflow, taken: set[str]) -> Path:
     (spec,) = workflow.stages
     needs = StageNeeds(fill(spec.options, PLUGINS.family("tiny-random").preset))
     stage = PlannedStage(spec, PLUGINS.stage("generate"), needs)
@@ -92,6 +92,7 @@ def test_numbers_go_on_where_names_are_taken(tmp_path: Path) -> None:
     (tmp_path / "clip-2").mkdir()
     assert paths(tmp_path, "clip-{n}.mp4") == ["clip-2.mp4"]
     assert paths(tmp_path, "clip-{n}/%03d.png") == ["clip-1/%03d.png"]
+    assert paths(tmp_path, "{n}-100%.mp4") == ["1-100%.mp4"]
 
 
 @pytest.mark.parametrize(
@@ -101,6 +102,7 @@ def test_numbers_go_on_where_names_are_taken(tmp_path: Path) -> None:
         ("{seed}.mp4", ["7-prompt1.mp4", "8-prompt1.mp4", "7-prompt2.mp4", "8-prompt2.mp4"]),
         ("{prompt} {seed}.mp4", ["a 7.mp4", "a 8.mp4", "b 7.mp4", "b 8.mp4"]),
         ("{n}.mp4", ["1.mp4", "2.mp4", "3.mp4", "4.mp4"]),
+        ("50%.mp4", ["50%-prompt1-7.mp4", "50%-prompt1-8.mp4", "50%-prompt2-7.mp4", "50%-prompt2-8.mp4"]),
         ("f/%d.png", ["f-prompt1-7/%d.png", "f-prompt1-8/%d.png", "f-prompt2-7/%d.png", "f-prompt2-8/%d.png"]),
     ],
 )  # fmt: skip
@@ -113,6 +115,13 @@ def test_every_run_of_a_sweep_has_a_name_of_its_own(
 def test_prompts_that_look_alike_in_a_name_are_numbered(tmp_path: Path) -> None:
     made = paths(tmp_path, "{prompt}.mp4", 'prompt = ["a!", "a?", "a"]')
     assert made == ["a.mp4", "a-2.mp4", "a-3.mp4"]
+    # where upper and lower case are one, or accents are taken apart, these would replace each other
+    made = paths(tmp_path, "{prompt}.mp4", 'prompt = ["Ä", "ä", "A\u0308 "]')
+    assert made == ["Ä.mp4", "ä-2.mp4", "Ä-3.mp4"]
+
+
+def test_folders_beside_the_root_have_names() -> None:
+    assert with_ending(Path("/%d.png"), "-7") == Path("/-7/%d.png")
 
 
 @pytest.mark.parametrize(

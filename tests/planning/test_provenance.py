@@ -63,6 +63,16 @@ def test_no_folder_of_this_machine_is_told(tmp_path: Path) -> None:
     assert 'vae = "tiny/vae.safetensors"' in (found.workflow or "")
 
 
+def test_the_way_up_from_the_workflow_is_not_told(tmp_path: Path) -> None:
+    own = tmp_path / "ann" / "private" / "vae.safetensors"
+    own.parent.mkdir(parents=True)
+    (tmp_path / "home").mkdir()
+    own.write_bytes(VAE.read_bytes())
+    found = made(tmp_path, vae=Path("../ann/private/vae.safetensors"))
+    assert found is not None
+    assert 'vae = "private/vae.safetensors"' in (found.workflow or "")
+
+
 def test_hashes_tell_no_text(tmp_path: Path) -> None:
     full, hashes = made(tmp_path), made(tmp_path, "hashes")
     assert full is not None
@@ -87,6 +97,11 @@ def test_the_hash_of_a_workflow_does_not_depend_on_the_machine(tmp_path: Path) -
     [
         ("/data/models/Wan2.1/vae.pth", "Wan2.1/vae.pth"),
         ("/vae.pth", "vae.pth"),
+        ("/home/ann/vae.pth", "vae.pth"),
+        ("/Users/ann/vae.pth", "vae.pth"),
+        (str(Path.home() / "vae.pth"), "vae.pth"),
+        (f"/scratch/{Path.home().name}/vae.pth", "vae.pth"),
+        ("/data/w/../../home/ann/vae.pth", "vae.pth"),
         ("/h/hub/models--Wan-AI--Wan2.1/snapshots/3f/google/t.json", "Wan-AI/Wan2.1/google/t.json"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,13 @@ def test_a_cache_that_can_not_be_written_changes_nothing(
     monkeypatch.setenv("WAN_CORE_CACHE", str(tmp_path / "file" / "cache"))
     remember({"f": tmp_path})
     assert whereabouts("f") is None
+
+
+def test_nor_does_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    remember({"f": tmp_path})
+    assert whereabouts("f") is None
+    assert not list(cache_folder().iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,7 +78,16 @@ def rerun(
         base = original.parent if folder is None else _folder(folder)
         record = read_record(probe(original).comment, where=str(original))
         plugins = discover(without)
-        plan = _plan(original, record, base, wanted, plugins)
+        workflow = _workflow(original, record, base, wanted, plugins)
+        comparable = not wanted.overrides
+        plan = _plan(original, workflow, wanted, plugins)
+        comparable &= plan.output.suffix.lower() == workflow.output.path.suffix.lower()
+        if comparable and _unit(plan.output) == _unit(original):
+            raise WorkflowError(
+                "this is the video itself, which is needed to compare the new one with",
+                where="-o",
+                remedy="name another file",
+            )
         changed = list(_changed_files(plan, record, plugins))
         if changed and not other_files:
             raise WeightsError(
@@ -90,7 +100,10 @@ def rerun(
         with Session(plugins=plugins, device=wanted.device) as session:
             result = session.run(plan, listen=view)
         lines = summary(result)
-        told, code = _compare(original, result.outputs[0], plan, record, wanted, view, plugins)
+        if comparable:
+            told, code = _compare(original, result.outputs[0], plan, record, view, plugins)
+        else:
+            told, code = ["not compared, as this run was told to make something else"], 0
     if not (json or quiet):
         tell("\n".join(["", *lines, "", *told]), sys.stdout)
     return code
@@ -108,9 +121,9 @@ def _folder(name: str) -> Path:
     )
 
 
-def _plan(
+def _workflow(
     original: Path, record: Provenance, folder: Path, wanted: Wanted, plugins: Plugins
-) -> Plan:
+) -> Workflow:
     from wan_core.workflow import parse_workflow
 
     if record.workflow is None:
@@ -126,7 +139,10 @@ def _plan(
         overrides=wanted.overrides,
         plugins=plugins,
     )
-    workflow = _with_known_files(workflow, record)
+    return _with_known_files(workflow, record)
+
+
+def _plan(original: Path, workflow: Workflow, wanted: Wanted, plugins: Plugins) -> Plan:
     # a stranger's video is confined to where a workflow in its folder would write
     start = workflow.source.folder if wanted.untrusted else original.absolute().parent
     path = _as_template(start / _beside(original, workflow.output.path))
@@ -161,11 +177,27 @@ def _with_known_files(workflow: Workflow, record: Provenance) -> Workflow:
 
 
 def _beside(original: Path, written: Path) -> str:
-    """``clip-rerun.mp4`` for ``clip.mp4``."""
-    if "%" in written.name:
+    """``clip-rerun.mp4`` for ``clip.mp4``.
+
+    Args:
+        written: what the workflow called it. A copy in another container is compared with what the
+            workflow made, for in its own format the frames would be others.
+    """
+    from wan_core.media import FORMATS
+    from wan_core.media.formats import unit_of
+
+    if unit_of(written) != written:
         folder = original if original.is_dir() else original.parent
         return f"{folder.name}-rerun/{written.name}"
-    return f"{original.stem}-rerun{original.suffix}"
+    same = original.suffix.lower() == written.suffix.lower() or written.suffix not in FORMATS
+    return f"{original.stem}-rerun{original.suffix if same else written.suffix}"
+
+
+def _unit(path: Path) -> Path:
+    """The file that is a video, or the folder of its pictures, without links."""
+    from wan_core.media.formats import unit_of
+
+    return Path(os.path.realpath(path if path.is_dir() else unit_of(path)))
 
 
 def _as_template(path: Path) -> Path:
@@ -195,15 +227,12 @@ def _compare(
     made: Path,
     plan: Plan,
     record: Provenance,
-    wanted: Wanted,
     view: View,
     plugins: Plugins,
 ) -> tuple[list[str], int]:
     """What to say of the two videos, and the exit code."""
     from wan_core.media import compare_videos
 
-    if wanted.overrides or (made.suffix != original.suffix and not original.is_dir()):
-        return ["not compared, as this run was told to make something else"], 0
     found = compare_videos(original, made)
     differences = [] if found.equal else _other_circumstances(plan, record, plugins)
     view(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING
 
 import click
@@ -19,6 +21,9 @@ from wan_core.cli.wanted import Wanted, make_plans, wanted_options
 if TYPE_CHECKING:
     from wan_core.engine import RunResult, SweepResult
     from wan_core.planning import Plan
+
+PATIENCE = 3.0
+"""Seconds that cleaning up after Ctrl-C has, before another one breaks into it."""
 
 
 @click.command(cls=Strict)
@@ -104,12 +109,24 @@ def failure_code(sweep: SweepResult) -> int:
 @contextmanager
 def terminated_like_interrupted() -> Iterator[None]:
     # batch systems and container runtimes say SIGTERM, a lost connection says SIGHUP: leave as tidily
-    # as after Ctrl-C; but nohup has SIGHUP ignored, and means it
-    before = {signal.SIGTERM: signal.getsignal(signal.SIGTERM)}
-    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
-        before[signal.SIGHUP] = signal.getsignal(signal.SIGHUP)
+    # as after Ctrl-C; but nohup has SIGHUP ignored, and means it, and so has a shell Ctrl-C for jobs
+    # in its background
+    heeded = [signal.SIGINT] if sys.platform == "win32" else [signal.SIGINT, signal.SIGHUP]
+    before = {one: signal.getsignal(one) for one in heeded}
+    before = {one: handler for one, handler in before.items() if handler != signal.SIG_IGN}
+    before[signal.SIGTERM] = signal.getsignal(signal.SIGTERM)
+    stopped = -PATIENCE
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopped
+        now = time.monotonic()
+        # who is impatient presses it twice, and the second one must not leave half a file behind
+        if now - stopped >= PATIENCE:
+            stopped = now
+            raise KeyboardInterrupt
+
     for one in before:
-        signal.signal(one, signal.default_int_handler)
+        signal.signal(one, stop)
     try:
         yield
     finally:

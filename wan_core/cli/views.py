@@ -108,7 +108,8 @@ class JsonLines(View):
             self(RunFailed(*explain(error)))
 
     def __call__(self, event: Event) -> None:
-        self._failure_told |= isinstance(event, RunFailed)
+        # a run of a sweep that failed was not the last word
+        self._failure_told = isinstance(event, RunFailed)
         self._line(to_json(to_dict(event)))
 
 

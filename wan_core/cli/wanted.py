@@ -84,17 +84,23 @@ def make_plans(workflows: Sequence[Workflow], wanted: Wanted, plugins: Plugins) 
     from wan_core.planning import make_plans as plan_them
 
     library = configured(confined=wanted.untrusted)
+    folder = Path(UNTRUSTED_FOLDER).absolute()
     if wanted.untrusted:
-        folder = Path(UNTRUSTED_FOLDER).absolute()
         workflows = [
             confine(one, library, folder, own_output=wanted.output is not None) for one in workflows
         ]
-    return plan_them(
+    plans = plan_them(
         [_with_device(_with_output(one, wanted), wanted) for one in workflows],
         plugins,
         device=wanted.device,
         library=library,
     )
+    if wanted.untrusted and wanted.output is None:
+        from wan_core.planning import check_confined
+
+        for plan in plans:
+            check_confined(plan.workflow, plan.output, folder)
+    return plans
 
 
 def _with_output(workflow: Workflow, wanted: Wanted) -> Workflow:

@@ -129,6 +129,7 @@ class Run:
                 self.plan.fps,
                 comment=made.to_text() if made else None,
                 overwrite=self.plan.workflow.output.overwrite,
+                checked=True,
                 on_frames=progress,
             )
         if made:

@@ -25,7 +25,7 @@ from wan_core.engine.results import RunResult, SweepResult
 from wan_core.engine.run import Run
 from wan_core.engine.sweep import make_sheet, title, with_all_texts
 from wan_core.memory import Ledger, Residency, gigabytes
-from wan_core.planning import Library, Plan, look, make_plan
+from wan_core.planning import Library, Plan, look, make_plan, make_plans
 from wan_core.plugins import Plugins
 from wan_core.workflow import Workflow
 
@@ -51,12 +51,12 @@ class Session:
         *,
         plugins: Plugins | None = None,
         device: str = "auto",
-        cache: Path | None = None,
+        cache: Path | str | None = None,
         library: Library | None = None,
     ) -> None:
         self.plugins = plugins or Plugins.discover()
         self.device = device
-        self.cache = cache or cache_folder()
+        self.cache = Path(cache or cache_folder())
         self.library = library
         self._residencies: dict[str, Residency] = {}
 
@@ -83,6 +83,14 @@ class Session:
             WanCoreError: for everything that can't work, before any weight is read.
         """
         return make_plan(workflow, self.plugins, device=self.device, library=self.library)
+
+    def _plans(self, what: Sequence[Workflow] | Sequence[Plan]) -> Sequence[Plan]:
+        plans = [one for one in what if isinstance(one, Plan)]
+        if len(plans) == len(what):
+            return plans
+        workflows = [one.workflow if isinstance(one, Plan) else one for one in what]
+        # together, so that no two of them get one name
+        return make_plans(workflows, self.plugins, device=self.device, library=self.library)
 
     def _residencies_for(self, plan: Plan) -> dict[str, Residency]:
         """What is resident on each device of the plan, with the budget that holds now."""
@@ -147,16 +155,21 @@ class Session:
         )
         return result
 
-    def sweep(self, plans: Sequence[Plan], *, listen: Listener | None = None) -> SweepResult:
-        """Run several plans; one that fails does not stop the others.
+    def sweep(
+        self, what: Sequence[Workflow] | Sequence[Plan], *, listen: Listener | None = None
+    ) -> SweepResult:
+        """Run several workflows or plans; one that fails does not stop the others.
 
         Args:
-            plans: as :func:`wan_core.planning.make_plans` makes them of a workflow with lists.
+            what: as :func:`wan_core.workflow.load_workflows` reads them from a workflow with lists, or
+                as :func:`wan_core.planning.make_plans` plans them.
             listen: gets every event as it happens.
 
         Raises:
+            WanCoreError: a workflow can't be planned; nothing has run then.
             Cancelled: on Ctrl-C, which stops them all.
         """
+        plans = self._plans(what)
         emit = Broadcast(listen, self.plugins)
         outcomes: list[RunResult | Exception] = []
         for number, plan in enumerate(with_all_texts(plans), 1):

@@ -12,7 +12,8 @@ from wan_core.contract.errors import WanCoreError
 from wan_core.contract.events import Listener, Note
 from wan_core.engine.results import RunResult
 from wan_core.media import labelled_sheet, probe, read_frames
-from wan_core.media.files import replacing
+from wan_core.media.files import file_errors, replacing
+from wan_core.media.formats import unit_of
 from wan_core.planning import Plan
 
 FRAMES = 6
@@ -28,27 +29,38 @@ def with_all_texts(plans: Sequence[Plan]) -> list[Plan]:
     for plan in plans:
         for model, prompts in plan.texts.items():
             texts[model] = tuple(dict.fromkeys((*texts.get(model, ()), *prompts)))
-    return [attrs.evolve(plans[0], texts=texts), *plans[1:]]
+    return [attrs.evolve(one, texts=texts) for one in plans[:1]] + [*plans[1:]]
 
 
 def make_sheet(
     plans: Sequence[Plan], outcomes: Sequence[RunResult | Exception], emit: Listener
 ) -> Path | None:
     """Draw the contact sheet beside the first video. Trouble with it is a note, and no failure."""
-    rows = [
-        (plan.workflow.source.label, _some(one.outputs[0]) if isinstance(one, RunResult) else [])
-        for plan, one in zip(plans, outcomes, strict=True)
-    ]
     made = [one.outputs[0] for one in outcomes if isinstance(one, RunResult)]
     if not made:
         return None
+    path = _sheet_path(plans, made)
     try:
-        with replacing(_sheet_path(plans, made), may_replace=lambda _: False) as partial:
+        rows = [
+            (_label(plan), _some(one.outputs[0]) if isinstance(one, RunResult) else [])
+            for plan, one in zip(plans, outcomes, strict=True)
+        ]
+        with replacing(path, may_replace=lambda _: False) as partial, file_errors(str(path)):
             partial.hidden.write_bytes(labelled_sheet(rows))
     except WanCoreError as error:
         emit(Note(f"the contact sheet could not be made: {error}", "warning"))
         return None
     return partial.path
+
+
+def _label(plan: Plan) -> str:
+    """What tells a run from the others; no prompt where the videos shall not tell theirs."""
+    source = plan.workflow.source
+    if plan.workflow.output.provenance == "full":
+        return source.label
+    return ", ".join(
+        text if text.startswith(key) else f"{key} {text}" for key, text in source.varied
+    )
 
 
 def _some(video: Path) -> list[Any]:
@@ -59,8 +71,8 @@ def _some(video: Path) -> list[Any]:
 
 def _sheet_path(plans: Sequence[Plan], made: Sequence[Path]) -> Path:
     """Beside the first video, named after the workflow: ``hello-sheet.png``."""
-    unit = made[0].parent if "%" in made[0].name else made[0]
-    return unit.with_name(f"{Path(plans[0].workflow.source.name).stem}-sheet.png")
+    name = f"{Path(plans[0].workflow.source.name).stem}-sheet.png"
+    return unit_of(made[0]).parent / name
 
 
 def title(number: int, plans: Sequence[Plan]) -> str:

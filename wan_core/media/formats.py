@@ -145,6 +145,12 @@ def format_of(path: Path, *, where: str = "") -> Format:
     return known
 
 
+def unit_of(path: Path) -> Path:
+    """The file that a video's path names, or the folder that holds its pictures."""
+    known = FORMATS.get(path.suffix.lower())
+    return path.parent if known and known.folder else path
+
+
 def exact_rate(fps: float | Fraction) -> Fraction:
     """Frames per second as the fraction that is meant: 12.5 -> 25/2, 23.976 -> 24000/1001.
 

@@ -16,6 +16,9 @@ from wan_core.media.space import check_space
 
 _OVERWRITE = "say overwrite = true under [output], or --overwrite, or use a name like {name}-{n}"
 
+MOST_FOLDERS = 100
+"""More folders inside each other than anybody means, made for one video."""
+
 
 def check_target(
     path: Path | str,
@@ -174,7 +177,14 @@ def _check_folder(path: Path, where: str) -> None:
     if not existing.is_dir():
         raise MediaError(f"{existing} is a file, not a folder", where=where)
     _check_writable(existing, where)
-    for name in path.relative_to(existing).parts:
+    missing = path.relative_to(existing).parts
+    if len(missing) > MOST_FOLDERS:
+        raise MediaError(
+            f"{len(missing) - 1} folders would have to be made, one in the other",
+            where=where,
+            remedy="use a shorter path",
+        )
+    for name in missing:
         _mode(existing / name)  # raises when a name is too long for this file system
 
 

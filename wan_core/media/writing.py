@@ -14,7 +14,7 @@ from av.error import FFmpegError
 from wan_core.contract.errors import MediaError
 from wan_core.contract.lazy import resolve
 from wan_core.media.files import file_errors, replacing
-from wan_core.media.formats import Format, check_comment, exact_rate
+from wan_core.media.formats import Format, check_comment, exact_rate, format_of
 from wan_core.media.patterns import Pattern
 from wan_core.media.pixels import to_pixels
 from wan_core.media.targets import check_size, check_target, may_replace
@@ -78,6 +78,7 @@ def write_video(
     *,
     comment: str | None = None,
     overwrite: bool = True,
+    checked: bool = False,
     on_frames: Callable[[int], None] | None = None,
 ) -> Written:
     """Pull chunks and encode them as they come.
@@ -94,6 +95,8 @@ def write_video(
         comment: text kept in the file's metadata, up to 256 KiB of UTF-8.
         overwrite: an existing video is replaced. If not, and one has appeared since the start, the
             new one takes the next free name (``name-2.mp4``).
+        checked: :func:`check_target` has been asked before the frames were computed: what is there by
+            now has appeared since, and costs the video no more than its name.
         on_frames: told the number of frames encoded so far, after each chunk.
 
     Raises:
@@ -104,7 +107,7 @@ def write_video(
     path = Path(path)
     rate = exact_rate(fps)
     check_comment(comment)
-    known = check_target(path, fps=rate, overwrite=overwrite)
+    known = format_of(path) if checked else check_target(path, fps=rate, overwrite=overwrite)
     pattern = Pattern.of(path) if known.folder else None
     iterator = iter(chunks)
     with replacing(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from wan_core.planning.plan import PlannedStage as PlannedStage
     from wan_core.planning.provenance import Provenance as Provenance
     from wan_core.planning.provenance import read_record as read_record
+    from wan_core.planning.untrusted import check_confined as check_confined
     from wan_core.planning.untrusted import confine as confine
 
 __getattr__, __dir__, __all__ = exports(
@@ -33,6 +34,7 @@ __getattr__, __dir__, __all__ = exports(
         "PlannedFile": "files",
         "PlannedModel": "plan",
         "PlannedStage": "plan",
+        "check_confined": "untrusted",
         "confine": "untrusted",
         "configured": "library",
         "bundled": "fitting",

@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 
 from wan_core.config import cache_folder
-from wan_core.media.files import replacing
+from wan_core.media.files import file_errors, replacing
 from wan_core.planning.machine import Machine
 
 FORMAT = 1
@@ -197,7 +197,7 @@ def save_calibration(new: Calibration) -> Path:
     kept = [one for one in read_calibrations()[0] if one.key != new.key][-MOST_DEVICES + 1 :]
     content = {"format": FORMAT, "devices": [attrs.asdict(one) for one in (*kept, new)]}
     path = calibration_file()
-    with replacing(path, may_replace=lambda _: True) as partial:
+    with replacing(path, may_replace=lambda _: True) as partial, file_errors(str(path)):
         partial.hidden.write_text(json.dumps(content, indent=1), encoding="utf-8")
     return path
 

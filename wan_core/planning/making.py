@@ -24,6 +24,7 @@ from wan_core.planning.files import PlannedFile, plan_files
 from wan_core.planning.fitting import check_vocabulary
 from wan_core.planning.library import Library, configured
 from wan_core.planning.machine import Machine, look, precision
+from wan_core.planning.output import alike
 from wan_core.planning.places import Places
 from wan_core.planning.plan import Plan, PlannedModel
 from wan_core.planning.staging import plan_output, plan_stage
@@ -62,13 +63,13 @@ def make_plans(
     """Plan all runs of a sweep, each with a file of its own; see :func:`make_plan`."""
     library = configured() if library is None else library
     plans: list[Plan] = []
-    taken: set[Path] = set()
+    taken: set[str] = set()
     for workflow in workflows:
         # the runs of a sweep have the same models: files are looked at once
         same = bool(plans) and workflow.models == workflows[0].models
         models = plans[0].models if same else _plan_models(workflow, plugins, device, library)
         plans.append(_plan(workflow, plugins, device, models, taken))
-        taken.add(plans[-1].output)
+        taken.add(alike(plans[-1].output))
     return tuple(plans)
 
 
@@ -87,7 +88,7 @@ def _plan(
     plugins: Plugins,
     device: str,
     models: Mapping[str, PlannedModel],
-    taken: Collection[Path],
+    taken: Collection[str],
 ) -> Plan:
     stages = tuple(plan_stage(workflow, spec, models, plugins) for spec in workflow.stages)
     output = plan_output(workflow, stages, models, taken)

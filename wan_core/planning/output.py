@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import re
 import time
+import unicodedata
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import attrs
 
 from wan_core.contract.errors import WorkflowError, nearest
 from wan_core.contract.options import show
+from wan_core.media.formats import unit_of
 from wan_core.planning.plan import PlannedStage
 from wan_core.workflow import Workflow
 
@@ -36,13 +38,13 @@ _ODD = re.compile(r"[^\w.+-]+")
 
 
 def output_path(
-    workflow: Workflow, stage: PlannedStage, family: str, taken: Collection[Path] = ()
+    workflow: Workflow, stage: PlannedStage, family: str, taken: Collection[str] = ()
 ) -> Path:
     """The file that the run will write.
 
     Args:
         stage: the stage whose video is written, its options filled in.
-        taken: names that other runs of the same sweep will write.
+        taken: what other runs of the same sweep will write, as :func:`alike` gives it.
 
     Raises:
         WorkflowError: a field is unknown or not given, a brace stands alone, or the path is no single line.
@@ -86,22 +88,27 @@ def output_path(
         path = with_ending(path, "-".join(["", *parts]))
     number = 2
     plain = path
-    while path in taken:
+    while alike(path) in taken:
         path, number = with_ending(plain, f"-{number}"), number + 1
     return path
 
 
 def with_ending(path: Path, ending: str) -> Path:
     """``clip.mp4`` -> ``clip-7.mp4``; for a sequence of pictures the folder: ``clip-7/%05d.png``."""
-    if "%" in path.name:
-        return path.parent.with_name(path.parent.name + ending) / path.name
+    if (folder := unit_of(path)) != path:
+        return folder.parent / f"{folder.name}{ending}" / path.name
     return path.with_name(f"{path.stem}{ending}{path.suffix}")
+
+
+def alike(path: Path) -> str:
+    """Equal for paths that some file system takes for the same: ``Cat.mp4`` and ``cat.mp4``."""
+    return unicodedata.normalize("NFC", str(path)).casefold()
 
 
 def name_of(value: object) -> str:
     """A value as a part of a file's name: letters, digits, ``_``, ``-``, ``+`` and ``.`` inside."""
     text = f"{value:g}" if isinstance(value, float) else str(value)
-    return _ODD.sub("-", text)[:LONGEST].strip("-._") or "untitled"
+    return _ODD.sub("-", unicodedata.normalize("NFC", text))[:LONGEST].strip("-._") or "untitled"
 
 
 def _split(workflow: Workflow) -> tuple[Path, str]:
@@ -129,11 +136,10 @@ def _values(workflow: Workflow, stage: PlannedStage, family: str) -> Mapping[str
     }
 
 
-def _first_free(fill: Callable[[int], Path], taken: Collection[Path], where: str) -> Path:
+def _first_free(fill: Callable[[int], Path], taken: Collection[str], where: str) -> Path:
     for n in range(1, MOST_NAMES):
         path = fill(n)
-        unit = path.parent if "%" in path.name else path
-        if path not in taken and not os.path.lexists(unit):
+        if alike(path) not in taken and not os.path.lexists(unit_of(path)):
             return path
     raise WorkflowError(
         f"all names up to number {MOST_NAMES} are taken", where=where, remedy="use another name"

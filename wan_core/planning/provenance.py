@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import re
 from collections.abc import Mapping
@@ -27,6 +28,9 @@ from wan_core.workflow.paths import options_by_key, paths_in, with_paths
 FORMAT = 1
 LIBRARIES = ("wan-core", "torch", "av")
 LONGEST = 2**18
+HOMES = ("home", "Users")
+"""Folders that hold those of people."""
+
 _SNAPSHOT = re.compile(r"models--(?P<org>[^/]+?)--(?P<name>[^/]+)/snapshots/[^/]+/(?P<rest>.+)$")
 
 Texts = Mapping[str, str]
@@ -143,7 +147,8 @@ def portable_workflow(workflow: Workflow) -> Workflow:
     folder = workflow.source.folder
 
     def near(path: Path) -> Path:
-        return path if path.is_relative_to(folder) else folder / portable_name(path)
+        inside = path.is_relative_to(folder) and ".." not in path.relative_to(folder).parts
+        return path if inside else folder / portable_name(path)
 
     stages = tuple(with_paths(stage, near) for stage in workflow.stages)
     models = {name: with_paths(model, near) for name, model in workflow.models.items()}
@@ -152,10 +157,19 @@ def portable_workflow(workflow: Workflow) -> Workflow:
 
 
 def portable_name(path: Path) -> Path:
-    """``/data/models/Wan2.1/vae.pth`` -> ``Wan2.1/vae.pth``; in a Hugging Face cache ``ORG/NAME/…``."""
+    """``/data/models/Wan2.1/vae.pth`` -> ``Wan2.1/vae.pth``; in a Hugging Face cache ``ORG/NAME/…``.
+
+    A home folder gives no name: ``/home/ann/vae.pth`` -> ``vae.pth``.
+    """
     if found := _SNAPSHOT.search(path.as_posix()):
         return Path(found["org"], found["name"], found["rest"])
-    return Path(*path.parts[-2:]) if len(path.parts) > 2 else Path(path.name)
+    path = Path(os.path.normpath(path))
+    return Path(path.parent.name, path.name) if not _is_home(path.parent) else Path(path.name)
+
+
+def _is_home(folder: Path) -> bool:
+    """Whether a folder is somebody's: its name is that of a person."""
+    return folder.parent.name in HOMES or folder.name == Path(os.path.expanduser("~")).name  # noqa: PTH111
 
 
 def read_record(comment: str | None, *, where: str) -> Provenance:

@@ -94,12 +94,12 @@ def plan_output(
     workflow: Workflow,
     stages: tuple[PlannedStage, ...],
     models: Mapping[str, PlannedModel],
-    taken: Collection[Path],
+    taken: Collection[str],
 ) -> Path:
     """The file that will be written; it can be.
 
     Args:
-        taken: files that other runs of the same sweep will write.
+        taken: what other runs of the same sweep will write.
 
     Raises:
         WorkflowError: no stage makes a video, or the path's template is wrong.

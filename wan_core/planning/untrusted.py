@@ -14,6 +14,8 @@ import attrs
 
 from wan_core.contract.errors import WorkflowError
 from wan_core.contract.options import show
+from wan_core.media.formats import unit_of
+from wan_core.media.patterns import suggested
 from wan_core.planning.library import Library
 from wan_core.workflow import Workflow
 from wan_core.workflow.paths import options_by_key, paths_in
@@ -44,17 +46,39 @@ def confine(
     return attrs.evolve(workflow, output=output)
 
 
+def check_confined(workflow: Workflow, path: Path, folder: Path) -> None:
+    """Refuse a video that would lie outside ``folder``, or be all of it, links resolved.
+
+    Args:
+        path: what is written, the fields of its name filled in: any of them may be the name of a link.
+
+    Raises:
+        WorkflowError: it would.
+    """
+    real, allowed = (Path(os.path.realpath(one)) for one in (unit_of(path), folder))
+    if not real.is_relative_to(allowed):
+        raise _outside(workflow, path, folder)
+    if real == allowed:
+        raise WorkflowError(
+            f"the pictures would take the place of all that is in {show(folder)}",
+            where=workflow.source.where("output.path"),
+            remedy=f'give them a folder of their own, such as "{suggested(path)}"',
+        )
+
+
 def _inside(workflow: Workflow, folder: Path) -> Path:
     asked = workflow.output.path
     base = workflow.source.folder
-    relative = asked.relative_to(base) if asked.is_relative_to(base) else None
-    if relative is not None and ".." not in relative.parts:
-        path = folder / relative
-        real = Path(os.path.realpath(path))
-        if real.is_relative_to(os.path.realpath(folder)):
-            return path
-    raise WorkflowError(
-        f"{show(asked)} lies outside {show(folder)}, and --untrusted writes nowhere else",
+    if not asked.is_relative_to(base) or ".." in asked.relative_to(base).parts:
+        raise _outside(workflow, asked, folder)
+    path = folder / asked.relative_to(base)
+    check_confined(workflow, path, folder)
+    return path
+
+
+def _outside(workflow: Workflow, path: Path, folder: Path) -> WorkflowError:
+    return WorkflowError(
+        f"{show(path)} lies outside {show(folder)}, and --untrusted writes nowhere else",
         where=workflow.source.where("output.path"),
         remedy="say where the video shall go with -o",
     )

@@ -33,7 +33,7 @@ def remember(files: dict[str, Path]) -> None:
         return
     kept = {key: path for key, path in known.items() if key not in new}
     latest = dict([*kept.items(), *new.items()][-MOST:])
-    with suppress(WanCoreError), replacing(_file(), may_replace=lambda _: True) as partial:
+    with suppress(WanCoreError, OSError), replacing(_file(), may_replace=lambda _: True) as partial:
         partial.hidden.write_text(json.dumps(latest, indent=1), encoding="utf-8")
 
 

@@ -59,7 +59,8 @@ def variants(reader: Reader, table: dict[str, Any]) -> list[Variant]:
     """
     axes = list(_axes(reader, table.get("stages")))
     for axis in axes:
-        _check(reader, axis)
+        if not axis.items:
+            reader.refuse(axis.path, f"{axis.key} is an empty list", "give at least one value")
     runs = prod(len(axis.items) for axis in axes)
     if runs > MOST_RUNS:
         reader.refuse(
@@ -67,6 +68,8 @@ def variants(reader: Reader, table: dict[str, Any]) -> list[Variant]:
             f"these lists make a sweep of {runs} runs",
             f"the most is {MOST_RUNS}: shorten a list",
         )
+    for axis in axes:
+        _refuse_twins(reader, axis)
     numbered = [list(enumerate(axis.items, 1)) for axis in axes]
     return [_variant(table, axes, choice) for choice in product(*numbered)]
 
@@ -87,9 +90,7 @@ def _axes(reader: Reader, stages: object) -> Iterator[Axis]:
                 yield Axis(index, key, stage[key])
 
 
-def _check(reader: Reader, axis: Axis) -> None:
-    if not axis.items:
-        reader.refuse(axis.path, f"{axis.key} is an empty list", "give at least one value")
+def _refuse_twins(reader: Reader, axis: Axis) -> None:
     for index, item in enumerate(axis.items):
         if item in axis.items[:index]:
             place = (*axis.path, index)

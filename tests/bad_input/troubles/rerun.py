@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from makers import bundled, picture, record, video, video_named, workflow
+from makers import bundled, picture, record, video, workflow
 from table import Case, Group, Trouble
 
 RUN = "rerun v.mp4"
@@ -157,10 +157,10 @@ GROUP = Group(
                 Case("rerun-folder-long",
                      "--folder: there is no folder {any} check the path.",
                      {"v.mp4": video(record())}, "rerun v.mp4 --folder " + "x" * 9000),
-                Case("rerun-of-another-suffix",
-                     "rerun of v.avi: a video can't be written as \"v-rerun.avi\"; supported are the suffixes "
-                     "{any}.",
-                     {"v.avi": video_named(".mp4")}, "rerun v.avi", code=7),
+                Case("rerun-onto-itself",
+                     "-o: this is the video itself, which is needed to compare the new one with; name another "
+                     "file.",
+                     {"v.mp4": video(record())}, "rerun v.mp4 -o v.mp4 --overwrite"),
                 Case("rerun-exists",
                      "rerun of v.mp4: {folder}/v-rerun.mp4 exists already; say overwrite = true under "
                      "[output], or --overwrite, or use a name like {name}-{n}.",

@@ -42,8 +42,9 @@ GROUP = Group(
                      "with -o.",
                      to("a/../../clip.mp4"), "run w.toml --untrusted"),
                 Case("untrusted-link",
-                     'w.toml, line 9, output.path: "{folder}/link/clip.mp4" lies outside "{folder}/outputs", '
-                     "and --untrusted writes nowhere else; say where the video shall go with -o.",
+                     'w.toml, line 9, output.path: "{folder}/outputs/link/clip.mp4" lies outside '
+                     '"{folder}/outputs", and --untrusted writes nowhere else; say where the video shall go '
+                     "with -o.",
                      {**to("link/clip.mp4"), "elsewhere": folder, "outputs/link": link("../elsewhere")},
                      "run w.toml --untrusted"),
                 Case("untrusted-exists",
