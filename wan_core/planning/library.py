@@ -154,7 +154,7 @@ def configured(*, confined: bool = False) -> Library:
     """The library that the environment and the configuration describe.
 
     Raises:
-        WorkflowError: the configuration can't be read.
+        WorkflowError: the configuration can't be read, or a variable names no folder that can be.
     """
     config = load_config()
     usual = (huggingface_folder(),) if config.huggingface else ()
