@@ -16,6 +16,7 @@ from wan_core.memory import gigabytes
 from wan_core.planning import bundled, identify_for, misfit
 from wan_core.weights import Identity, TensorSource, identify, open_weights, printable
 from wan_core.weights import fingerprint as fingerprint_of
+from wan_core.weights.files import is_shard
 
 if TYPE_CHECKING:
     from wan_core.plugins import Plugins
@@ -58,6 +59,7 @@ def describe_weights(path: Path, plugins: Plugins, with_fingerprint: bool) -> Fo
         ("model", identity.model),
         ("names", _names(identity)),
         ("container", source.container),
+        ("", "one shard of several: name their index, or the folder" if is_shard(path) else ""),
         ("tensors", str(len(source.tensors))),
         ("size", f"{gigabytes(source.nbytes)} ({source.nbytes} bytes)"),
         ("parameters", _count(values)),
