@@ -103,6 +103,10 @@ TROUBLES = (
                  {"w.toml": vae(), "m.safetensors": header_only(
                      '{"a\\u001b[31m": {"dtype": "\\u0007", "shape": [2], "data_offsets": [0, 8]}}', 8)},
                  code=3),
+            Case("tensor-with-a-long-name",
+                 "w.toml, line 4, model.vae, {folder}/m.safetensors: damaged safetensors file: the name of a "
+                 "tensor is longer than 1000 characters; download it again.",
+                 {"w.toml": vae(), "m.safetensors": safetensors({"model." * 2_000_000: [2]})}, code=3),
             Case("bytes-too-many",
                  "w.toml, line 4, model.vae, {folder}/m.safetensors: damaged safetensors file: 1 bytes at "
                  "its end belong to no tensor; download it again.",
