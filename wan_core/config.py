@@ -17,6 +17,7 @@ from wan_core.contract.options import show, unprintable
 VARIABLE = "WAN_CORE_CONFIG"
 MODELS_VARIABLE = "WAN_CORE_MODELS"
 SIZE_LIMIT = 2**20
+NO_HOME = Path("/nonexistent")  # what Debian writes for users without a home
 
 
 @attrs.frozen
@@ -42,29 +43,50 @@ def config_file() -> Path:
     if own := os.environ.get(VARIABLE):
         return Path(own)
     variable = "APPDATA" if sys.platform == "win32" else "XDG_CONFIG_HOME"
-    folder = os.environ.get(variable) or Path.home() / ".config"
+    folder = os.environ.get(variable) or home_folder() / ".config"
     return Path(folder) / "wan-core" / "config.toml"
 
 
 def cache_folder() -> Path:
-    """``$WAN_CORE_CACHE``, else ``$XDG_CACHE_HOME/wan-core``, else ``~/.cache/wan-core``."""
+    """``$WAN_CORE_CACHE``, else ``$XDG_CACHE_HOME/wan-core``, else ``~/.cache/wan-core``.
+
+    Raises:
+        WorkflowError: a variable names no folder that can be.
+    """
     if own := os.environ.get("WAN_CORE_CACHE"):
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "wan-core"
+        return _folder(own, Path.cwd(), "WAN_CORE_CACHE")
+    return _caches() / "wan-core"
 
 
 def huggingface_folder() -> Path:
     """Where programs that use the Hugging Face Hub keep what they have fetched, all in one place.
 
     ``$HF_HUB_CACHE``, else ``hub`` in ``$HF_HOME``, else in ``huggingface`` in the user's cache folder.
+
+    Raises:
+        WorkflowError: a variable names no folder that can be.
     """
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if own := os.environ.get(variable):
-            return Path(os.path.expandvars(own)).expanduser().absolute()
+            return _folder(os.path.expandvars(own), Path.cwd(), variable)
     if home := os.environ.get("HF_HOME"):
-        return Path(os.path.expandvars(home)).expanduser().absolute() / "hub"
-    caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return caches / "huggingface" / "hub"
+        return _folder(os.path.expandvars(home), Path.cwd(), "HF_HOME") / "hub"
+    return _caches() / "huggingface" / "hub"
+
+
+def home_folder() -> Path:
+    """``~``; for a user who has none, as in a container under a number of its own, one that is not there."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return NO_HOME
+
+
+def _caches() -> Path:
+    """The user's folder for caches."""
+    if own := os.environ.get("XDG_CACHE_HOME"):  # empty counts as unset
+        return _folder(own, Path.cwd(), "XDG_CACHE_HOME")
+    return home_folder() / ".cache"
 
 
 def model_folders(config: Config) -> tuple[Path, ...]:

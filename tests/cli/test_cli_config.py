@@ -9,8 +9,10 @@ import pytest
 from fake_plugins import found
 
 from wan_core.cli import main
+from wan_core.cli.checks.environment import variables
 from wan_core.config import (
     Config,
+    cache_folder,
     config_file,
     huggingface_folder,
     load_config,
@@ -136,6 +138,33 @@ def test_the_hubs_cache_is_where_the_hub_has_it(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert huggingface_folder() == Path(folder)
+
+
+def test_empty_variables_name_no_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WAN_CORE_CACHE", "HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert cache_folder() == Path("/home/somebody/.cache/wan-core")
+    assert huggingface_folder() == Path("/home/somebody/.cache/huggingface/hub")
+
+
+def test_a_user_without_a_home_has_no_configuration(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nobody)
+    for name in ("WAN_CORE_CACHE", "WAN_CORE_CONFIG", "HF_HUB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    assert load_config() == Config()
+    assert cache_folder() == Path("/nonexistent/.cache/wan-core")
+    for command in ("--help", "models", "plugins"):
+        assert main([command]) == 0
+    assert capsys.readouterr().err == ""
+    notes = [one.text for one in variables({}) if one.verdict == "note"]
+    assert notes == ["this user has no home folder, and so neither configuration nor cache"]
 
 
 def test_unknown_names_that_are_switched_off_are_warned_of_once(

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from fake_plugins import found
 from header_files import write_gguf, write_safetensors, write_shards
+from PIL import Image
 
 from wan_core.cli import main
 from wan_core.contract.descriptions import Component, Family, Preset
@@ -112,7 +113,7 @@ def test_a_lora(tmp_path: Path, capsys: Capture) -> None:
     assert said["what"] == "a LoRA (rank 32, dim 1536, modules 1)"
     assert said["model"] == "a LoRA for Wan 2.1, 1.3 B"
     assert (said["form"], said["rank"]) == ("lora_down/lora_up, alpha", "32")
-    assert said["keys"] == "3 for 1 modules"
+    assert said["keys"] == "3 for 1 module"
     assert said["made for"] == "transformers of width 1536: wan2.1-t2v-1.3b"
     assert "fits" not in said
 
@@ -210,6 +211,37 @@ def test_a_video_and_the_note_inside(
     assert (facts["kind"], facts["frames"], facts["fps"]) == ("media", 5, 8.0)
     if comment.startswith("{"):
         assert facts["comment"]["seed"] == 7
+
+
+@pytest.mark.parametrize("comment", ['{"a": 1e999}', '{"a": NaN}', "[-Infinity]"])
+def test_what_json_does_not_have_stays_text(tmp_path: Path, capsys: Capture, comment: str) -> None:
+    path = tmp_path / "x.webp"
+    write_video(path, [np.zeros((2, 32, 32, 3), np.uint8)], 8, comment=comment)
+    _, (facts,) = as_json(capsys, str(path))
+    assert facts["comment"] == comment
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "gif", "tiff"])
+def test_a_picture_lasts_no_time(tmp_path: Path, capsys: Capture, suffix: str) -> None:
+    path = tmp_path / f"x.{suffix}"
+    Image.new("RGB", (24, 16)).save(path)
+    assert main(["inspect", str(path)]) == 0
+    assert rows(capsys.readouterr().out) == {"width": "24", "height": "16"}
+
+
+def test_some_names_of_what_nobody_knows(tmp_path: Path, capsys: Capture) -> None:
+    names = ("icing.weight", "a\x1b[2J", "b", "c")
+    path = write_safetensors(tmp_path / "x.safetensors", dict.fromkeys(names, (2,)))
+    assert main(["inspect", str(path)]) == 0
+    said = rows(capsys.readouterr().out)
+    assert (said["what"], said["size"]) == ("not recognised", "16 bytes")
+    assert said["names"] == "icing.weight, a\\x1b[2J, b, …"
+
+
+def test_a_shard_is_called_one(tmp_path: Path, capsys: Capture) -> None:
+    write_shards(tmp_path, {"a": (2,), "b": (2,)}, 2)
+    assert main(["inspect", str(tmp_path / "model-00001-of-00002.safetensors")]) == 0
+    assert "one shard of several: name their index, or the folder" in capsys.readouterr().out
 
 
 def identify_cake(source: TensorSource) -> Identity | None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from hub_server import COMMIT, StandIn, serving
 
 from wan_core.cli import main
 from wan_core.cli.pull import fetch
+from wan_core.cli.pull import hub as hub_module
 from wan_core.config import cache_folder, huggingface_folder
 from wan_core.contract.descriptions import Component, Family, Preset, PublishedFile
 from wan_core.planning.library import Library
@@ -276,6 +280,45 @@ def test_no_hub(
     monkeypatch.setenv("HF_ENDPOINT", endpoint)
     failed, _, said = pull()
     assert failed == code and says in said
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (ImportError("no socksio"), 2, "can't be asked (ImportError: no socksio); check HF_TOKEN"),
+        (ValueError("odd proxy"), 2, "can't be asked (ValueError: odd proxy); check HF_TOKEN"),
+        (FileNotFoundError(2, "x"), 2, "certificates of the network are not where the environment"),
+        (
+            ConnectionError(5, "gone"),
+            5,
+            "the transfer broke off (gone); run the same command again",
+        ),
+    ],
+)
+def test_what_the_client_meets(
+    pull: Callable[..., Any],
+    hub: StandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    code: int,
+    says: str,
+) -> None:
+    def refuse(*arguments: object, **more: object) -> None:
+        raise error
+
+    monkeypatch.setattr(hub_module, "get_hf_file_metadata", refuse)
+    failed, _, said = pull()
+    assert failed == code and says in said
+
+
+def test_variables_that_the_library_does_not_take(tmp_path: Path) -> None:
+    # it reads them as it is imported
+    environment = {**os.environ, "HF_HUB_DOWNLOAD_TIMEOUT": "soon"}
+    pull = [sys.executable, "-m", "wan_core", "models", "pull", "wan2.1-t2v-1.3b"]
+    ended = subprocess.run(pull, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("a variable of the Hub's library is wrong (ValueError: ")
+    assert ended.stderr.endswith("; check the variables that begin with HF_.\n")
 
 
 def test_offline(pull: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,6 +134,13 @@ def test_what_is_not_found_is_said_with_the_nearest_name(models: Path, tmp_path:
         f"w.toml, line 4, model.vae: {tmp_path}/wan_2_1_vae.safetensors does not exist, and nothing in "
         f'"{models}" is called so; did you mean "wan_2.1_vae.safetensors".'
     )
+    for other, near in (
+        ("WAN_2.1_VAE.safetensors", 'did you mean "wan_2.1_vae.safetensors"'),
+        ("wan_2.1_vae.gguf", 'did you mean "wan_2.1_vae.safetensors"'),
+        ("pipe.safetensors", "correct the path"),  # the same ending is no likeness
+    ):
+        said = refusal(Library([models]), tmp_path, f'vae = "{other}"')
+        assert said.endswith(f'nothing in "{models}" is called so; {near}.')
     said = refusal(Library([]), tmp_path, 'vae = "x.safetensors"')
     assert said.endswith(
         "does not exist, and there are no model folders to look in; correct the path."

@@ -131,6 +131,42 @@ def test_models_and_ranks(tmp_path: Path, shapes: Shapes, model: str, rank: int)
     assert identity.lora is not None and identity.lora.rank == rank
 
 
+@pytest.mark.parametrize(
+    ("path", "rows", "columns"),
+    [
+        ("diffusion_model.blocks.0.cross_attn.k", 5120, 5120),
+        ("lora_unet_blocks_31_cross_attn_v_img", 5120, 5120),
+        ("diffusion_model.blocks.17.self_attn.o", 5120, 5120),
+        ("diffusion_model.blocks.3.ffn.0", 13824, 5120),
+        ("diffusion_model.blocks.3.ffn.2", 5120, 13824),
+        ("transformer.blocks.9.ffn.net.0.proj", 13824, 5120),
+        ("transformer.blocks.9.attn1.to_qkv", 15360, 5120),
+        ("transformer.blocks.9.attn2.add_k_proj", 5120, 5120),
+        ("diffusion_model.vace_blocks.2.after_proj", 5120, 5120),
+    ],
+)
+def test_one_module_of_any_block_tells_the_width(
+    tmp_path: Path, path: str, rows: int, columns: int
+) -> None:
+    down, up = A_B if "lora_unet" not in path else DOWN_UP
+    lora = read(tmp_path, {f"{path}{down}": (8, columns), f"{path}{up}": (rows, 8)}).lora
+    assert lora is not None and lora.width == 5120
+    assert lora.target.startswith("the 14 B models of Wan 2.1 and 2.2")
+
+
+@pytest.mark.parametrize(
+    ("path", "target"),
+    [
+        ("transformer_blocks.0.attn.to_q", "Qwen-Image, Flux or Stable Diffusion 3"),
+        ("transformer_blocks.0.attn1.to_q", "LTX Video or CogVideoX"),
+    ],
+)
+def test_other_families_have_blocks_of_the_same_name(
+    tmp_path: Path, path: str, target: str
+) -> None:
+    assert read(tmp_path, pairs((path,), *A_B)).model == f"a LoRA for {target}"
+
+
 def test_what_it_holds_beside_pairs(tmp_path: Path) -> None:
     shapes = pairs(PATHS, *DOWN_UP) | pairs(("blocks.2.ffn.0",), *DOWN_UP, 64)
     shapes |= {f"{path}.alpha": () for path in PATHS}

@@ -131,6 +131,8 @@ def test_a_folder_with_one_file(tmp_path: Path) -> None:
     assert open_weights(tmp_path).label == "Wan2.1_VAE.pth"
     shard(tmp_path, "diffusion_pytorch_model.safetensors", a=1.0)
     assert open_weights(tmp_path).label == "diffusion_pytorch_model.safetensors"
+    (tmp_path / "._diffusion_pytorch_model.safetensors").write_bytes(b"\0\5\x16\7")  # a Mac's
+    assert open_weights(tmp_path).label == "diffusion_pytorch_model.safetensors"
     shard(tmp_path, "other.safetensors", a=1.0)
     with pytest.raises(WeightsError, match="several checkpoints: diffusion_pytorch_model"):
         open_weights(tmp_path)

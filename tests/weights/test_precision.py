@@ -38,6 +38,9 @@ STATED = json.dumps({"layers": {"blocks.0.ffn.0": {"format": "float8_e4m3fn"}}})
     [
         (layer("BF16"), "bf16", "bf16"),
         (layer("F16"), "fp16", "fp16"),
+        (layer("I32"), "i32", "I32, which needs more to become weights"),
+        (layer("U8"), "u8", "U8, which needs more to become weights"),
+        (layer("F4"), "f4", "F4, which needs more to become weights"),
         (layer("F32"), "fp32", "fp32"),
         (layer("F32", bias=("BF16", (64, 32))), "mixed", "mixed"),
         (layer("F8_E4M3"), "fp8_e4m3fn", "fp8 e4m3fn, no scales"),

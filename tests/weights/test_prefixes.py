@@ -21,6 +21,8 @@ def source(*names: str) -> StateDict:
         "diffusion_model.",
         "model.",
         "net.",
+        "dit.",
+        "pipe.dit.",
         "module.",
         "_orig_mod.",
         "vae.",

@@ -13,12 +13,14 @@ import click
 from wan_core.cli.failures import explain, tell
 from wan_core.cli.options import Settings, Strict, debug_option, discover, to_json, without_option
 from wan_core.cli.text import columns
+from wan_core.contract.errors import WeightsError
 from wan_core.weights.places import is_folder, look, place, refuse_strangers, sort_of
 
 if TYPE_CHECKING:
     from wan_core.plugins import Plugins
 
 MEDIA = ("picture", "video", "sound")
+ADDRESSES = ("https://", "http://", "hf://", "file://")
 MAX_WORKFLOW_BYTES = 2**20
 
 
@@ -65,7 +67,7 @@ def inspect(
     answers: list[dict[str, Any]] = []
     for name in files:
         try:
-            found = _found(Path(name), plugins, fingerprint)
+            found = _found(_path(name), plugins, fingerprint)
         except Exception as error:
             sentence, code = explain(error)
             exit_code = exit_code or code
@@ -83,6 +85,19 @@ def inspect(
     if json:
         click.echo(to_json({"files": answers}))
     return exit_code
+
+
+def _path(name: str) -> Path:
+    """What is asked for, as a path.
+
+    Raises:
+        WeightsError: it can't be one.
+    """
+    if not name:  # which a path takes for the current folder
+        raise WeightsError("the name of a file is empty", remedy="name the file itself")
+    if name.startswith(ADDRESSES):
+        raise WeightsError("this is an address, not a file", where=name, remedy="download it first")
+    return Path(name)
 
 
 def _found(path: Path, plugins: Plugins, fingerprint: bool) -> Found:

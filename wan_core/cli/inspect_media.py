@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import attrs
 
 from wan_core.cli.inspect import Found
 from wan_core.contract.errors import MediaError
-from wan_core.weights.places import printable
+from wan_core.weights.places import look, printable, sort_of
 
 MOST_LETTERS = 64 * 1024
 MOST_LINES = 200
@@ -31,6 +32,8 @@ def describe_media(path: Path) -> Found:
     facts = {key: float(v) if isinstance(v, Fraction) else v for key, v in facts.items()}
     comment = facts.pop("comment", None)
     note = _parsed(comment)
+    if info.frames == 1 and path.is_file() and sort_of(look(path)) == "picture":
+        facts = {"width": info.width, "height": info.height}  # it lasts no time
     rows = [(key, _short(value)) for key, value in facts.items() if value is not None]
     rows += _record(path, comment) or _under("comment", _lines(comment, note))
     return Found("media", rows, {**facts, "comment": comment if note is None else note})
@@ -67,10 +70,20 @@ def _parsed(comment: str | None) -> Any:
     if not comment or len(comment) > MOST_LETTERS:
         return None
     try:
-        found = json.loads(comment)
+        # what is no number in JSON is none here, or the answer to --json would be no JSON either
+        found = json.loads(comment, parse_constant=_refuse, parse_float=_finite)
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict | list) else None
+
+
+def _refuse(text: str) -> NoReturn:
+    raise ValueError(text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse(text)
 
 
 def _lines(comment: str | None, note: Any) -> Iterator[str]:

@@ -16,6 +16,7 @@ from wan_core.memory import gigabytes
 from wan_core.planning import bundled, identify_for, misfit
 from wan_core.weights import Identity, TensorSource, identify, open_weights, printable
 from wan_core.weights import fingerprint as fingerprint_of
+from wan_core.weights.files import is_shard
 
 if TYPE_CHECKING:
     from wan_core.plugins import Plugins
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 SHORT = 200
 MOST_ENTRIES = 40
 LORA = "lora"
+UNKNOWN = "not recognised"
 
 
 @attrs.frozen
@@ -51,21 +53,22 @@ def describe_weights(path: Path, plugins: Plugins, with_fingerprint: bool) -> Fo
     values = sum(identity.precision.values.values())
     metadata, left_out = _short_metadata(source.metadata)
     print_of = fingerprint_of(source) if with_fingerprint else None
-    what = "not recognised" if identity.component == "unknown" else str(identity)
+    what = UNKNOWN if identity.component == "unknown" else str(identity)
     precision = identity.precision
     rows = [
         ("what", what),
         ("model", identity.model),
-        ("names", _names(identity)),
+        ("names", _names(identity) or (what == UNKNOWN and _first_names(source)) or ""),
         ("container", source.container),
+        ("", "one shard of several: name their index, or the folder" if is_shard(path) else ""),
         ("tensors", str(len(source.tensors))),
-        ("size", f"{gigabytes(source.nbytes)} ({source.nbytes} bytes)"),
+        ("size", _size(source.nbytes)),
         ("parameters", _count(values)),
         ("precision", precision.title),
         ("", precision.shares if len(precision.values) > 1 else ""),
         *_lora_rows(identity, plugins),
         *_titled("header", [f"{key} = {value}" for key, value in metadata.items()]),
-        ("" if metadata else "header", f"{left_out} entries too long to show" if left_out else ""),
+        ("" if metadata else "header", _left_out(left_out) if left_out else ""),
         ("fingerprint", print_of or ""),
         *_titled("fits", [f"{one.line}{one.problem and f' (but {one.problem})'}" for one in fits]),
     ]
@@ -96,6 +99,17 @@ def _names(identity: Identity) -> str:
     if not dialect:
         return ""
     return f"{dialect}, behind {identity.prefix!r}" if identity.prefix else dialect
+
+
+def _first_names(source: TensorSource) -> str:
+    """Some names of a file that nobody knows: people may."""
+    names = [printable(name) for name in list(source.tensors)[:3]]
+    names = [name if len(name) <= SHORT else f"{name[:SHORT]}…" for name in names]
+    return ", ".join([*names, "…"] if len(source.tensors) > 3 else names)
+
+
+def _size(count: int) -> str:
+    return f"{gigabytes(count)} ({count} bytes)" if count >= 1e6 else f"{count} bytes"
 
 
 def _judge(path: Path, source: TensorSource, plugins: Plugins) -> tuple[Identity, list[Fit]]:
@@ -178,10 +192,10 @@ def _lora_rows(identity: Identity, plugins: Plugins) -> Iterator[tuple[str, str]
     lora = identity.lora
     if lora is None:
         return
-    ranks = ", ".join(f"{rank} ({count} modules)" for rank, count in list(lora.ranks.items())[:6])
+    ranks = ", ".join(f"{rank} ({_modules(count)})" for rank, count in list(lora.ranks.items())[:6])
     yield "form", ", ".join((lora.form, *lora.extras))
     yield "rank", str(lora.rank) if len(lora.ranks) == 1 else ranks
-    yield "keys", f"{lora.keys} for {lora.modules} modules"
+    yield "keys", f"{lora.keys} for {_modules(lora.modules)}"
     families = [
         family.name
         for family, slot, component in _slots(plugins)
@@ -192,6 +206,15 @@ def _lora_rows(identity: Identity, plugins: Plugins) -> Iterator[tuple[str, str]
         ", ".join(dict.fromkeys(families))
         and (f"transformers of width {lora.width}: {', '.join(dict.fromkeys(families))}"),
     )
+
+
+def _left_out(count: int) -> str:
+    more = "entries are" if count > 1 else "entry is"
+    return f"{count} {more} too long to show, or no plain text"
+
+
+def _modules(count: int) -> str:
+    return f"{count} module{'s' * (count != 1)}"
 
 
 def _short_metadata(metadata: Mapping[str, str]) -> tuple[dict[str, str], int]:

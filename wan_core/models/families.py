@@ -18,6 +18,7 @@ TEXT_LENGTH = 512
 
 _LOADERS = "wan_core.models.loaders"
 VERIFY_TRANSFORMER = "wan_core.models.wan.files:verify_transformer"
+VERIFY_TEXT_ENCODER = "wan_core.models.encoders.files:verify_text_encoder"
 VERIFY_VAE = "wan_core.models.vae.files:verify_vae"
 
 
@@ -78,6 +79,7 @@ def _text_encoder() -> Component:
     return Component(
         kind="umt5-encoder",
         load=f"{_LOADERS}:load_text_encoder",
+        verify=VERIFY_TEXT_ENCODER,
         config={"dim": 4096, "layers": 24, "text_len": TEXT_LENGTH},
         published=UMT5_XXL,
     )
@@ -212,6 +214,7 @@ TINY_T2V = Family(
         "text_encoder": Component(
             kind="umt5-encoder",
             load=f"{_LOADERS}:load_text_encoder",
+            verify=VERIFY_TEXT_ENCODER,
             config={"text_len": TINY_TEXT_LENGTH},
             bundled="tiny/text_encoder.safetensors",
         ),

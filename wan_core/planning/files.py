@@ -17,6 +17,7 @@ from wan_core.planning.fitting import bundled, identify_for, misfit
 from wan_core.planning.places import Places
 from wan_core.plugins import Plugins
 from wan_core.weights import Identity, fingerprint, open_weights, printable
+from wan_core.weights.files import is_shard
 from wan_core.workflow import COMPANIONS
 
 
@@ -65,7 +66,12 @@ def plan_files(
     for slot, component in family.components.items():
         if component.needs_file:
             path, found = _choose(family, slot, component, given, where, places)
-            file = _read(family, slot, component, path, where(slot), plugins, places)
+            try:
+                file = _read(family, slot, component, path, where(slot), plugins, places)
+            except WeightsError as error:
+                if is_shard(path):
+                    error.remedy = "this is one shard of several: name their index, or the folder"
+                raise
             planned[slot] = attrs.evolve(file, found=found)
     companions = {
         name: places.locate(family, Path(given[name]), where(name))

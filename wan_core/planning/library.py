@@ -126,9 +126,11 @@ class Library:
 
     def nearest(self, name: str) -> str:
         """The name of a file here that is much like ``name``; empty when there is none."""
-        names = islice((end for one in self._shelves() for end in one.named), _NAMES_COMPARED)
-        close = difflib.get_close_matches(PurePosixPath(name).name, list(names), n=1, cutoff=0.8)
-        return close[0] if close else ""
+        # without endings, which are alike in all names
+        ends = (end for one in self._shelves() for end in one.named if end.isprintable())
+        stems = {_stem(end): end for end in islice(ends, _NAMES_COMPARED)}
+        close = difflib.get_close_matches(_stem(PurePosixPath(name).name), stems, n=1, cutoff=0.75)
+        return stems[close[0]] if close else ""
 
     def _shelves(self, oldest: float = 0.0) -> list[Shelf]:
         return [shelf(folder, oldest=oldest) for folder in self.folders]
@@ -154,11 +156,15 @@ def configured(*, confined: bool = False) -> Library:
     """The library that the environment and the configuration describe.
 
     Raises:
-        WorkflowError: the configuration can't be read.
+        WorkflowError: the configuration can't be read, or a variable names no folder that can be.
     """
     config = load_config()
     usual = (huggingface_folder(),) if config.huggingface else ()
     return Library((*model_folders(config), *usual), confined)
+
+
+def _stem(name: str) -> str:
+    return PurePosixPath(name).stem.casefold()
 
 
 def _models_of_comfyui(folder: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -17,10 +18,11 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-__all__ = ["SafetensorsFile", "ShardedSafetensors", "open_weights"]
+__all__ = ["SafetensorsFile", "ShardedSafetensors", "is_shard", "open_weights"]
 
 INDEX_SUFFIX = ".safetensors.index.json"
 PICKLE_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin")
+_SHARD = re.compile(r"-\d{5}-of-(?!00001)\d{5}\.")
 MAX_INDEX_BYTES = 16 * 2**20
 
 
@@ -185,7 +187,8 @@ def _info(index: Path, name: str, shard: SafetensorsFile) -> TensorInfo:
 
 def _only_checkpoint_in(folder: Path) -> Path:
     try:
-        paths = sorted(folder.iterdir())
+        # hidden ones are what other programs leave behind, such as "._model.safetensors" of a Mac
+        paths = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     except OSError as error:
         raise unreadable(folder, error) from error
     found = (
@@ -204,11 +207,25 @@ def _only_checkpoint_in(folder: Path) -> Path:
             remedy="name one of them",
         )
     names = ", ".join(printable(path.name) for path in candidates[:6])
+    if candidates and all(map(is_shard, candidates)):
+        pickled = candidates[0].suffix in PICKLE_SUFFIXES
+        raise WeightsError(
+            f"the folder holds {len(candidates)} pickled shards, which are not read" if pickled
+            else f"the folder holds {len(candidates)} shards without their index",
+            where=place(folder),
+            remedy="use a safetensors version of it" if pickled
+            else f"download the file whose name ends with {INDEX_SUFFIX} into it",
+        )  # fmt: skip
     raise WeightsError(
         f"the folder holds several checkpoints: {names}" if names else "the folder has no weights",
         where=place(folder),
         remedy="name the file itself",
     )
+
+
+def is_shard(path: Path) -> bool:
+    """Is the file called like one of several?"""
+    return bool(_SHARD.search(path.name))
 
 
 def _holds_weights(folder: Path) -> bool:

@@ -11,19 +11,11 @@ from wan_core.contract.errors import WeightsError
 from wan_core.weights.dialects import Dialect
 from wan_core.weights.identity import identify
 from wan_core.weights.naming import in_official_names, matches
+from wan_core.weights.numbers import scaled
 from wan_core.weights.safetensors_header import shown
 from wan_core.weights.sources import RenamedSource, TensorSource
 
 __all__ = ["load_into"]
-
-# companions of quantised weights: without them the weights are wrong by their scales
-QUANTISED = (
-    "*.scale_weight",
-    "*.weight_scale",
-    "*.weight_scale_2",
-    "*.comfy_quant",
-    "*.scale_input",
-)
 
 
 def load_into(
@@ -88,12 +80,9 @@ def _refuse_mismatch(
     missing = [name for name in first.values() if name not in stored]
     left = [name for name in stored if name not in own and not matches(stored[name], ignore)]
     left += source.unknown if isinstance(source, RenamedSource) else ()
-    if any(matches(name, QUANTISED) for name in left):
-        raise WeightsError(
-            "the file holds quantised weights with scales, which this version does not read",
-            where=source.label,
-            remedy="use the bf16 or fp16 file of the model",
-        )
+    if error := scaled(left):
+        error.where = source.label
+        raise error
     wrong = [
         f"{name} {info.dtype} {list(info.shape)} instead of {list(own[name].shape)}"
         for name, info in ((name, source.tensors[old]) for name, old in stored.items())

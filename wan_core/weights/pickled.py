@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ["open_pickle"]
 
-WRAPPING_KEYS = ("model", "module", "state_dict", "model_state", "gen_model", "generator")
+WRAPPING_KEYS = (
+    "model", "module", "state_dict", "model_state", "gen_model", "generator", "generator_ema",
+)  # fmt: skip
 
 
 def open_pickle(path: Path) -> StateDict:

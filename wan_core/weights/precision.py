@@ -40,7 +40,8 @@ class Precision:
     Attributes:
         scheme: in one word: ``"bf16"``, ``"fp16"``, ``"fp32"``, ``"mixed"``; ``"fp8_e4m3fn"`` or
             ``"fp8_e5m2"``, with ``_scaled`` when each weight has a scale; ``"int8_scaled"``; ``"nvfp4"``,
-            ``"mxfp8"``; ``"nf4"``; of GGUF files what llama.cpp calls the mixture, such as ``"Q4_K_M"``.
+            ``"mxfp8"``; ``"nf4"``; a type that is none of these, such as ``"i32"``;
+            of GGUF files what llama.cpp calls the mixture, such as ``"Q4_K_M"``.
         title: the same for people, with how the scales are stored.
         values: type -> number of values stored in it, most common first.
         marker: names that say how it is stored: ``"scaled_fp8"``, ``"comfy_quant"`` …
@@ -120,6 +121,11 @@ def _name(
         single = all(prod(scale.shape) == 1 for _, scale in own)
         how = "tensor" if single else "output channel"
         return f"{base}_scaled", f"{word}, one scale for each {how} ({names}){by}"
+    most = next(iter(values), "")
+    if most and (
+        most not in WORDS or most == "U8"
+    ):  # numbers that need something else to be weights
+        return most.lower(), f"{most}, which needs more to become weights"
     floats = {kind: n for kind, n in values.items() if kind in WORDS and kind != "U8"}
     if not floats:
         return "", ""

@@ -13,6 +13,8 @@ __all__ = ["is_marker", "strip_prefixes"]
 PREFIXES = (
     "model.diffusion_model.",
     "diffusion_model.",
+    "pipe.dit.",
+    "dit.",
     "first_stage_model.",
     "vae.",
     "module.",

@@ -26,6 +26,8 @@ __all__ = ["Header", "read_header", "shown", "unique_keys"]
 MAX_HEADER_BYTES = 32 * 2**20
 MAX_TENSORS = 100_000
 MAX_RANK = 16
+# four times the longest of a published file; what tells files by their names takes its time with long ones
+MAX_NAME = 1000
 
 DTYPE_BITS: Mapping[str, int] = {
     "BOOL": 8,
@@ -90,6 +92,8 @@ def _check(path: Path, entries: dict[str, Any], data_start: int, data_bytes: int
     metadata = entries.pop("__metadata__", None) or {}
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
         _damaged(path, "its metadata are not all strings")
+    if any(len(name) > MAX_NAME for name in entries):
+        _damaged(path, f"the name of a tensor is longer than {MAX_NAME} characters")
     spans: list[tuple[int, int, str, TensorInfo]] = []
     for name, entry in entries.items():
         begin, info = _entry(path, name, entry)

@@ -8,14 +8,18 @@ from makers import (
     bundled,
     header_only,
     index,
+    manifest_shapes,
     pickle_with_code,
     pickled,
     safetensors,
     sparse,
+    text_encoder,
+    transformer,
     vae,
 )
 from table import Case, Trouble
 
+WAN = manifest_shapes("wan2.1-t2v-1.3b")()
 ENTRY = '{"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}'
 
 TROUBLES = (
@@ -99,6 +103,10 @@ TROUBLES = (
                  {"w.toml": vae(), "m.safetensors": header_only(
                      '{"a\\u001b[31m": {"dtype": "\\u0007", "shape": [2], "data_offsets": [0, 8]}}', 8)},
                  code=3),
+            Case("tensor-with-a-long-name",
+                 "w.toml, line 4, model.vae, {folder}/m.safetensors: damaged safetensors file: the name of a "
+                 "tensor is longer than 1000 characters; download it again.",
+                 {"w.toml": vae(), "m.safetensors": safetensors({"model." * 2_000_000: [2]})}, code=3),
             Case("bytes-too-many",
                  "w.toml, line 4, model.vae, {folder}/m.safetensors: damaged safetensors file: 1 bytes at "
                  "its end belong to no tensor; download it again.",
@@ -152,6 +160,32 @@ TROUBLES = (
                  {"w.toml": vae("m.safetensors.index.json"), "1.safetensors": safetensors({"a": [2]}),
                   "2.safetensors": safetensors({"a": [2], "b": [2]}),
                   "m.safetensors.index.json": index({"a": "1.safetensors", "b": "2.safetensors"})}, code=3),
+            Case("shards-without-index",
+                 "w.toml, line 4, model.transformer, {folder}/m: the folder holds 2 shards without their "
+                 "index; download the file whose name ends with .safetensors.index.json into it.",
+                 {"w.toml": transformer("m"),
+                  "m/model-00001-of-00002.safetensors": safetensors({"a": [2]}),
+                  "m/model-00002-of-00002.safetensors": safetensors({"b": [2]})}, code=3),
+            Case("pickled-shards",
+                 "w.toml, line 4, model.text_encoder, {folder}/m: the folder holds 2 pickled shards, which are "
+                 "not read; use a safetensors version of it.",
+                 {"w.toml": text_encoder("m"), "m/pytorch_model.bin.index.json": index({}),
+                  "m/pytorch_model-00001-of-00002.bin": b"\x80\x02.",
+                  "m/pytorch_model-00002-of-00002.bin": b"\x80\x02."}, code=3),
+            Case("one-shard-of-two",
+                 "w.toml, line 4, model.transformer: model-00001-of-00002.safetensors is of no known kind; "
+                 "slot transformer of family wan2.1-t2v-1.3b needs a Wan transformer; this is one shard of "
+                 "several: name their index, or the folder.",
+                 {"w.toml": transformer("model-00001-of-00002.safetensors"),
+                  "model-00001-of-00002.safetensors": safetensors({"blocks.9.norm3.bias": [1536]})}, code=3),
+            Case("first-shard-of-two",
+                 "w.toml, line 4, model.transformer, m-00001-of-00002.safetensors: the transformer is "
+                 "incomplete: blocks.29.norm3.weight and 1 more are missing; this is one shard of several: "
+                 "name their index, or the folder.",
+                 {"w.toml": transformer("m-00001-of-00002.safetensors"),
+                  "m-00001-of-00002.safetensors": safetensors(
+                      {n: s for n, s in WAN.items() if not n.startswith("blocks.29.norm3")})},
+                 code=3),
             Case("index-is-no-json",
                  "w.toml, line 4, model.vae, {folder}/m.safetensors.index.json: this is no index of "
                  "safetensors shards (expecting value, line 1, column 1); download it again.",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from wan_core.cli.checks.finding import Finding, note, ok
+from wan_core.config import NO_HOME, home_folder
 from wan_core.contract.errors import nearest
 from wan_core.contract.options import show
 
@@ -40,7 +40,12 @@ def variables(environment: Mapping[str, str] = os.environ, cores: int = 0) -> It
             f"OMP_NUM_THREADS is {show(threads)} on {cores} cores: slow on the CPU",
             "unset OMP_NUM_THREADS, unless other programs need the cores",
         )
-    if (home := environment.get("HF_HOME")) and not Path(home).expanduser().is_dir():
+    if home_folder() == NO_HOME:
+        yield note(
+            "this user has no home folder, and so neither configuration nor cache",
+            "set HOME to a folder that may be written to",
+        )
+    if (home := environment.get("HF_HOME")) and not os.path.isdir(os.path.expanduser(home)):  # noqa: PTH111, PTH112 (these never raise)
         yield note(f"HF_HOME names a folder that is not there ({show(home)})", "correct HF_HOME")
     if known:
         yield ok("set are " + ", ".join(f"{name}={show(environment[name])}" for name in known))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -20,6 +22,7 @@ from wan_core.contract.events import Listener
 from wan_core.contract.options import show, unprintable
 from wan_core.memory import gigabytes
 from wan_core.planning.library import Library, configured
+from wan_core.plugins import brief
 
 if TYPE_CHECKING:
     from wan_core.cli.pull.pins import Pins
@@ -53,6 +56,7 @@ def pull(
     meant, and are checked by their SHA-256. A pull that was interrupted goes on where it stopped.
     """
     family = discover(without).family(name)
+    _import_library()
     searched, store = configured(), _store(to)
     with choose_view(json=False, quiet=quiet) as view:
         lines = _pull(family, searched, store, dry_run, verify, view)
@@ -148,6 +152,22 @@ def _fetched(
         raise Cancelled(
             "stopped", remedy="what has arrived is kept, and the same command goes on from there"
         ) from None
+
+
+def _import_library() -> None:
+    """Import the Hub's library, which reads its variables as it is imported.
+
+    Raises:
+        WorkflowError: it stumbles over one of them.
+    """
+    try:
+        with redirect_stdout(StringIO()):  # it prints the error, too
+            import wan_core.cli.pull.hub  # noqa: F401
+    except ValueError as error:
+        raise WorkflowError(
+            f"a variable of the Hub's library is wrong ({brief(error)})",
+            remedy="check the variables that begin with HF_",
+        ) from error
 
 
 def _row(one: Wanted, what: str, file: PublishedFile | None = None) -> Row:

@@ -20,6 +20,7 @@ from wan_core.contract.descriptions import PublishedFile
 from wan_core.contract.errors import ResourceError, WanCoreError, WeightsError, WorkflowError
 from wan_core.contract.options import show
 from wan_core.contract.validators import is_inner_path
+from wan_core.plugins import brief
 
 # its library tells the Hub about this machine otherwise, and asks it which program has called
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -172,9 +173,9 @@ class Hub:
     def _told(self, file: PublishedFile) -> Iterator[None]:
         try:
             yield
-        except WanCoreError:
+        except (WanCoreError, MemoryError):
             raise
-        except (TRANSPORT, OSError) as error:
+        except Exception as error:  # an odd proxy or token raises whatever the client meets it with
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise _explained(error, file, self.endpoint) from error
@@ -229,6 +230,18 @@ def _explained(error: Exception, file: PublishedFile, endpoint: str) -> WanCoreE
             f"{endpoint} can't be reached ({type(error).__name__})",
             where=where,
             remedy="check the network; what has arrived is kept, and the same command goes on from there",
+        )
+    if not isinstance(error, OSError):
+        return WorkflowError(
+            f"{endpoint} can't be asked ({brief(error)})",
+            where=where,
+            remedy="check HF_TOKEN, HF_ENDPOINT and the variables of the proxy, such as HTTPS_PROXY",
+        )
+    if isinstance(error, FileNotFoundError):
+        return WorkflowError(
+            "the certificates of the network are not where the environment says",
+            where=where,
+            remedy="correct or unset SSL_CERT_FILE and SSL_CERT_DIR",
         )
     return ResourceError(
         f"the transfer broke off ({getattr(error, 'strerror', None) or type(error).__name__})",

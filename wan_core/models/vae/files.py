@@ -11,6 +11,7 @@ from wan_core.contract.errors import WeightsError
 from wan_core.models.vae.descriptor import WAN21, VaeConfig, VaeDescriptor
 from wan_core.models.vae.dialects import DIALECTS
 from wan_core.weights import TensorSource, identify, in_official_names
+from wan_core.weights.numbers import refuse_unread_numbers
 
 
 def vae_descriptor(source: TensorSource) -> VaeDescriptor:
@@ -62,6 +63,7 @@ def verify_vae(source: TensorSource, known: Mapping[str, Any]) -> None:
             where=source.label,
             remedy="name Wan2.1_VAE or a conversion of it",
         )
+    refuse_unread_numbers(in_official_names(source, DIALECTS))
     descriptor = vae_descriptor(source)
     low, high = PLAUSIBLE
     if min(descriptor.std) < low or max(descriptor.std) > high:

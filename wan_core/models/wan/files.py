@@ -10,6 +10,7 @@ from wan_core.contract.errors import WeightsError
 from wan_core.models.wan.config import PATCH, WanConfig
 from wan_core.models.wan.dialects import DIALECTS
 from wan_core.weights import TensorSource, identify, in_official_names
+from wan_core.weights.numbers import refuse_unread_numbers
 from wan_core.weights.safetensors_header import shown
 
 Shape = tuple[int, ...]
@@ -62,6 +63,7 @@ def verify_transformer(source: TensorSource, known: Mapping[str, Any]) -> None:
             where=source.label,
             remedy="name a file of the family",
         )
+    refuse_unread_numbers(official)
     if wrong:
         name = wrong[0]
         raise WeightsError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from itertools import chain
 
 from wan_core.weights.kinds.base import Identity, LoraTraits
 from wan_core.weights.kinds.names import Names, Shape
@@ -27,6 +28,7 @@ _SUFFIX = re.compile(
 )
 _SUFFIX_AT_END = re.compile(f"(?:{_SUFFIX.pattern})$")
 _UP = re.compile(r"[._](?:lora_up(?:\.blocks\.0)?|lora_B(?:\.(?!bias)\w+)?|loras?\.up|.*layer\.up)")
+_DOWN = re.compile(r"[._](?:lora_down|lora_A(?:\.(?!bias)\w+)?|loras?\.down|.*layer\.down)")
 
 # beginnings of paths -> who writes them so; the first that fits
 _DIALECTS = (
@@ -48,16 +50,20 @@ _LEAD = re.compile(
     r"transformer(?:_2)?\.|diffusion_model\.|model\.)+"
 )
 
-# of a module in the first block, whose width is that of the model
-_WIDE = re.compile(
-    r"blocks_0_(?:self_attn_(?:norm_)?(?:to_)?(?:[qkvo]|out_0)|attn1_(?:to_[qkv]|to_out_0)|attn_proj"
-    r"|cross_attn_(?:norm_)?[qo]|cross_attn_q_linear|attn2_(?:to_q|to_out_0)|norm3|norm2)"
+# modules that give, or take, what is as wide as the model; a LoRA may change any of them, in any block
+_BLOCK = r"(?:vace_)?blocks_\d+_"
+_GIVES = re.compile(
+    _BLOCK
+    + r"(?:(?:self|cross)_attn_(?:norm_)?(?:to_)?(?:[qkvo]|out_0|[kv]_img)|cross_attn_q_linear|attn_proj"
+    r"|attn[12]_(?:to_[qkv]|to_out_0|add_[kv]_proj)|ffn_2|ffn_net_2|norm3|norm2|(?:before|after)_proj)"
 )
+_TAKES = re.compile(_BLOCK + r"(?:attn1_to_qkv|attn_qkv|ffn_0|ffn_net_0_proj|ffn_w1)")
 _OTHERS = (
     (r"(?:double|single)_blocks_|single_transformer_blocks_", "Flux or HunyuanVideo"),
     (r"transformer_blocks_\d+_img_m", "Qwen-Image"),
     (r"joint_(?:transformer_)?blocks_", "Stable Diffusion 3"),
     (r"(?:unet_)?(?:input|down|up|mid|output|middle)_blocks?_", "Stable Diffusion"),
+    (r"transformer_blocks_\d+_attn_", "Qwen-Image, Flux or Stable Diffusion 3"),
     (r"transformer_blocks_", "LTX Video or CogVideoX"),
 )
 _WIDTHS = {
@@ -80,7 +86,9 @@ def lora(names: Names) -> Identity | None:
         modules.setdefault(name[: suffix.start()], {})[suffix[0]] = shapes[name]
     ranks = Counter(rank for parts in modules.values() if (rank := _rank(parts)))
     flat = {_flat(path): path for path in modules}
-    width = next((w for f in flat if _WIDE.match(f) and (w := _width(modules[flat[f]]))), 0)
+    given = (_width(modules[path]) for f, path in flat.items() if _GIVES.fullmatch(f))
+    taken = (_columns(modules[path]) for f, path in flat.items() if _TAKES.fullmatch(f))
+    width = next(filter(None, chain(given, taken)), 0)
     traits = LoraTraits(
         form=" and ".join(form for form, _ in forms.most_common()),
         ranks=dict(ranks.most_common()),
@@ -139,6 +147,11 @@ def _width(parts: Mapping[str, Shape]) -> int:
         for i in (1, 2)
     )
     return left * right
+
+
+def _columns(parts: Mapping[str, Shape]) -> int:
+    """Columns of the weight that these parts change; 0 when they don't show it."""
+    return next((s[1] for suffix, s in parts.items() if _DOWN.match(suffix) and len(s) > 1), 0)
 
 
 def _target(flat: Iterable[str], width: int) -> str:
