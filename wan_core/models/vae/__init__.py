@@ -9,6 +9,7 @@ from wan_core.contract.lazy import exports
 if TYPE_CHECKING:
     from wan_core.models.vae.descriptor import LIGHT21 as LIGHT21
     from wan_core.models.vae.descriptor import WAN21 as WAN21
+    from wan_core.models.vae.descriptor import WAN22 as WAN22
     from wan_core.models.vae.descriptor import VaeConfig as VaeConfig
     from wan_core.models.vae.descriptor import VaeDescriptor as VaeDescriptor
     from wan_core.models.vae.dialects import DIALECTS as DIALECTS
@@ -37,6 +38,7 @@ __getattr__, __dir__, __all__ = exports(
         "VaeDescriptor": "descriptor",
         "VaeMemory": "sizes",
         "WAN21": "descriptor",
+        "WAN22": "descriptor",
         "WanVAE": "model",
         "decode_with_end_frame": "end_frame",
         "decoder_memory": "sizes",

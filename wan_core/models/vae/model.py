@@ -1,4 +1,4 @@
-"""The Wan 2.1 video auto-encoder: whole clips for training, streams with explicit state for use."""
+"""The Wan video auto-encoders: whole clips for training, streams with explicit state for use."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from wan_core.models.vae.descriptor import VaeConfig, VaeDescriptor
 from wan_core.models.vae.network import Decoder, Encoder
+from wan_core.models.vae.stages import fold, unfold
 from wan_core.models.vae.state import DecoderState, EncoderState
 
 
@@ -91,7 +92,8 @@ class WanVAE(nn.Module):
         _, down, across = self.config.stride
         if not video.shape[2] or video.shape[3] % down or video.shape[4] % across:
             raise ValueError(f"video {tuple(video.shape)} does not fit stride {self.config.stride}")
-        moments: Tensor = self.conv1(self.encoder(self._enter(video), state, at_once))
+        folded = fold(self._enter(video), self.config.patch)
+        moments: Tensor = self.conv1(self.encoder(folded, state, at_once))
         return moments
 
     def encode(self, video: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,9 +103,9 @@ class WanVAE(nn.Module):
             video: ``[batch, 3, frames, height, width]`` in [-1, 1].
 
         Returns:
-            mean and log-variance of the latents, each ``[batch, channels, latent frames, height /
-            8, width / 8]``. The mean is what pipelines use; a sample would be mean +
-            exp(log_variance / 2) * noise.
+            mean and log-variance of the latents, each ``[batch, channels, latent frames, …]``,
+            height and width divided by the stride. The mean is what pipelines use; a sample would be
+            mean + exp(log_variance / 2) * noise.
 
         Raises:
             ValueError: no frame, or height or width no multiple of the stride.
@@ -169,11 +171,10 @@ class WanVAE(nn.Module):
             latents: ``[batch, channels, latent frames, height, width]``.
 
         Returns:
-            ``[batch, 3, 1 + 4 * (latent frames - 1), 8 * height, 8 * width]``, not clamped to
-            [-1, 1].
+            ``[batch, 3, 1 + 4 * (latent frames - 1), …]``, height and width times the stride, not
+            clamped to [-1, 1].
         """
-        frames: Tensor = self.decoder(self._latent(latents))
-        return frames
+        return self._pixels(self.decoder(self._latent(latents)))
 
     def decode_chunk(self, latents: Tensor, state: DecoderState) -> Tensor:
         """Decode the next latents of a clip (any number of them) and change the state.
@@ -181,8 +182,7 @@ class WanVAE(nn.Module):
         Returns:
             4 frames per latent, not clamped; for the first latent of the clip 1 frame.
         """
-        frames: Tensor = self.decoder(self._latent(latents), state)
-        return frames
+        return self._pixels(self.decoder(self._latent(latents), state))
 
     @torch.no_grad()
     def decode_stream(
@@ -214,9 +214,9 @@ class WanVAE(nn.Module):
         for start in range(0, latents.shape[2], chunk):
             raw = self._latent(latents[:, :, start : start + chunk])
             if at_once is None:
-                yield self.decoder(raw, state)
+                yield self._pixels(self.decoder(raw, state))
             else:
-                yield from self.decoder.pieces(raw, state, at_once)
+                yield from map(self._pixels, self.decoder.pieces(raw, state, at_once))
 
     # plumbing
 
@@ -226,6 +226,9 @@ class WanVAE(nn.Module):
     def _latent(self, latents: Tensor) -> Tensor:
         raw: Tensor = self.conv2(self._enter(self.denormalise(latents)))
         return raw
+
+    def _pixels(self, frames: Tensor) -> Tensor:
+        return unfold(frames, self.config.patch)
 
     def _split(self, moments: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = moments.chunk(2, dim=1)
