@@ -38,7 +38,7 @@ def load_transformer(request: LoadRequest) -> WanDenoiser:
 
 
 def load_vae(request: LoadRequest) -> WanVAE:
-    """A Wan 2.1 VAE of any width; see :func:`wan_core.models.vae.vae_descriptor`."""
+    """A Wan VAE of any width; see :func:`wan_core.models.vae.vae_descriptor`."""
     source = _source(request)
     descriptor = vae_descriptor(source)
     vae = _on_meta(lambda: WanVAE.of(descriptor))
