@@ -173,7 +173,10 @@ def _encoder_blocks(shapes: Mapping[str, Sequence[int]], newer: bool) -> Iterato
         for index in itertools.count() if newer else (0,):
             inner = f".downsamples.{index}" if newer else ""
             block = f"encoder.downsamples.{stage}{inner}."
-            if block + "residual.2.weight" not in shapes and block + "resample.1.weight" not in shapes:
+            if (
+                block + "residual.2.weight" not in shapes
+                and block + "resample.1.weight" not in shapes
+            ):
                 break
             found = True
             yield block

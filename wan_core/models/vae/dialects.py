@@ -29,7 +29,8 @@ _DOWN = (("downsamples.{i}", "down_blocks.{i}", (*_INSIDE_RESIDUAL, *_INSIDE_RES
 _RESIDUALS_PER_STAGE = 3  # diffusers counts the decoder's blocks by stage, official files in a row
 _STAGES = 4
 
-_Blocks = tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...]
+_Block = tuple[str, str, tuple[tuple[str, str], ...]]
+_Blocks = tuple[_Block, ...]
 
 
 def _pairs(down: _Blocks, up: _Blocks) -> Iterator[tuple[str, str]]:
@@ -46,7 +47,7 @@ def _pairs(down: _Blocks, up: _Blocks) -> Iterator[tuple[str, str]]:
 
 def _up() -> _Blocks:
     """The decoder of Wan 2.1."""
-    blocks = []
+    blocks: list[_Block] = []
     for stage in range(_STAGES):
         first = stage * (_RESIDUALS_PER_STAGE + 1)
         for index in range(_RESIDUALS_PER_STAGE):
@@ -62,7 +63,11 @@ def _stages(way: str) -> _Blocks:
     ours, theirs = f"{way}samples.{{i}}.{way}samples", f"{way}_blocks.{{i}}"
     return (
         (f"{ours}.{{j}}", f"{theirs}.resnets.{{j}}", _INSIDE_RESIDUAL),
-        (f"{ours}.{_RESIDUALS_PER_STAGE - (way == 'down')}", f"{theirs}.{way}sampler", _INSIDE_RESAMPLE),
+        (
+            f"{ours}.{_RESIDUALS_PER_STAGE - (way == 'down')}",
+            f"{theirs}.{way}sampler",
+            _INSIDE_RESAMPLE,
+        ),
     )
 
 

@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from wan_core.models.vae.constants import constants, denormalised, normalised
 from wan_core.models.vae.descriptor import VaeConfig, VaeDescriptor
 from wan_core.models.vae.network import Decoder, Encoder
 from wan_core.models.vae.stages import fold, unfold
 from wan_core.models.vae.state import DecoderState, EncoderState
+from wan_core.models.vae.streams import regroup
 
 
 class WanVAE(nn.Module):
@@ -60,24 +62,13 @@ class WanVAE(nn.Module):
 
     # constants
 
-    def _constants(self, like: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Mean and 1 / std, which is what upstream keeps, in float32 at least."""
-        if self.mean is None or self.std is None:
-            return None
-        dtype = torch.promote_types(like.dtype, torch.float32)
-        mean = torch.tensor(self.mean, dtype=dtype, device=like.device)
-        scale = 1 / torch.tensor(self.std, dtype=dtype, device=like.device)
-        return mean.view(-1, 1, 1, 1), scale.view(-1, 1, 1, 1)
-
     def normalise(self, raw: Tensor) -> Tensor:
         """Raw network means to latents (float32 where there are constants)."""
-        constants = self._constants(raw)
-        return raw if constants is None else (raw - constants[0]) * constants[1]
+        return normalised(raw, self.mean, self.std)
 
     def denormalise(self, latents: Tensor) -> Tensor:
         """Latents to what the network itself knows; the inverse of ``normalise``."""
-        constants = self._constants(latents)
-        return latents if constants is None else latents / constants[1] + constants[0]
+        return denormalised(latents, self.mean, self.std)
 
     # encoding
 
@@ -152,7 +143,7 @@ class WanVAE(nn.Module):
             raise ValueError(f"chunk is {chunk}; it must be a multiple of {stride}")
         state = self.encoder_state()
         pieces = (video,) if isinstance(video, Tensor) else video
-        for part in _regroup(pieces, first=1, then=chunk):
+        for part in regroup(pieces, first=1, then=chunk):
             if state.started:  # only the clip's last part can be ragged
                 part = part[:, :, : part.shape[2] // stride * stride]
             if part.shape[2]:
@@ -232,22 +223,7 @@ class WanVAE(nn.Module):
 
     def _split(self, moments: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = moments.chunk(2, dim=1)
-        constants = self._constants(moments)
-        if constants is not None:
-            log_variance = log_variance + 2 * constants[1].log()
+        known = constants(self.mean, self.std, moments)
+        if known is not None:
+            log_variance = log_variance + 2 * known[1].log()
         return self.normalise(mean), log_variance
-
-
-def _regroup(pieces: Iterable[Tensor], first: int, then: int) -> Iterator[Tensor]:
-    """Cut frames that come in pieces of any length: ``first``, ``then`` each, and what is left."""
-    held: Tensor | None = None
-    want = first
-    for piece in pieces:
-        held = piece if held is None else torch.cat((held, piece), dim=2)
-        while held is not None and held.shape[2] >= want:
-            ready, rest = held[:, :, :want], held[:, :, want:]
-            held = rest if rest.shape[2] else None
-            yield ready
-            want = then
-    if held is not None:
-        yield held

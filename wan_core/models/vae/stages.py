@@ -97,7 +97,8 @@ class DownStage(_Stage):
         )
         if joined.shape[1] == self.outputs:
             return joined
-        return joined.unflatten(1, (self.outputs, -1)).mean(dim=2)
+        groups: Tensor = rearrange(joined, "b (o g) f h w -> b o g f h w", o=self.outputs)
+        return groups.mean(dim=2)
 
 
 class UpStage(_Stage):
@@ -134,8 +135,8 @@ class UpStage(_Stage):
             frame, copy = divmod(index + dropped, self.time)
             dealt = x[:, :, frame].index_select(1, source[:, copy].flatten())
             pixels = rearrange(dealt, "b (o i j) h w -> b o h i w j", i=self.space, j=self.space)
-            rows = y[:, :, index].unflatten(3, (-1, self.space)).unflatten(2, (-1, self.space))
-            rows.add_(pixels)
+            size = (*y.shape[:2], x.shape[3], self.space, x.shape[4], self.space)
+            y[:, :, index].view(size).add_(pixels)
         return y
 
     def _dealt(self, x: Tensor) -> Tensor:
