@@ -1,6 +1,7 @@
 """The linear map from the tiny VAE's latents to colours: ``python -m zoo.fit_preview [FILE]``.
 
-Prints the rows that ``wan_core/models/vae/preview.py`` holds, and how near they come on unseen clips. Takes about four minutes of one core's time.
+Prints the rows that ``wan_core/models/vae/preview.py`` holds, and how near they come
+on unseen clips. Takes about four minutes of one core's time.
 """
 
 from __future__ import annotations
