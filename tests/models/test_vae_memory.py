@@ -15,7 +15,15 @@ from torch import Tensor, UntypedStorage
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from wan_core.models.vae import LIGHT21, WAN21, VaeConfig, WanVAE, decoder_memory, encoder_memory
+from wan_core.models.vae import (
+    LIGHT21,
+    WAN21,
+    WAN22,
+    VaeConfig,
+    WanVAE,
+    decoder_memory,
+    encoder_memory,
+)
 
 
 class LiveBytes(TorchDispatchMode):
@@ -62,9 +70,10 @@ def peak(vae: WanVAE, source: Tensor, run: Callable[[], Iterator[object]]) -> in
     return live.peak
 
 
-@pytest.fixture(scope="module")
-def vae() -> WanVAE:
-    return WanVAE(VaeConfig(dim=4, num_res_blocks=1))
+@pytest.fixture(scope="module", params=[False, True], ids=["2.1", "2.2"])
+def vae(request: pytest.FixtureRequest) -> WanVAE:
+    newer: bool = request.param
+    return WanVAE(VaeConfig(dim=4, num_res_blocks=1, patch=1 + newer, shortcuts=newer))
 
 
 @pytest.mark.parametrize(("chunk", "at_once"), [(1, None), (1, 1), (3, 2)])
@@ -83,7 +92,7 @@ def test_decoding_needs_the_same_for_33_and_321_frames(
 def test_encoding_needs_the_same_for_33_and_321_frames(vae: WanVAE) -> None:
     peaks = []
     for frames in (33, 321):
-        source = torch.zeros(1, 3, frames, 16, 24)
+        source = torch.zeros(1, 3, frames, 16, 32)
         peaks.append(peak(vae, source, lambda s=source: vae.encode_stream(s)))
     assert peaks[1] == pytest.approx(peaks[0], rel=0.02)
 
@@ -108,7 +117,9 @@ def fused_attention(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("item", [2, 4])
-@pytest.mark.parametrize("config", [WAN21.config, LIGHT21.config], ids=["full", "light"])
+@pytest.mark.parametrize(
+    "config", [WAN21.config, LIGHT21.config, WAN22.config], ids=["full", "light", "2.2"]
+)
 @pytest.mark.parametrize("at_once", [None, 1, 2])
 def test_predicted_bytes(
     monkeypatch: pytest.MonkeyPatch, config: VaeConfig, at_once: int | None, item: int
@@ -116,7 +127,8 @@ def test_predicted_bytes(
     dtype = {2: torch.bfloat16, 4: torch.float32}[item]
     with torch.device("meta"):
         vae = WanVAE(config).to(dtype)
-        latents = torch.empty(1, 16, 3, 60, 104, dtype=dtype)
+        channels, *sizes = config.latent_shape(9, 480, 832)
+        latents = torch.empty(1, channels, *sizes, dtype=dtype)
         video = torch.empty(1, 3, 9, 480, 832, dtype=dtype)
     state = vae.decoder_state()
     with fused_attention(monkeypatch):
@@ -136,6 +148,10 @@ def test_full_size_peaks_stay_where_they_are() -> None:
     assert decoder_memory(WAN21.config, 480, 832).peak < 3.0e9
     assert decoder_memory(WAN21.config, 480, 832, at_once=1).peak < 2.4e9
     assert encoder_memory(WAN21.config, 480, 832).peak < 2.3e9
+    # of the 2.2 VAE upstream holds 4.3 GB and 1.4 GB
+    assert decoder_memory(WAN22.config, 480, 832).peak < 2.7e9
+    assert decoder_memory(WAN22.config, 480, 832, at_once=1).peak < 2.1e9
+    assert encoder_memory(WAN22.config, 480, 832).peak < 1.1e9
 
 
 def test_sizes_need_no_torch() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import attrs
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -33,12 +34,39 @@ def random(*shape: int, seed: int = 1) -> Tensor:
 
 
 MEAN, STD = [0.3, -0.2, 0.1, 0.5, 0.0], [1.5, 0.7, 2.0, 1.0, 3.0]
+
+
+def named(config: VaeConfig) -> VaeDescriptor:
+    return VaeDescriptor("test", config, MEAN, STD)
+
+
+@attrs.frozen
+class Net:
+    """A network, a clip, and what the network makes of all of it at once."""
+
+    vae: WanVAE
+    video: Tensor
+    latents: Tensor
+    log_variance: Tensor
+    frames: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, config: VaeConfig, height: int, width: int) -> Net:
+        vae = dense(WanVAE.of(named(config)))
+        video = random(1, 3, FRAMES, height, width).clamp(-1, 1)
+        latents, log_variance = vae.encode(video)
+        return cls(vae, video, latents, log_variance, vae.decode(latents))
+
+
 CONFIG = VaeConfig(dim=8, z_dim=5, num_res_blocks=1)
-VAE = dense(WanVAE.of(VaeDescriptor("test", CONFIG, MEAN, STD)))
-VIDEO = random(1, 3, FRAMES, 16, 24).clamp(-1, 1)
-with torch.no_grad():
-    WHOLE_LATENTS, WHOLE_LOG_VARIANCE = VAE.encode(VIDEO)
-    WHOLE_FRAMES = VAE.decode(WHOLE_LATENTS)
+CONFIG22 = attrs.evolve(CONFIG, patch=2, shortcuts=True, decoder_dim=12)
+NETS = {"2.1": Net.of(CONFIG, 16, 24), "2.2": Net.of(CONFIG22, 32, 16)}
+
+
+@pytest.fixture(params=NETS)
+def net(request: pytest.FixtureRequest) -> Net:
+    return NETS[request.param]
 
 
 def close(got: Tensor, want: Tensor, tolerance: float = 1e-5) -> bool:
@@ -57,75 +85,80 @@ QUICK = settings(max_examples=15, deadline=None, suppress_health_check=list(Heal
 
 @QUICK
 @given(sizes(LATENTS))
-def test_decoding_in_any_chunks_equals_the_whole(chunks: list[int]) -> None:
+def test_decoding_in_any_chunks_equals_the_whole(net: Net, chunks: list[int]) -> None:
     with torch.no_grad():
-        state = VAE.decoder_state()
+        state = net.vae.decoder_state()
         parts = [
-            VAE.decode_chunk(part, state) for part in torch.split(WHOLE_LATENTS, chunks, dim=2)
+            net.vae.decode_chunk(part, state) for part in torch.split(net.latents, chunks, dim=2)
         ]
     assert [part.shape[2] for part in parts] == [4 * n - 3 * (not i) for i, n in enumerate(chunks)]
-    assert close(torch.cat(parts, dim=2), WHOLE_FRAMES)
+    assert close(torch.cat(parts, dim=2), net.frames)
 
 
 @QUICK
 @given(sizes(LATENTS))
-def test_encoding_in_any_chunks_equals_the_whole(chunks: list[int]) -> None:
+def test_encoding_in_any_chunks_equals_the_whole(net: Net, chunks: list[int]) -> None:
     frames = [4 * n - 3 * (not i) for i, n in enumerate(chunks)]
     with torch.no_grad():
-        state = VAE.encoder_state()
-        parts = [VAE.encode_chunk(part, state) for part in torch.split(VIDEO, frames, dim=2)]
-    assert close(torch.cat([mean for mean, _ in parts], dim=2), WHOLE_LATENTS)
-    assert close(torch.cat([log for _, log in parts], dim=2), WHOLE_LOG_VARIANCE)
+        state = net.vae.encoder_state()
+        parts = [
+            net.vae.encode_chunk(part, state) for part in torch.split(net.video, frames, dim=2)
+        ]
+    assert close(torch.cat([mean for mean, _ in parts], dim=2), net.latents)
+    assert close(torch.cat([log for _, log in parts], dim=2), net.log_variance)
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 4, LATENTS])
 @pytest.mark.parametrize("at_once", [None, 1, 2, 3])
-def test_streams_equal_the_whole(chunk: int, at_once: int | None) -> None:
-    frames = list(VAE.decode_stream(WHOLE_LATENTS, chunk, at_once=at_once))
-    assert close(torch.cat(frames, dim=2), WHOLE_FRAMES)
+def test_streams_equal_the_whole(net: Net, chunk: int, at_once: int | None) -> None:
+    frames = list(net.vae.decode_stream(net.latents, chunk, at_once=at_once))
+    assert close(torch.cat(frames, dim=2), net.frames)
     assert at_once is None or max(part.shape[2] for part in frames) <= at_once
-    latents = [mean for mean, _ in VAE.encode_stream(VIDEO, 4 * chunk, at_once=at_once)]
-    assert close(torch.cat(latents, dim=2), WHOLE_LATENTS)
+    latents = [mean for mean, _ in net.vae.encode_stream(net.video, 4 * chunk, at_once=at_once)]
+    assert close(torch.cat(latents, dim=2), net.latents)
 
 
 @QUICK
 @given(sizes(LATENTS), st.sampled_from([None, 1, 2]))
-def test_a_stream_split_over_calls_is_bit_identical(pieces: list[int], at_once: int | None) -> None:
-    want = torch.cat(list(VAE.decode_stream(WHOLE_LATENTS, at_once=at_once)), dim=2)
-    state = VAE.decoder_state()
+def test_a_stream_split_over_calls_is_bit_identical(
+    net: Net, pieces: list[int], at_once: int | None
+) -> None:
+    want = torch.cat(list(net.vae.decode_stream(net.latents, at_once=at_once)), dim=2)
+    state = net.vae.decoder_state()
     got = [
         frames
-        for piece in torch.split(WHOLE_LATENTS, pieces, dim=2)
-        for frames in VAE.decode_stream(piece, at_once=at_once, state=state)
+        for piece in torch.split(net.latents, pieces, dim=2)
+        for frames in net.vae.decode_stream(piece, at_once=at_once, state=state)
     ]
     assert torch.equal(torch.cat(got, dim=2), want)
 
 
 @QUICK
 @given(sizes(FRAMES + 2))
-def test_video_may_arrive_in_any_pieces_bit_identically(pieces: list[int]) -> None:
-    video = random(1, 3, FRAMES + 2, 8, 16)  # two frames too many, to be dropped
-    want = torch.cat([mean for mean, _ in VAE.encode_stream(video)], dim=2)
-    got = [mean for mean, _ in VAE.encode_stream(torch.split(video, pieces, dim=2))]
+def test_video_may_arrive_in_any_pieces_bit_identically(net: Net, pieces: list[int]) -> None:
+    video = random(1, 3, FRAMES + 2, 16, 16)  # two frames too many, to be dropped
+    want = torch.cat([mean for mean, _ in net.vae.encode_stream(video)], dim=2)
+    got = [mean for mean, _ in net.vae.encode_stream(torch.split(video, pieces, dim=2))]
     assert want.shape[2] == LATENTS
     assert torch.equal(torch.cat(got, dim=2), want)
 
 
-def test_saving_memory_changes_rounding_only() -> None:
+def test_saving_memory_changes_rounding_only(net: Net) -> None:
     with plain_arithmetic(), torch.no_grad():
-        latents, _ = VAE.encode(VIDEO)
-        frames = VAE.decode(WHOLE_LATENTS)
-    assert close(WHOLE_LATENTS, latents)
-    assert close(WHOLE_FRAMES, frames)
+        latents, _ = net.vae.encode(net.video)
+        frames = net.vae.decode(net.latents)
+    assert close(net.latents, latents)
+    assert close(net.frames, frames)
 
 
-def test_streams_as_shipped_equal_plain_arithmetic_in_a_wider_network() -> None:
-    vae = dense(WanVAE.of(VaeDescriptor("wide", VaeConfig(dim=16, z_dim=5), MEAN, STD)))
-    video = VIDEO[:, :, :9]
+def test_streams_as_shipped_equal_plain_arithmetic_in_a_wider_network(net: Net) -> None:
+    wide = attrs.evolve(net.vae.config, dim=16, decoder_dim=24, num_res_blocks=2)
+    vae = dense(WanVAE.of(named(wide)))
+    video = net.video[:, :, :9]
 
     def coded() -> tuple[Tensor, Tensor]:
         latents = torch.cat([mean for mean, _ in vae.encode_stream(video)], dim=2)
-        return latents, torch.cat(list(vae.decode_stream(WHOLE_LATENTS[:, :, :3])), dim=2)
+        return latents, torch.cat(list(vae.decode_stream(net.latents[:, :, :3])), dim=2)
 
     shipped = coded()
     with plain_arithmetic():
@@ -135,22 +168,22 @@ def test_streams_as_shipped_equal_plain_arithmetic_in_a_wider_network() -> None:
         assert not torch.equal(got, want)  # they are two paths
 
 
-def test_inputs_are_left_alone() -> None:
-    video, latents = VIDEO.clone(), WHOLE_LATENTS.clone()
-    list(VAE.encode_stream(video, at_once=1))
-    list(VAE.decode_stream(latents, at_once=1))
-    assert torch.equal(video, VIDEO) and torch.equal(latents, WHOLE_LATENTS)
+def test_inputs_are_left_alone(net: Net) -> None:
+    video, latents = net.video.clone(), net.latents.clone()
+    list(net.vae.encode_stream(video, at_once=1))
+    list(net.vae.decode_stream(latents, at_once=1))
+    assert torch.equal(video, net.video) and torch.equal(latents, net.latents)
 
 
-def test_every_sample_of_a_batch_is_on_its_own() -> None:
+def test_every_sample_of_a_batch_is_on_its_own(net: Net) -> None:
     with torch.no_grad():
-        both = torch.cat([WHOLE_LATENTS, random(*WHOLE_LATENTS.shape)])
-        assert close(VAE.decode(both)[:1], WHOLE_FRAMES)
+        both = torch.cat([net.latents, random(*net.latents.shape)])
+        assert close(net.vae.decode(both)[:1], net.frames)
 
 
-def test_gradients_flow_through_clip_and_chunks_alike() -> None:
-    vae = dense(WanVAE(CONFIG)).requires_grad_(True)
-    video = VIDEO[:, :, :9, :8, :8]
+def test_gradients_flow_through_clip_and_chunks_alike(net: Net) -> None:
+    vae = dense(WanVAE(net.vae.config)).requires_grad_(True)
+    video = net.video[:, :, :9, :16, :16]
 
     def gradients(latents: Tensor, frames: Tensor) -> list[Tensor]:
         vae.zero_grad()
@@ -167,10 +200,10 @@ def test_gradients_flow_through_clip_and_chunks_alike() -> None:
     assert all(close(a, b, 1e-4) for a, b in zip(chunked, whole, strict=True))
 
 
-def test_whole_clips_and_chunks_compile_without_a_break() -> None:
-    small = VaeConfig(dim=4, z_dim=5, dim_mult=(1, 2), num_res_blocks=1, temporal_downsample=[True])
+def test_whole_clips_and_chunks_compile_without_a_break(net: Net) -> None:
+    small = attrs.evolve(net.vae.config, dim_mult=(2, 2), temporal_downsample=[True])
     vae = dense(WanVAE(small)).requires_grad_(True)
-    video = VIDEO[:, :, :5, :8, :8]
+    video = net.video[:, :, :5, :8, :8]
 
     def step(clip: Tensor) -> Tensor:
         mean, log_variance = vae.encode(clip)
@@ -186,52 +219,52 @@ def test_whole_clips_and_chunks_compile_without_a_break() -> None:
         assert close(torch.cat(frames, dim=2), vae.decode(latents))
 
 
-def test_frame_counts() -> None:
+def test_frame_counts(net: Net) -> None:
     with torch.no_grad():
         for frames, latents in ((1, 1), (4, 1), (5, 2), (8, 2), (11, 3)):
-            clip = random(1, 3, frames, 8, 8)
-            assert VAE.encode(clip)[0].shape[2] == latents
-            streamed = torch.cat([mean for mean, _ in VAE.encode_stream(clip)], dim=2)
-            assert close(streamed, VAE.encode(clip)[0])
-    assert list(VAE.encode_stream([])) == []
+            clip = random(1, 3, frames, 16, 16)
+            assert net.vae.encode(clip)[0].shape[2] == latents
+            streamed = torch.cat([mean for mean, _ in net.vae.encode_stream(clip)], dim=2)
+            assert close(streamed, net.vae.encode(clip)[0])
+    assert list(net.vae.encode_stream([])) == []
 
 
 @pytest.mark.parametrize(("first", "then"), [(2, 4), (4, 4), (1, 3), (5, 1)])
-def test_chunks_that_would_lose_frames_are_refused(first: int, then: int) -> None:
-    state = VAE.encoder_state()
+def test_chunks_that_would_lose_frames_are_refused(net: Net, first: int, then: int) -> None:
+    state = net.vae.encoder_state()
     with torch.no_grad(), pytest.raises(ValueError, match="first chunk has 1 \\+ 4n"):
-        VAE.encode_chunk(random(1, 3, first, 8, 8), state)
-        VAE.encode_chunk(random(1, 3, then, 8, 8), state)
+        net.vae.encode_chunk(random(1, 3, first, 16, 16), state)
+        net.vae.encode_chunk(random(1, 3, then, 16, 16), state)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 0, 8, 8), (1, 3, 1, 12, 8), (1, 3, 1, 8, 4)])
-def test_sizes_that_do_not_fit_are_refused(shape: tuple[int, ...]) -> None:
+def test_sizes_that_do_not_fit_are_refused(net: Net, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="does not fit stride"):
-        VAE.encode(torch.zeros(shape))
+        net.vae.encode(torch.zeros(shape))
 
 
-def test_latents_are_normalised_by_the_constants() -> None:
-    bare = WanVAE(CONFIG)
-    bare.load_state_dict(VAE.state_dict())
+def test_latents_are_normalised_by_the_constants(net: Net) -> None:
+    bare = WanVAE(net.vae.config)
+    bare.load_state_dict(net.vae.state_dict())
     mean, std = torch.tensor(MEAN).view(-1, 1, 1, 1), torch.tensor(STD).view(-1, 1, 1, 1)
     with torch.no_grad():
-        raw, log_variance = bare.encode(VIDEO)
-        assert close(WHOLE_LATENTS, (raw - mean) / std)
-        assert close(WHOLE_LOG_VARIANCE.exp(), log_variance.exp() / std**2, 1e-4)
-        assert close(VAE.denormalise(WHOLE_LATENTS), raw)
-        assert close(bare.decode(raw), WHOLE_FRAMES)
+        raw, log_variance = bare.encode(net.video)
+        assert close(net.latents, (raw - mean) / std)
+        assert close(net.log_variance.exp(), log_variance.exp() / std**2, 1e-4)
+        assert close(net.vae.denormalise(net.latents), raw)
+        assert close(bare.decode(raw), net.frames)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.bfloat16, 0.1), (torch.float16, 0.02)])
-def test_half_precision(dtype: torch.dtype, tolerance: float) -> None:
-    half = dense(WanVAE.of(VaeDescriptor("half", CONFIG, MEAN, STD))).to(dtype)
-    for mean, _ in half.encode_stream(VIDEO):
+def test_half_precision(net: Net, dtype: torch.dtype, tolerance: float) -> None:
+    half = dense(WanVAE.of(named(net.vae.config))).to(dtype)
+    for mean, _ in half.encode_stream(net.video):
         assert mean.dtype == torch.float32 and mean.isfinite().all()
-    frames = torch.cat(list(half.decode_stream(WHOLE_LATENTS, at_once=1)), dim=2)
+    frames = torch.cat(list(half.decode_stream(net.latents, at_once=1)), dim=2)
     assert frames.dtype == dtype
-    assert close(frames.float(), WHOLE_FRAMES, tolerance)
+    assert close(frames.float(), net.frames, tolerance)
     with plain_arithmetic(), torch.no_grad():
-        assert close(half.decode(WHOLE_LATENTS).float(), WHOLE_FRAMES, tolerance)
+        assert close(half.decode(net.latents).float(), net.frames, tolerance)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])

@@ -14,6 +14,8 @@ from wan_core.models.encoders import TextEncoder
 from wan_core.models.encoders import load_text_encoder as open_text_encoder
 from wan_core.models.vae import VaeConfig, VaeDescriptor, WanVAE, vae_descriptor
 from wan_core.models.vae.dialects import DIALECTS as VAE_DIALECTS
+from wan_core.models.vae.taehv import Taehv
+from wan_core.models.vae.taehv_files import TAEHV_DIALECTS, LastRows, latents_of, taehv_config
 from wan_core.models.wan import WanConfig, WanDenoiser, WanTransformer
 from wan_core.models.wan.dialects import DIALECTS as WAN_DIALECTS
 from wan_core.models.wan.files import transformer_config
@@ -38,12 +40,22 @@ def load_transformer(request: LoadRequest) -> WanDenoiser:
 
 
 def load_vae(request: LoadRequest) -> WanVAE:
-    """A Wan 2.1 VAE of any width; see :func:`wan_core.models.vae.vae_descriptor`."""
+    """A Wan VAE of any width; see :func:`wan_core.models.vae.vae_descriptor`."""
     source = _source(request)
     descriptor = vae_descriptor(source)
     vae = _on_meta(lambda: WanVAE.of(descriptor))
     load_into(vae, source, VAE_DIALECTS, dtype=request.dtype, device=request.device)
     return vae.eval()
+
+
+def load_taehv(request: LoadRequest) -> Taehv:
+    """A tiny preview VAE; see :mod:`wan_core.models.vae.taehv_files`."""
+    source = _source(request)
+    config = taehv_config(source)
+    taehv = _on_meta(lambda: Taehv(config, latents_of(source, config)))
+    needed = LastRows(in_official_names(source, TAEHV_DIALECTS), config.grown)
+    load_into(taehv, needed, dtype=request.dtype, device=request.device)
+    return taehv.eval()
 
 
 def load_text_encoder(request: LoadRequest) -> TextEncoder:

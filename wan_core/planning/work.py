@@ -12,7 +12,7 @@ from typing import Literal
 import attrs
 
 from wan_core.models.vae import VaeConfig
-from wan_core.models.vae.layout import Residual, decoder_blocks
+from wan_core.models.vae.layout import Block, Residual, Stage, decoder_blocks
 from wan_core.models.wan import WanConfig
 
 Sort = Literal[
@@ -153,17 +153,24 @@ class _Walk:
 
     def decode(self, config: VaeConfig) -> Sequence[Work]:
         self.conv(config.z_dim, 1)  # conv2
-        self.conv(config.dim * config.dim_mult[-1], 27)
+        self.conv(config.decoder_dim * config.dim_mult[-1], 27)
         self.residual(self.channels)
         self.middle()
         self.residual(self.channels)
         for block in decoder_blocks(config):
-            if isinstance(block, Residual):
-                self.residual(block.outputs)
-            else:
-                self.up(block.time)
-        self.normed(3)
+            self.block(block)
+        self.normed(3 * config.patch**2)
         return self.work
+
+    def block(self, block: Block) -> None:
+        if isinstance(block, Stage):
+            for one in block.blocks:
+                self.block(one)
+            self.passes(3 if block.short else 0)
+        elif isinstance(block, Residual):
+            self.residual(block.outputs)
+        else:
+            self.up(block.outputs, block.time)
 
     def moved(self, outputs: int) -> float:
         return float((self.channels + outputs) * self.frames * self.area * self.item)
@@ -216,7 +223,7 @@ class _Walk:
             linear(self.area, wide, wide, self.item),
         ]
 
-    def up(self, time: bool) -> None:
+    def up(self, outputs: int, time: bool) -> None:
         if time and not self.first:
             wide = self.channels
             self.conv(2 * wide, 3)
@@ -224,7 +231,7 @@ class _Walk:
             self.passes(2)
         self.height, self.width = 2 * self.height, 2 * self.width
         self.passes(2)
-        self.conv(self.channels // 2, 9, flat=True)
+        self.conv(outputs, 9, flat=True)
         self.passes(2)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from wan_core.contract.errors import WeightsError
-from wan_core.models.vae.descriptor import WAN21, VaeConfig, VaeDescriptor
+from wan_core.models.vae.descriptor import WAN21, WAN22, VaeConfig, VaeDescriptor
 from wan_core.models.vae.dialects import DIALECTS
 from wan_core.weights import TensorSource, identify, in_official_names
 from wan_core.weights.numbers import refuse_unread_numbers
@@ -18,10 +18,10 @@ def vae_descriptor(source: TensorSource) -> VaeDescriptor:
     """The descriptor of a VAE file in any of its dialects.
 
     A file may state its own ``latents_mean`` and ``latents_std`` (JSON lists) in its header; without
-    them the published constants hold, whatever the width.
+    them the published constants of the network hold, whatever the width.
 
     Raises:
-        WeightsError: it is no whole Wan 2.1 VAE, or the header's constants are no lists of numbers,
+        WeightsError: it is no whole Wan VAE, or the header's constants are no lists of numbers,
             one for each latent channel.
     """
     official = in_official_names(source, DIALECTS)
@@ -32,19 +32,20 @@ def vae_descriptor(source: TensorSource) -> VaeDescriptor:
         config = VaeConfig.from_shapes(shapes)
     except (LookupError, ValueError, ZeroDivisionError) as error:
         raise WeightsError(
-            "its tensors do not make a whole Wan 2.1 VAE, which is an encoder and a decoder",
+            "its tensors do not make a whole Wan VAE, which is an encoder and a decoder",
             where=source.label,
             remedy="name a file with both",
         ) from error
     own = "latents_mean" in source.metadata
-    mean = _numbers(source, "latents_mean") if own else WAN21.mean
-    std = _numbers(source, "latents_std") if own else WAN21.std
+    published = WAN22 if config.shortcuts else WAN21
+    mean = _numbers(source, "latents_mean") if own else published.mean
+    std = _numbers(source, "latents_std") if own else published.std
     if not len(mean) == len(std) == config.z_dim or min(std) <= 0:
         raise WeightsError(
             f"latents_mean and latents_std need {config.z_dim} numbers each, those of std above 0",
             where=source.label,
         )
-    return VaeDescriptor(source.label if own else WAN21.name, config, mean, std)
+    return VaeDescriptor(source.label if own else published.name, config, mean, std)
 
 
 PLAUSIBLE = (1e-2, 1e2)
@@ -54,14 +55,20 @@ PLAUSIBLE = (1e-2, 1e2)
 def verify_vae(source: TensorSource, known: Mapping[str, Any]) -> None:
     """Refuse a VAE file that is not whole, or whose constants would give a black or noisy video.
 
+    Args:
+        known: what the family says of its VAE; one with ``z_dim`` 48 takes that of Wan 2.2.
+
     Raises:
         WeightsError: what is wrong with it.
     """
-    if identify(source, "wan-vae").variant == "2.2":
+    newer = identify(source, "wan-vae").variant == "2.2"
+    if newer != (known.get("z_dim") == WAN22.channels):
+        here, there = ("2.2 5B", "2.1") if newer else ("2.1", "2.2 5B")
+        file = "Wan2.1_VAE" if newer else "Wan2.2_VAE"
         raise WeightsError(
-            "this is the VAE of Wan 2.2 5B, and the model takes that of Wan 2.1",
+            f"this is the VAE of Wan {here}, and the model takes that of Wan {there}",
             where=source.label,
-            remedy="name Wan2.1_VAE or a conversion of it",
+            remedy=f"name {file} or a conversion of it",
         )
     refuse_unread_numbers(in_official_names(source, DIALECTS))
     descriptor = vae_descriptor(source)

@@ -183,6 +183,13 @@ class ResidualBlock(nn.Module):
         )
         self.shortcut = nn.Identity() if inputs == outputs else nn.Conv3d(inputs, outputs, 1)
 
+    @property
+    def first_convolution(self) -> CausalConv3d:
+        """The first of its two; it has seen what the block has seen."""
+        first = self.residual[2]
+        assert isinstance(first, CausalConv3d)
+        return first
+
     def forward(self, x: Tensor, state: CausalState | None = None) -> Tensor:
         y: Tensor = self.residual(x, state)
         short = self.shortcut(x)
@@ -246,11 +253,11 @@ class Downsample(nn.Module):
 class Upsample(nn.Module):
     """Doubles height and width; with ``time`` before it the frames after the clip's first."""
 
-    def __init__(self, channels: int, time: bool) -> None:
+    def __init__(self, channels: int, outputs: int, time: bool) -> None:
         super().__init__()
         self.resample = nn.Sequential(
             nn.Upsample(scale_factor=2, mode="nearest"),
-            nn.Conv2d(channels, channels // 2, 3, padding=1),
+            nn.Conv2d(channels, outputs, 3, padding=1),
         )
         self.time_conv = CausalConv3d(channels, 2 * channels, (3, 1, 1)) if time else None
 

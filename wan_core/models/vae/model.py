@@ -1,4 +1,4 @@
-"""The Wan 2.1 video auto-encoder: whole clips for training, streams with explicit state for use."""
+"""The Wan video auto-encoders: whole clips for training, streams with explicit state for use."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from wan_core.models.vae.constants import constants, denormalised, normalised
 from wan_core.models.vae.descriptor import VaeConfig, VaeDescriptor
 from wan_core.models.vae.network import Decoder, Encoder
+from wan_core.models.vae.stages import fold, unfold
 from wan_core.models.vae.state import DecoderState, EncoderState
+from wan_core.models.vae.streams import regroup
 
 
 class WanVAE(nn.Module):
@@ -59,24 +62,13 @@ class WanVAE(nn.Module):
 
     # constants
 
-    def _constants(self, like: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Mean and 1 / std, which is what upstream keeps, in float32 at least."""
-        if self.mean is None or self.std is None:
-            return None
-        dtype = torch.promote_types(like.dtype, torch.float32)
-        mean = torch.tensor(self.mean, dtype=dtype, device=like.device)
-        scale = 1 / torch.tensor(self.std, dtype=dtype, device=like.device)
-        return mean.view(-1, 1, 1, 1), scale.view(-1, 1, 1, 1)
-
     def normalise(self, raw: Tensor) -> Tensor:
         """Raw network means to latents (float32 where there are constants)."""
-        constants = self._constants(raw)
-        return raw if constants is None else (raw - constants[0]) * constants[1]
+        return normalised(raw, self.mean, self.std)
 
     def denormalise(self, latents: Tensor) -> Tensor:
         """Latents to what the network itself knows; the inverse of ``normalise``."""
-        constants = self._constants(latents)
-        return latents if constants is None else latents / constants[1] + constants[0]
+        return denormalised(latents, self.mean, self.std)
 
     # encoding
 
@@ -91,7 +83,8 @@ class WanVAE(nn.Module):
         _, down, across = self.config.stride
         if not video.shape[2] or video.shape[3] % down or video.shape[4] % across:
             raise ValueError(f"video {tuple(video.shape)} does not fit stride {self.config.stride}")
-        moments: Tensor = self.conv1(self.encoder(self._enter(video), state, at_once))
+        folded = fold(self._enter(video), self.config.patch)
+        moments: Tensor = self.conv1(self.encoder(folded, state, at_once))
         return moments
 
     def encode(self, video: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,9 +94,9 @@ class WanVAE(nn.Module):
             video: ``[batch, 3, frames, height, width]`` in [-1, 1].
 
         Returns:
-            mean and log-variance of the latents, each ``[batch, channels, latent frames, height /
-            8, width / 8]``. The mean is what pipelines use; a sample would be mean +
-            exp(log_variance / 2) * noise.
+            mean and log-variance of the latents, each ``[batch, channels, latent frames, …]``,
+            height and width divided by the stride. The mean is what pipelines use; a sample would be
+            mean + exp(log_variance / 2) * noise.
 
         Raises:
             ValueError: no frame, or height or width no multiple of the stride.
@@ -150,7 +143,7 @@ class WanVAE(nn.Module):
             raise ValueError(f"chunk is {chunk}; it must be a multiple of {stride}")
         state = self.encoder_state()
         pieces = (video,) if isinstance(video, Tensor) else video
-        for part in _regroup(pieces, first=1, then=chunk):
+        for part in regroup(pieces, first=1, then=chunk):
             if state.started:  # only the clip's last part can be ragged
                 part = part[:, :, : part.shape[2] // stride * stride]
             if part.shape[2]:
@@ -169,11 +162,10 @@ class WanVAE(nn.Module):
             latents: ``[batch, channels, latent frames, height, width]``.
 
         Returns:
-            ``[batch, 3, 1 + 4 * (latent frames - 1), 8 * height, 8 * width]``, not clamped to
-            [-1, 1].
+            ``[batch, 3, 1 + 4 * (latent frames - 1), …]``, height and width times the stride, not
+            clamped to [-1, 1].
         """
-        frames: Tensor = self.decoder(self._latent(latents))
-        return frames
+        return self._pixels(self.decoder(self._latent(latents)))
 
     def decode_chunk(self, latents: Tensor, state: DecoderState) -> Tensor:
         """Decode the next latents of a clip (any number of them) and change the state.
@@ -181,8 +173,7 @@ class WanVAE(nn.Module):
         Returns:
             4 frames per latent, not clamped; for the first latent of the clip 1 frame.
         """
-        frames: Tensor = self.decoder(self._latent(latents), state)
-        return frames
+        return self._pixels(self.decoder(self._latent(latents), state))
 
     @torch.no_grad()
     def decode_stream(
@@ -214,9 +205,9 @@ class WanVAE(nn.Module):
         for start in range(0, latents.shape[2], chunk):
             raw = self._latent(latents[:, :, start : start + chunk])
             if at_once is None:
-                yield self.decoder(raw, state)
+                yield self._pixels(self.decoder(raw, state))
             else:
-                yield from self.decoder.pieces(raw, state, at_once)
+                yield from map(self._pixels, self.decoder.pieces(raw, state, at_once))
 
     # plumbing
 
@@ -227,24 +218,12 @@ class WanVAE(nn.Module):
         raw: Tensor = self.conv2(self._enter(self.denormalise(latents)))
         return raw
 
+    def _pixels(self, frames: Tensor) -> Tensor:
+        return unfold(frames, self.config.patch)
+
     def _split(self, moments: Tensor) -> tuple[Tensor, Tensor]:
         mean, log_variance = moments.chunk(2, dim=1)
-        constants = self._constants(moments)
-        if constants is not None:
-            log_variance = log_variance + 2 * constants[1].log()
+        known = constants(self.mean, self.std, moments)
+        if known is not None:
+            log_variance = log_variance + 2 * known[1].log()
         return self.normalise(mean), log_variance
-
-
-def _regroup(pieces: Iterable[Tensor], first: int, then: int) -> Iterator[Tensor]:
-    """Cut frames that come in pieces of any length: ``first``, ``then`` each, and what is left."""
-    held: Tensor | None = None
-    want = first
-    for piece in pieces:
-        held = piece if held is None else torch.cat((held, piece), dim=2)
-        while held is not None and held.shape[2] >= want:
-            ready, rest = held[:, :, :want], held[:, :, want:]
-            held = rest if rest.shape[2] else None
-            yield ready
-            want = then
-    if held is not None:
-        yield held

@@ -1,4 +1,8 @@
-"""Encoder and decoder of the Wan 2.1 VAE (Wan-Video/Wan2.1, ``wan/modules/vae.py``)."""
+"""Encoder and decoder of the Wan VAEs.
+
+Wan-Video/Wan2.1 ``wan/modules/vae.py``, Wan-Video/Wan2.2 ``wan/modules/vae2_2.py``: the same blocks in
+the same order, which Wan 2.2 groups in stages.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
-from wan_core.models.vae.descriptor import VaeConfig
+from wan_core.models.vae.descriptor import COLOURS, VaeConfig
 from wan_core.models.vae.layers import (
     AttentionBlock,
     CausalConv3d,
@@ -21,17 +25,26 @@ from wan_core.models.vae.layers import (
 from wan_core.models.vae.layout import (
     Block,
     Residual,
+    Stage,
     decoder_blocks,
     encoder_blocks,
     framewise_blocks,
 )
+from wan_core.models.vae.stages import DownStage, UpStage
 from wan_core.models.vae.state import DecoderState, EncoderState
 
 
 def _build(block: Block) -> nn.Module:
     if isinstance(block, Residual):
         return ResidualBlock(block.inputs, block.outputs)
-    return (Upsample if block.up else Downsample)(block.channels, block.time)
+    if isinstance(block, Stage):
+        inside = [_build(one) for one in block.blocks]
+        if block.up:
+            return UpStage(inside, block.inputs, block.outputs, block.factors, block.short)
+        return DownStage(inside, block.inputs, block.outputs, block.factors)
+    if block.up:
+        return Upsample(block.inputs, block.outputs, block.time)
+    return Downsample(block.inputs, block.time)
 
 
 def _middle(width: int) -> nn.ModuleList:
@@ -41,13 +54,13 @@ def _middle(width: int) -> nn.ModuleList:
 
 
 class Encoder(nn.Module):
-    """Frames ``[batch, 3, frames, height, width]`` to ``[batch, 2 * z_dim, latent frames, …]``."""
+    """Frames, folded, ``[batch, 3 * patch², frames, …]`` to ``[batch, 2 * z_dim, latent frames, …]``."""
 
     def __init__(self, config: VaeConfig) -> None:
         super().__init__()
         blocks = encoder_blocks(config)
         width = config.dim * config.dim_mult[-1]
-        self.conv1 = CausalConv3d(3, config.dim, (3, 3, 3))
+        self.conv1 = CausalConv3d(COLOURS * config.patch**2, config.dim, (3, 3, 3))
         self.downsamples = nn.ModuleList(_build(block) for block in blocks)
         self.middle = _middle(width)
         self.head = Head(width, 2 * config.z_dim)
@@ -84,15 +97,15 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Latents ``[batch, z_dim, latent frames, …]`` to ``[batch, 3, frames, height, width]``."""
+    """Latents ``[batch, z_dim, latent frames, …]`` to frames, folded, ``[batch, 3 * patch², frames, …]``."""
 
     def __init__(self, config: VaeConfig) -> None:
         super().__init__()
-        width = config.dim * config.dim_mult[-1]
+        width = config.decoder_dim * config.dim_mult[-1]
         self.conv1 = CausalConv3d(config.z_dim, width, (3, 3, 3))
         self.middle = _middle(width)
         self.upsamples = nn.ModuleList(_build(block) for block in decoder_blocks(config))
-        self.head = Head(config.dim * config.dim_mult[0], 3)
+        self.head = Head(config.decoder_dim * config.dim_mult[0], COLOURS * config.patch**2)
         self.slots = number_slots(self)
 
     def new_state(self) -> DecoderState:

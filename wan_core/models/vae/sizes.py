@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import attrs
 
-from wan_core.models.vae.descriptor import VaeConfig
+from wan_core.models.vae.descriptor import COLOURS, VaeConfig
 from wan_core.models.vae.layout import (
     Block,
+    Resample,
     Residual,
+    Stage,
     decoder_blocks,
     encoder_blocks,
     framewise_blocks,
@@ -79,15 +81,15 @@ class _Walk:
         self.normed_conv(outputs, alive=x, passing=self.x)
         self.note(x, self.x, self.x if shortcut else 0)
 
-    def up(self, time: bool) -> None:
-        if time:
+    def up(self, block: Resample) -> None:
+        if block.time:
             self.state += self.size(PAST, self.channels)
             # input, doubled channels, and the same as frames
             self.note(self.x, 4 * self.x)
             self.frames *= 2
         x, frame = self.x, self.size(1, self.channels)
         self.area *= 4
-        self.channels //= 2
+        self.channels = block.outputs
         self.note(x, 4 * frame, self.x, self.size(1, self.channels) if self.frames > 1 else 0)
 
     def down(self, time: bool) -> None:
@@ -100,12 +102,29 @@ class _Walk:
             self.frames //= 2
 
     def block(self, block: Block) -> None:
-        if isinstance(block, Residual):
+        if isinstance(block, Stage):
+            self.stage(block)
+        elif isinstance(block, Residual):
             self.residual(block.outputs)
         elif block.up:
-            self.up(block.time)
+            self.up(block)
         else:
             self.down(block.time)
+
+    def stage(self, stage: Stage) -> None:
+        """The blocks of a stage; what went into the first is kept for the shortcut."""
+        x, channels, area = self.x, self.channels, self.area
+        time, _ = stage.factors
+        for index, block in enumerate(stage.blocks):
+            self.held += x if index == 1 else 0
+            self.block(block)
+        if len(stage.blocks) == 1:
+            self.held += x
+        # the shortcut is added one frame at a time
+        frame = self.size(1, self.channels)
+        joined = 0 if stage.up else time * channels * area * self.item
+        self.note(self.x, frame, joined)
+        self.held -= x
 
     def join(self, chunk: int) -> None:
         """The blocks so far took a chunk in parts; their results were kept and are now joined."""
@@ -142,14 +161,14 @@ def decoder_memory(
     area = batch * (height // down) * (width // across)
     walk = _Walk(item, chunk, config.z_dim, area)
     walk.state += walk.size(PAST, config.z_dim)
-    walk.channels = config.dim * config.dim_mult[-1]
+    walk.channels = config.decoder_dim * config.dim_mult[-1]
     walk.split(at_once)
     walk.middle()
     for block in decoder_blocks(config):
         walk.split(at_once)
         walk.block(block)
     walk.split(at_once)
-    walk.normed_conv(3, alive=walk.x)
+    walk.normed_conv(COLOURS * config.patch**2, alive=walk.x)
     return walk.result()
 
 
@@ -164,8 +183,9 @@ def encoder_memory(
     batch: int = 1,
 ) -> VaeMemory:
     """What ``encode_stream`` needs; arguments as in ``decoder_memory``."""
-    walk = _Walk(item, chunk, 3, batch * height * width)
-    walk.state += walk.size(PAST, 3)
+    walk = _Walk(item, chunk, COLOURS * config.patch**2, batch * height * width // config.patch**2)
+    walk.state += walk.size(PAST, walk.channels)
+    walk.held += walk.x if config.patch > 1 else 0  # the folded frames are a copy
     walk.channels = config.dim
     blocks = encoder_blocks(config)
     early = framewise_blocks(blocks)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from wan_core.models.vae.model import WanVAE
+from wan_core.models.vae.stages import fold, unfold
 
 Pair = tuple[int, int]
 
@@ -105,6 +106,9 @@ class InPlaceTiling:
     huggingface/diffusers ``AutoencoderKLWan.tiled_decode`` / ``tiled_encode``. Clips no larger than
     one tile are coded whole.
 
+    Where the network folds pixels into channels (Wan 2.2), tiles are blended folded; encoding counts
+    ``tile`` and ``stride`` in folded pixels, so that tiles are twice as large as for decoding.
+
     Attributes:
         tile, stride: (height, width) in pixels, multiples of the VAE's stride.
     """
@@ -119,13 +123,22 @@ class InPlaceTiling:
 
     def decode(self, vae: WanVAE, latents: Tensor) -> Tensor:
         """Frames of all tiles, blended; not clamped."""
-        scale = vae.config.stride[1]
-        return self._blend(latents, lambda part: _decoded(vae, part), scale, 1, scale)
+        scale, patch = vae.config.stride[1], vae.config.patch
+
+        def decode(part: Tensor) -> Tensor:
+            return fold(_decoded(vae, part), patch)
+
+        return unfold(self._blend(latents, decode, scale, 1, scale // patch), patch)
 
     def encode(self, vae: WanVAE, video: Tensor) -> Tensor:
         """Latents of all tiles, blended."""
-        scale = vae.config.stride[1]
-        return self._blend(video, lambda part: _encoded(vae, part), scale, scale, 1)
+        patch = vae.config.patch
+        scale = vae.config.stride[1] // patch
+
+        def encode(part: Tensor) -> Tensor:
+            return _encoded(vae, unfold(part, patch))
+
+        return self._blend(fold(video, patch), encode, scale, scale, 1)
 
     def _blend(
         self,
