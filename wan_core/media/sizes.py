@@ -105,6 +105,11 @@ def vace_picking(
     return Picking(tuple(frames), size, count / length)
 
 
+def similar(one: Size, other: Size) -> bool:
+    """Whether two sizes have the same proportions, but for a percent."""
+    return abs(one[0] * other[1] / (one[1] * other[0]) - 1) <= 0.01
+
+
 def _checked(wide: int, high: int, width: int, height: int) -> Size:
     if wide < 1 or high < 1:
         raise MediaError(

@@ -166,6 +166,18 @@ def read_levels(path: Path | str, channel: Channel = "brightness") -> NDArray[np
         return np.asarray(upright).astype(np.float32) / np.float32(255)
 
 
+def is_still(path: Path | str) -> bool:
+    """Whether a file is a picture that is read here, and no animation; missing files are none."""
+    path = Path(path)
+    try:
+        if not path.is_file():
+            return False
+        with _opened(path) as (picture, kind):
+            return kind not in _MANY or not getattr(picture, "is_animated", False)
+    except MediaError:
+        return False
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Image.Image, str]]:
     """The opened picture, its header read, and the name of its format."""
