@@ -13,8 +13,7 @@ import numpy as np
 from wan_core.contract.errors import MediaError
 from wan_core.media.chunks import Chunks
 from wan_core.media.clips import WHOLE, Part, probe_clip, read_clip
-from wan_core.media.fitting import fit
-from wan_core.media.reading import reader_of
+from wan_core.media.fitting import Mode, fit
 from wan_core.media.sizes import Size, similar
 from wan_core.media.stills import Channel, is_still, probe_still, read_levels
 
@@ -60,7 +59,7 @@ def check_mask(path: Path | str, size: Size, frames: int, masking: Masking = PLA
             where=str(path),
             remedy="use a number from 0 to below 1",
         )
-    if _is_picture(path):
+    if is_still(path):
         still = probe_still(path)
         own = (still.width, still.height)
     else:
@@ -88,7 +87,7 @@ def read_masks(path: Path | str, size: Size, frames: int, masking: Masking = PLA
 
 
 def _read(path: Path, size: Size, frames: int, masking: Masking) -> Iterator[NDArray[np.float32]]:
-    if _is_picture(path):
+    if is_still(path):
         levels = read_levels(path, masking.channel)
         _check_shape(path, (levels.shape[1], levels.shape[0]), size, masking)
         mask = _ready(levels, size, masking)
@@ -106,15 +105,8 @@ def _read(path: Path, size: Size, frames: int, masking: Masking) -> Iterator[NDA
         raise _too_short(path, count, frames)
 
 
-def _is_picture(path: Path) -> bool:
-    # a folder or a pattern of pictures is a video
-    return not (path.is_dir() or "%" in path.name) and (
-        is_still(path) or (reader_of(path) == "png" and path.is_file())
-    )
-
-
 def _ready(levels: NDArray[np.float32], size: Size, masking: Masking) -> NDArray[np.float32]:
-    mode = "cover" if masking.fitted == "cover" else "stretch"
+    mode: Mode = "cover" if masking.fitted == "cover" else "stretch"
     mask: NDArray[np.float32] = fit(levels[:, :, None], *size, mode, kernel="nearest")[
         None, :, :, 0
     ]

@@ -167,15 +167,19 @@ def read_levels(path: Path | str, channel: Channel = "brightness") -> NDArray[np
 
 
 def is_still(path: Path | str) -> bool:
-    """Whether a file is a picture that is read here, and no animation; missing files are none."""
-    path = Path(path)
+    """Whether a file is a picture, be it damaged, and no animation; missing files are none."""
+    path, kind = Path(path), ""
     try:
         if not path.is_file():
             return False
-        with _opened(path) as (picture, kind):
-            return kind not in _MANY or not getattr(picture, "is_animated", False)
-    except MediaError:
-        return False
+        with path.open("rb") as file:
+            kind = _kind(file, str(path))
+        if kind not in _MANY:
+            return True
+        with _opened(path) as (picture, _):
+            return not getattr(picture, "is_animated", False)
+    except (OSError, MediaError):
+        return kind in ("PNG", "TIFF")
 
 
 @contextmanager
