@@ -111,7 +111,19 @@ def _frames(path: Path, near: Fraction) -> Iterator[TimedFrame]:
             ):
                 yield TimedFrame(index, start, end, None, picture)
         case _:
-            yield from _decoded(path, near)
+            yield from _until_the_next(_decoded(path, near))
+
+
+def _until_the_next(frames: Iterator[TimedFrame]) -> Iterator[TimedFrame]:
+    """Each frame is shown until the next one; what files say of durations is in the order of decoding."""
+    held = next(frames, None)
+    for frame in frames:
+        assert held is not None
+        held.end = frame.start
+        yield held
+        held = frame
+    if held is not None:
+        yield held
 
 
 def _decoded(path: Path, near: Fraction) -> Iterator[TimedFrame]:
