@@ -18,6 +18,7 @@ from clips import noise
 from PIL import Image
 
 from wan_core.contract.errors import MediaError
+from wan_core.media import clips as clips_module
 from wan_core.media import write_video
 from wan_core.media.clips import Part, probe_clip, read_clip
 from wan_core.media.masks import Masking, check_mask, read_masks
@@ -226,6 +227,46 @@ def test_sound_without_pictures_is_no_video(tmp_path: Path) -> None:
         sound.setparams((1, 2, 8000, 4000, "NONE", ""))
         sound.writeframes(bytes(8000))
     for read in (probe_clip, lambda path: list(read_clip(path))):
+        with pytest.raises(MediaError, match="no video"):
+            read(path)
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.webm", "a.mkv", "a.gif", "a.webp"])
+def test_damage_anywhere_is_one_sentence_or_none(tmp_path: Path, name: str) -> None:
+    path = film(tmp_path / name, 20)
+    data, random, refused = path.read_bytes(), np.random.default_rng(0), 0
+    for _ in range(40):
+        changed = np.frombuffer(data, np.uint8).copy()
+        for at in random.integers(0, len(data) if random.random() < 0.5 else 400, 3):
+            changed[at] = random.integers(0, 256)
+        cut = random.integers(0, len(data)) if random.random() < 0.3 else len(data)
+        path.write_bytes(changed[:cut].tobytes())
+        try:
+            probe_clip(path, Part(fps=10))
+            for _ in read_clip(path, Part(start=0.3, fps=24, most=300)):
+                pass
+        except MediaError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 3
+
+
+def test_a_frame_that_lasts_for_years_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clips_module, "MAX_FRAMES", 1000)
+    path = uneven(tmp_path / "a.mkv", [0, 40, 10**9])
+    for read in (probe_clip, lambda *given: [None for _ in read_clip(*given)]):
+        with pytest.raises(MediaError, match="more than 1000 frames; take a shorter one"):
+            read(path, Part(fps=100))
+    assert taken(path, Part(fps=1, most=2)) == [0, 1]
+
+
+def test_a_file_whose_video_is_empty_has_none(tmp_path: Path) -> None:
+    path = film(tmp_path / "a.mkv", 2)
+    data = path.read_bytes()
+    path.write_bytes(data[: data.index(bytes.fromhex("1f43b675"))])
+    for read in (probe_clip, lambda *given: list(read_clip(*given))):
         with pytest.raises(MediaError, match="no video"):
             read(path)
 

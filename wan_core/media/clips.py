@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-MAX_FRAMES = 10**6
-"""Frames that one part may have; at a rate of 1000 a short video would have more."""
+MAX_FRAMES = 2**18
+"""Frames that a part at another rate may have: three hours at 24 a second."""
 
 _LITTLE = Fraction(1, 10)
 """Share of a frame that counts as none."""
@@ -91,15 +91,7 @@ def probe_clip(path: Path | str, part: Part = WHOLE) -> ClipInfo:
     if not times:
         raise MediaError("this file has no video in it", where=str(path))
     frames = (TimedFrame(i, start, end, None) for i, (start, end) in enumerate(times))
-    picked = 0
-    for _ in _picked(frames, part):
-        picked += 1
-        if picked > MAX_FRAMES:
-            raise MediaError(
-                f"the part has more than {MAX_FRAMES} frames",
-                where=str(path),
-                remedy="take a shorter one, or fewer frames per second",
-            )
+    picked = sum(1 for _ in _picked(frames, part, str(path)))
     seconds = times[-1][1]
     if not picked:
         raise _nothing(path, part, len(times), seconds)
@@ -170,14 +162,14 @@ def _read(path: Path, part: Part) -> Iterator[NDArray[np.uint8]]:
             yield frame
 
     empty = True
-    for frame in _picked(watched(), part):
+    for frame in _picked(watched(), part, str(path)):
         empty = False
         yield frame.picture()[None]
     if empty and seen:
         raise _nothing(path, part, seen[0].index + 1, seen[0].end)
 
 
-def _picked(frames: Iterable[TimedFrame], part: Part) -> Iterator[TimedFrame]:
+def _picked(frames: Iterable[TimedFrame], part: Part, where: str) -> Iterator[TimedFrame]:
     """The frames of a part, some perhaps several times; nothing is converted."""
     origin, limit = None, None
     if part.start is not None or part.end is not None:
@@ -187,9 +179,21 @@ def _picked(frames: Iterable[TimedFrame], part: Part) -> Iterator[TimedFrame]:
     else:
         inside = itertools.islice(frames, part.first or 0, part.stop)
     if part.fps is not None:
-        inside = _at_rate(inside, exact_rate(part.fps), origin, limit)
+        inside = _bounded(_at_rate(inside, exact_rate(part.fps), origin, limit), where)
     stop = None if part.most is None else part.most * part.every
     return itertools.islice(inside, 0, stop, part.every)
+
+
+def _bounded(frames: Iterable[TimedFrame], where: str) -> Iterator[TimedFrame]:
+    """Refuse files that say a frame lasts for years."""
+    for number, frame in enumerate(frames):
+        if number >= MAX_FRAMES:
+            raise MediaError(
+                f"this part of the video has more than {MAX_FRAMES} frames",
+                where=where,
+                remedy="take a shorter one, or fewer frames per second",
+            )
+        yield frame
 
 
 def _between(
@@ -224,21 +228,18 @@ def _at_rate(
     for frame in frames:
         if origin is None:
             origin = frame.start
-        while before and 2 * (origin + number / rate) <= before.start + frame.start:
-            yield before
-            number += 1
+        if before:
+            middle = (before.start + frame.start) / 2
+            following = math.floor((middle - origin) * rate) + 1
+            yield from itertools.repeat(before, max(0, following - number))
+            number = max(number, following)
         before = frame
     if before is None or origin is None:
         return
     end = before.end if limit is None else min(limit, before.end)
-    yield from _rest(before, number, (end - origin) * rate - _LITTLE)
-
-
-def _rest(last: TimedFrame, number: int, end: Any) -> Iterator[TimedFrame]:
-    """The last frame as often as it is nearest; once at least if it would be all."""
-    while number < end or number == 0:
-        yield last
-        number += 1
+    most = math.ceil((end - origin) * rate - _LITTLE)
+    # once at least if it would be all
+    yield from itertools.repeat(before, max(most - number, number == 0))
 
 
 def _nothing(path: Path, part: Part, frames: int, seconds: Fraction) -> MediaError:

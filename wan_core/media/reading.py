@@ -225,7 +225,8 @@ def opened_video(path: Path) -> Iterator[tuple[Any, Any]]:
             check_pixels(stream.width, stream.height, where)
             stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
             yield container, stream
-    except FFmpegError as error:
+    # some of FFmpeg's numbers come as plain OSError
+    except (FFmpegError, OSError) as error:
         raise MediaError(
             f"this is no video that can be read ({error.strerror})", where=where
         ) from error

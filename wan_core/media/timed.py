@@ -87,7 +87,9 @@ def frame_times(path: Path) -> list[tuple[Fraction, Fraction]]:
         if any(p.pts is None for p in packets):
             return [(i / rate, (i + 1) / rate) for i in range(len(packets))]
         shown = sorted((p.pts, p.duration or 0) for p in packets)
-        zero = stream.start_time if stream.start_time is not None else shown[0][0] if shown else 0
+        if not shown:
+            return []
+        zero = shown[0][0] if stream.start_time is None else stream.start_time
         times = []
         for (pts, duration), following in zip(shown, [*shown[1:], None], strict=True):
             start = max((pts - zero) * unit, Fraction(0))
@@ -147,7 +149,7 @@ def _decode(path: Path, near: Fraction) -> Generator[TimedFrame, None, None]:
                 return
             try:
                 container.seek(int(near / stream.time_base) + zero, stream=stream, backward=True)
-            except FFmpegError:
+            except (FFmpegError, OSError):
                 return
         for index, frame in enumerate(container.decode(stream)):
             if frame.pts is None:
