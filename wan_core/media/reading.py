@@ -177,24 +177,25 @@ class ToRgb:
         """Convert frame number ``index``.
 
         Raises:
-            MediaError: its size is not that of the first.
+            MediaError: its size is not that of the first, or its colours are of an unknown kind.
         """
-        if self._convert is None:
-            self._size = (frame.width, frame.height)
-            self._convert = converter(
-                frame.width,
-                frame.height,
-                frame.format.name,
-                "rgb24",
-                _input_colors(frame),
-            )
-        if (frame.width, frame.height) != self._size:
+        size = (frame.width, frame.height)
+        if self._convert is not None and size != self._size:
             raise MediaError(
-                f"frame {index} is {frame.width}x{frame.height}, the first one is "
+                f"frame {index} is {size[0]}x{size[1]}, the first one is "
                 f"{self._size[0]}x{self._size[1]}",
                 where=self._where,
             )
-        return self._convert(frame).to_ndarray().astype(np.uint8, copy=False)
+        try:
+            if self._convert is None:
+                colours = _input_colors(frame)
+                self._convert = converter(*size, frame.format.name, "rgb24", colours)
+                self._size = size
+            return self._convert(frame).to_ndarray().astype(np.uint8, copy=False)
+        except (FFmpegError, OSError, ValueError) as error:
+            raise MediaError(
+                f"the colours of frame {index} can't be read ({error})", where=self._where
+            ) from error
 
 
 def _input_colors(frame: av.VideoFrame) -> str:
