@@ -343,3 +343,10 @@ def test_two_videos_can_be_written_into_a_folder_at_once(tmp_path: Path) -> None
 
     write_video(tmp_path / "a.mp4", chunks(), 16)
     assert probe(tmp_path / "a.mp4").frames == probe(tmp_path / "b.mp4").frames == 2
+
+
+def test_a_gif_tells_colours_apart_and_not_their_numbers(tmp_path: Path) -> None:
+    """Each frame has colours of its own: number 0 is black, then white, then black again."""
+    levels = np.array([0, 255, 0, 255], np.uint8)[:, None, None, None]
+    write_video(tmp_path / "a.gif", [np.broadcast_to(levels, (4, 16, 24, 3))], 16)
+    assert [float(frame.mean()) for frame in read_frames(tmp_path / "a.gif")] == [0, 255, 0, 255]

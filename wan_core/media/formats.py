@@ -116,6 +116,9 @@ FORMATS: Mapping[str, Format] = {
         clock=100,
         fastest=50,
         container_options=_REPRODUCIBLE,
+        # the encoder compares numbers of colours to leave out what has not changed, though each frame has
+        # colours of its own
+        codec_options={"gifflags": "-offsetting-transdiff"},
     ),
     ".png": Format(
         encoder="wan_core.media.sequence:SequenceEncoder",

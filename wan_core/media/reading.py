@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -68,7 +68,7 @@ def probe(path: Path | str) -> VideoInfo:
         MediaError: it is not there, or it is no video.
     """
     path = Path(path)
-    match _kind(path):
+    match reader_of(path):
         case "png":
             return _probe_sequence(path)
         case "gif":
@@ -77,7 +77,7 @@ def probe(path: Path | str) -> VideoInfo:
         case "webp":
             webp = scan_webp(path)
             return _on_clock(webp.width, webp.height, webp.durations, 1000, webp.comment)
-    with _opened(path) as (container, stream):
+    with opened_video(path) as (container, stream):
         # some formats don't state the number of frames
         frames = stream.frames or sum(1 for p in container.demux(stream) if p.size)
         rate = stream.average_rate or stream.guessed_rate or Fraction(0)
@@ -110,7 +110,7 @@ def read_frames(path: Path | str) -> Iterator[NDArray[np.uint8]]:
 
 
 def _frames(path: Path) -> Iterator[NDArray[np.uint8]]:
-    match _kind(path):
+    match reader_of(path):
         case "png":
             return read_sequence(sequence_at(path))
         case "webp":
@@ -118,7 +118,7 @@ def _frames(path: Path) -> Iterator[NDArray[np.uint8]]:
     return _decoded(path)
 
 
-def _kind(path: Path) -> str:
+def reader_of(path: Path) -> str:
     """Which reader takes a path: by the first bytes, whatever its name is."""
     try:
         if not path.is_file():
@@ -155,25 +155,47 @@ def _on_clock(
 
 
 def _decoded(path: Path) -> Iterator[NDArray[np.uint8]]:
-    with _opened(path) as (container, stream):
-        convert, size = None, (0, 0)
+    with opened_video(path) as (container, stream):
+        to_rgb = ToRgb(str(path))
         for index, frame in enumerate(container.decode(stream)):
-            if convert is None:
-                size = (frame.width, frame.height)
-                convert = converter(
-                    frame.width,
-                    frame.height,
-                    frame.format.name,
-                    "rgb24",
-                    _input_colors(frame),
-                )
-            if (frame.width, frame.height) != size:
-                raise MediaError(
-                    f"frame {index} is {frame.width}x{frame.height}, the first one is "
-                    f"{size[0]}x{size[1]}",
-                    where=str(path),
-                )
-            yield convert(frame).to_ndarray().astype(np.uint8, copy=False)
+            yield to_rgb(frame, index)
+
+
+class ToRgb:
+    """Turns the decoded frames of one video into RGB ``[height, width, 3]`` uint8.
+
+    Args:
+        where: for the error.
+    """
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._size = (0, 0)
+        self._convert: Callable[[av.VideoFrame], av.VideoFrame] | None = None
+
+    def __call__(self, frame: av.VideoFrame, index: int) -> NDArray[np.uint8]:
+        """Convert frame number ``index``.
+
+        Raises:
+            MediaError: its size is not that of the first, or its colours are of an unknown kind.
+        """
+        size = (frame.width, frame.height)
+        if self._convert is not None and size != self._size:
+            raise MediaError(
+                f"frame {index} is {size[0]}x{size[1]}, the first one is "
+                f"{self._size[0]}x{self._size[1]}",
+                where=self._where,
+            )
+        try:
+            if self._convert is None:
+                colours = _input_colors(frame)
+                self._convert = converter(*size, frame.format.name, "rgb24", colours)
+                self._size = size
+            return self._convert(frame).to_ndarray().astype(np.uint8, copy=False)
+        except (FFmpegError, OSError, ValueError) as error:
+            raise MediaError(
+                f"the colours of frame {index} can't be read ({error})", where=self._where
+            ) from error
 
 
 def _input_colors(frame: av.VideoFrame) -> str:
@@ -186,7 +208,12 @@ def _input_colors(frame: av.VideoFrame) -> str:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+def opened_video(path: Path) -> Iterator[tuple[Any, Any]]:
+    """PyAV's container and its first video stream; what FFmpeg finds wrong is one sentence.
+
+    Raises:
+        MediaError: it is no video, damaged or too large.
+    """
     where = str(path)
     try:
         options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
@@ -199,7 +226,8 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
             check_pixels(stream.width, stream.height, where)
             stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
             yield container, stream
-    except FFmpegError as error:
+    # some of FFmpeg's numbers come as plain OSError
+    except (FFmpegError, OSError) as error:
         raise MediaError(
             f"this is no video that can be read ({error.strerror})", where=where
         ) from error

@@ -166,6 +166,22 @@ def read_webp(path: Path) -> Iterator[NDArray[np.uint8]]:
                 canvas.paste("black", box)
 
 
+def webp_size(file: BinaryIO, where: str) -> tuple[int, int]:
+    """Width and height of a WebP file, which is then at its start again; only its first chunk is read.
+
+    Raises:
+        MediaError: it is damaged.
+    """
+    start = file.read(30)
+    file.seek(0)
+    name, data = start[12:16], start[20:30]
+    if name == b"VP8X" and len(data) == 10:
+        return _int24(data, 4) + 1, _int24(data, 7) + 1
+    if name in (b"VP8 ", b"VP8L"):
+        return _size_of_still(name, data, where)
+    raise MediaError("this picture is damaged", where=where)
+
+
 def _parts(file: BinaryIO) -> Iterator[tuple[bytes, tuple[int, int] | _Frame]]:
     """The chunks that matter, by name: sizes (VP8X), places of data (EXIF), frames."""
     where = str(file.name)

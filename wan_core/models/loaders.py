@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from wan_core.contract.errors import WeightsError
 from wan_core.contract.requests import LoadRequest
-from wan_core.models.encoders import TextEncoder
+from wan_core.models.encoders import ImageEncoder, TextEncoder, load_clip
 from wan_core.models.encoders import load_text_encoder as open_text_encoder
 from wan_core.models.vae import VaeConfig, VaeDescriptor, WanVAE, vae_descriptor
 from wan_core.models.vae.dialects import DIALECTS as VAE_DIALECTS
@@ -69,6 +69,19 @@ def load_text_encoder(request: LoadRequest) -> TextEncoder:
         dtype=request.dtype,
         text_len=request.component.config.get("text_len", 512),
     )
+
+
+def load_image_encoder(request: LoadRequest) -> ImageEncoder:
+    """CLIP's vision tower in any of its dialects; ``preparation`` in the component's config names the way."""
+    config = request.component.config
+    clip = load_clip(
+        _source(request),
+        device=request.device,
+        dtype=request.dtype,
+        known={key: config[key] for key in ("num_heads", "num_layers") if key in config},
+        dialects=request.dialects,
+    )
+    return ImageEncoder(clip, config.get("preparation", "official"))
 
 
 # -- components that make their own weights, for tests of plumbing --------------------------------------

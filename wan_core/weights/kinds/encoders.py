@@ -61,6 +61,7 @@ _VISION = {
         r"vision_model\.encoder\.layers\.(\d+)\.",
     ),
     "openclip": ("visual.conv1.weight", r"visual\.transformer\.resblocks\.(\d+)\."),
+    "transformers, bare": ("embeddings.patch_embedding.weight", r"encoder\.layers\.(\d+)\."),
 }
 _VISION_MODELS: Mapping[tuple[int, ...], str] = {
     (1280, 32): "CLIP ViT-H/14",
@@ -76,7 +77,7 @@ def clip_vision(names: Names) -> Identity | None:
             continue
         details = {"dim": names.size(0, patches), "layers": names.count(layers)}
         # SigLIP has no class token, and a bias on its patches
-        if names.has("vision_model.embeddings.patch_embedding.bias"):
+        if names.has(patches.removesuffix("weight") + "bias"):
             return Identity("siglip-vision", "", details, "", dialect)
         model = _VISION_MODELS.get((details["dim"], details["layers"]), "")
         if model and names.any("textual.", "text_model.", "transformer.resblocks."):

@@ -1,14 +1,19 @@
-"""Reference cases of topic ``encoders``: the UMT5 encoder and the cleaning of prompts."""
+"""Reference cases of topic ``encoders``: UMT5, the cleaning of prompts, CLIP and its pictures."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
+import attrs
 import torch
 from torch import Tensor, nn
 
 from wan_core.models.encoders.cleaning import clean
+from wan_core.models.encoders.clip import load_clip
+from wan_core.models.encoders.clip_files import ClipConfig
+from wan_core.models.encoders.image import ImageEncoder
+from wan_core.models.encoders.preparation import Preparation, prepare
 from wan_core.models.encoders.umt5 import UMT5Config, UMT5Encoder, load_umt5
 from wan_core.testing.golden.case import Case, NotBuilt, stated
 from wan_core.weights.state_dict import StateDict
@@ -42,8 +47,57 @@ def text_clean(case: Case) -> None:
             case.check_value(f"cases.{index}.{mode}", clean(entry["text"], mode), entry[mode])
 
 
-def clip(case: Case) -> None:
-    raise NotBuilt("the CLIP vision tower")
+def clip_encode(case: Case) -> None:
+    """Pictures to image tokens, and the taps of every call."""
+    given = stated(case["config"])
+    if given.get("pool_type", "token") != "token" or not given.get("pre_norm", True):
+        raise NotBuilt("a vision tower without class token or norm before its layers")
+    if given.get("post_norm") or given.get("activation", "gelu") != "gelu":
+        raise NotBuilt("a vision tower with norms behind its layers, or of another activation")
+    config = ClipConfig(
+        image_size=given["image_size"],
+        patch_size=given["patch_size"],
+        width=given["dim"],
+        mlp_width=int(given["dim"] * given["mlp_ratio"]),
+        heads=given["num_heads"],
+        layers=given["num_layers"],
+    )
+    weights = StateDict(case.group("weights."), label=case.path.name)
+    encoder = ImageEncoder(load_clip(weights, dtype=torch.float32, config=config))
+    # as if another layer followed the last one, which then is run
+    taller = attrs.evolve(config, layers=config.layers + 1)
+    whole = load_clip(weights, dtype=torch.float32, config=taller)
+    for index, call in enumerate(case["calls"]):
+        videos = [case.tensor(name) for name in call["inputs"]]
+        frames = [prepare(video.transpose(0, 1), config.image_size) for video in videos]
+        pixels = torch.cat(frames)
+        case.check(call["outputs"]["pixel_values"], pixels)
+        case.check(call["outputs"]["clip_fea"], encoder.encode(videos))
+        taps = {"embeddings_after_pre_norm": encoder.clip.embed, "all_layers": whole.encode}
+        for tap, compute in taps.items():
+            if case.has(name := f"outputs.{tap}_{index}"):
+                case.check(name, compute(pixels))
+
+
+def clip_preprocess(case: Case) -> None:
+    """The ways to prepare a picture."""
+    ways: dict[str, Preparation] = {
+        "official": "official",
+        "comfy_crop_center": "comfy-center",
+        "comfy_crop_disabled": "comfy-stretch",
+        "hf_clip_image_processor": "transformers",
+    }
+    size = case["config"]["target_size"]
+    for call in case["calls"]:
+        picture = case.tensor(call["image"])[None]
+        for key, way in ways.items():
+            if key not in call:
+                continue
+            got = prepare(picture, size, way)
+            if key.startswith("comfy"):
+                case.check(call[key], got, tolerance=0.0153, absolute=True)
+            else:
+                case.check(call[key], got)
 
 
 def _encoder(case: Case) -> UMT5Encoder:
@@ -94,6 +148,6 @@ def _check_position_bias(case: Case, encoder: UMT5Encoder) -> None:
 HANDLERS = {
     "umt5.encode": umt5_encode,
     "text.clean": text_clean,
-    "clip.encode": clip,
-    "clip.preprocess": clip,
+    "clip.encode": clip_encode,
+    "clip.preprocess": clip_preprocess,
 }
