@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -16,7 +17,9 @@ from wan_core.contract.descriptions import Component
 from wan_core.contract.errors import WeightsError
 from wan_core.contract.requests import LoadRequest
 from wan_core.models.loaders import load_transformer, load_vae
-from wan_core.models.vae import VaeConfig, WanVAE, vae_descriptor
+from wan_core.models.vae import WAN22, VaeConfig, WanVAE, vae_descriptor
+from wan_core.models.vae.dialects import DIFFUSERS22
+from wan_core.models.vae.files import verify_vae
 from wan_core.weights import StateDict, open_weights
 
 CPU = torch.device("cpu")
@@ -98,10 +101,53 @@ def test_a_vae_of_impossible_shapes_is_refused(vae: dict[str, Tensor]) -> None:
         {"encoder.conv1.weight": torch.zeros(())},
         {"conv2.weight": torch.zeros(())},
     ]
+    damages.append({"encoder.conv1.weight": torch.zeros(2, 1, 3, 3, 3)})
     bare = {n: t for n, t in vae.items() if not n.startswith("encoder.downsamples")}
-    for tensors in (*(vae | damage for damage in damages), bare):
+    newer = WanVAE(NEWER).state_dict()
+    uneven = newer | {"encoder.downsamples.3.downsamples.0.residual.2.weight": torch.zeros(14, 1)}
+    flat = newer | {"decoder.conv1.weight": torch.zeros(())}
+    for tensors in (*(vae | damage for damage in damages), bare, uneven, flat):
         with pytest.raises(WeightsError, match=r"^mine: .*; name a file with both\.$"):
             vae_descriptor(StateDict(tensors, label="mine"))
+
+
+NEWER = VaeConfig(dim=2, z_dim=48, num_res_blocks=1, patch=2, shortcuts=True, decoder_dim=4)
+
+
+def test_a_vae_of_wan_2_2_loads_with_its_own_constants(tmp_path: Path) -> None:
+    config = attrs.evolve(NEWER, num_res_blocks=2)  # as many as diffusers' names are made for
+    made = WanVAE(config)
+    file = saved(tmp_path / "v.safetensors", made.state_dict())
+    descriptor = vae_descriptor(open_weights(file))
+    assert (descriptor.name, descriptor.config) == ("wan2.2", config)
+    assert (descriptor.mean, descriptor.std) == (WAN22.mean, WAN22.std)
+    names = {DIFFUSERS22.from_official(n): t for n, t in made.state_dict().items()}
+    again = load_vae(request("vae", saved(tmp_path / "d.safetensors", names)))  # type: ignore[arg-type]
+    assert again.config == config and again.mean == WAN22.mean
+    assert all(torch.equal(t, made.state_dict()[n]) for n, t in again.state_dict().items())
+
+
+@pytest.mark.parametrize("z_dim", [None, 16, 48])
+def test_each_family_takes_the_vae_of_its_own(z_dim: int | None) -> None:
+    known = {} if z_dim is None else {"z_dim": z_dim}
+    newer = StateDict(WanVAE(NEWER).state_dict(), label="mine")
+    older = StateDict(WanVAE(VaeConfig(dim=2)).state_dict(), label="mine")
+    fits, other = (newer, older) if z_dim == 48 else (older, newer)
+    here, there = ("2.1", "2.2 5B") if z_dim == 48 else ("2.2 5B", "2.1")
+    verify_vae(fits, known)
+    with pytest.raises(WeightsError) as caught:
+        verify_vae(other, known)
+    assert str(caught.value) == (
+        f"mine: this is the VAE of Wan {here}, and the model takes that of Wan {there}; "
+        f"name Wan{there[:3]}_VAE or a conversion of it."
+    )
+
+
+@pytest.mark.parametrize("half", ["encoder", "decoder"])
+def test_half_a_vae_of_wan_2_2_is_refused(half: str) -> None:
+    tensors = {n: t for n, t in WanVAE(NEWER).state_dict().items() if not n.startswith(half)}
+    with pytest.raises(WeightsError, match=r"^mine: .* do not make a whole Wan VAE"):
+        verify_vae(StateDict(tensors, label="mine"), {"z_dim": 48})
 
 
 @pytest.mark.parametrize(

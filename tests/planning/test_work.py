@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from wan_core.contract.requests import VideoSize
-from wan_core.models.vae import WAN21, VaeConfig
+from wan_core.models.vae import WAN21, VaeConfig, WanVAE
 from wan_core.models.wan import WanConfig
 from wan_core.planning.predict import tokens
 from wan_core.planning.work import (
@@ -91,6 +93,20 @@ def test_decoding_against_every_layer_by_hand(dim: int, mult: tuple[int, ...]) -
     )
     work = decoder_work(config, 16, 24, 5, 4)
     assert flop(work) == pytest.approx(by_hand(config, 16, 24, 5))
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_decoding_against_what_torch_counts(newer: bool) -> None:
+    config = VaeConfig(dim=4, z_dim=6, num_res_blocks=1, patch=1 + newer, shortcuts=newer)
+    vae = WanVAE(config)
+    counter = FlopCounterMode(display=False)
+    with counter, torch.no_grad():
+        for frames in vae.decode_stream(torch.zeros(1, 6, 3, 2, 3)):
+            del frames
+    _, down, across = config.stride
+    work = decoder_work(config, 2 * down, 3 * across, 9, 4)
+    # torch does not count attention where a fused kernel computes it
+    assert flop(work) - flop(work, "attention") == counter.get_total_flops()
 
 
 def test_decoding_is_linear_in_frames_after_the_first() -> None:

@@ -83,6 +83,8 @@ class VaeConfig:
     def __attrs_post_init__(self) -> None:
         if len(self.temporal_downsample) != len(self.dim_mult) - 1:
             raise ValueError("temporal_downsample needs one entry less than dim_mult")
+        if self.patch < 1:
+            raise ValueError("patch is the side of a square of pixels")
         if self.shortcuts:
             self._check_shortcuts()
 

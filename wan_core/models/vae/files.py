@@ -61,17 +61,13 @@ def verify_vae(source: TensorSource, known: Mapping[str, Any]) -> None:
     Raises:
         WeightsError: what is wrong with it.
     """
-    newer = identify(source, "wan-vae").variant == "2.2"
-    if newer != (known.get("z_dim") == WAN22.channels):
-        here, there = ("2.2 5B", "2.1") if newer else ("2.1", "2.2 5B")
-        file = "Wan2.1_VAE" if newer else "Wan2.2_VAE"
-        raise WeightsError(
-            f"this is the VAE of Wan {here}, and the model takes that of Wan {there}",
-            where=source.label,
-            remedy=f"name {file} or a conversion of it",
-        )
+    newer = known.get("z_dim") == WAN22.channels
+    if identify(source, "wan-vae").variant == ("2.1" if newer else "2.2"):
+        raise _other_vae(source, newer)
     refuse_unread_numbers(in_official_names(source, DIALECTS))
     descriptor = vae_descriptor(source)
+    if descriptor.config.shortcuts != newer:
+        raise _other_vae(source, newer)
     low, high = PLAUSIBLE
     if min(descriptor.std) < low or max(descriptor.std) > high:
         spread = f"{min(descriptor.std):.3g} to {max(descriptor.std):.3g}"
@@ -83,6 +79,15 @@ def verify_vae(source: TensorSource, known: Mapping[str, Any]) -> None:
         raise WeightsError(
             f"latents_mean holds {largest:.3g}, which no trained VAE has", where=source.label
         )
+
+
+def _other_vae(source: TensorSource, newer: bool) -> WeightsError:
+    here, there = ("2.1", "2.2 5B") if newer else ("2.2 5B", "2.1")
+    return WeightsError(
+        f"this is the VAE of Wan {here}, and the model takes that of Wan {there}",
+        where=source.label,
+        remedy=f"name Wan{there[:3]}_VAE or a conversion of it",
+    )
 
 
 def _numbers(source: TensorSource, key: str) -> tuple[float, ...]:

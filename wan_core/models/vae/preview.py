@@ -2,7 +2,8 @@
 
 One small picture for every frame of latents, in a millisecond. The maps for Wan 2.1 and 2.2 were fitted
 by others with the published VAEs (Comfy-Org/ComfyUI, ``comfy/latent_formats.py``); that of the bundled
-toy model by ``zoo/fit_preview.py``. Latents of other VAEs have no map.
+toy model by ``zoo/fit_preview.py``, 22 dB on average on unseen clips: shapes and colours are told, no
+more. Latents of other VAEs have no map.
 """
 
 from __future__ import annotations
@@ -137,14 +138,14 @@ WAN22_COLOURS = Colours(
 )  # fmt: skip
 TINY_COLOURS = Colours(
     (
-        (-0.0443, 0.2095, -0.0198), (0.2497, -0.0936, -0.2061), (0.0698, -0.1143, 0.0669),
-        (0.0582, -0.0547, -0.0211), (-0.0482, 0.0235, 0.0490), (-0.1550, -0.0836, -0.1037),
-        (-0.0825, 0.1502, 0.0300), (-0.1611, 0.0476, 0.2145), (0.0426, 0.0641, -0.0185),
-        (-0.0146, 0.1857, 0.0261), (-0.0028, -0.0034, -0.0225), (-0.3063, 0.0865, -0.0091),
-        (-0.0322, 0.0613, -0.0194), (-0.0787, -0.0136, -0.0588), (-0.1027, 0.0309, 0.0583),
-        (-0.2324, 0.1361, 0.0523),
+        (-0.1424, 0.3022, -0.0026), (0.3258, 0.0443, -0.1724), (0.0381, -0.0964, 0.1731),
+        (0.1028, -0.0104, -0.0431), (-0.0997, 0.0026, 0.0636), (-0.2379, 0.0678, 0.0374),
+        (-0.1758, 0.2269, -0.0010), (-0.2766, 0.1849, 0.2674), (0.0718, 0.1426, 0.0080),
+        (-0.0030, 0.1950, 0.0663), (0.0115, 0.0323, -0.0117), (-0.4942, 0.1091, -0.0379),
+        (-0.0564, 0.1216, -0.0166), (-0.0642, 0.0064, -0.1066), (-0.1770, 0.0271, 0.0827),
+        (-0.2831, 0.1447, -0.0124),
     ),
-    base=(-0.4283, -0.3499, -0.3110),
+    base=(-0.4059, -0.3787, -0.3374),
 )  # fmt: skip
 # the bundled VAE's mean, which tells its latents from those of another training
 TINY_MEAN = (

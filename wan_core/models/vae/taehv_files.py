@@ -101,7 +101,8 @@ def taehv_config(source: TensorSource) -> TaehvConfig:
         config = TaehvConfig.from_shapes({n: info.shape for n, info in official.tensors.items()})
     except (LookupError, ValueError) as error:
         raise _not_whole(source) from error
-    if config.patch < 1 or min(config.z_dim, *config.decoder_widths, config.encoder_width or 1) < 1:
+    width = 1 if config.encoder_width is None else config.encoder_width
+    if min(config.patch, config.z_dim, *config.decoder_widths, width) < 1:
         raise _not_whole(source)
     return config
 
