@@ -8,13 +8,13 @@ import struct
 import subprocess
 import sys
 import tracemalloc
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 import pytest
 from clips import moving, noise
+from forged import GIF_FRAME, png, webp
 from PIL import Image
 
 from wan_core.contract.errors import MediaError
@@ -36,16 +36,6 @@ def saved(path: Path, picture: Image.Image, **options: object) -> Path:
     return path
 
 
-def png_chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-
-def png(width: int, height: int) -> bytes:
-    head = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    pixels = png_chunk(b"IDAT", zlib.compress(bytes(2000)))
-    return b"\x89PNG\r\n\x1a\n" + head + pixels + png_chunk(b"IEND", b"")
-
-
 def jpeg(width: int, height: int) -> bytes:
     """A small picture that says it is of another size."""
     buffer = io.BytesIO()
@@ -54,12 +44,6 @@ def jpeg(width: int, height: int) -> bytes:
     at = data.index(b"\xff\xc0") + 5
     data[at : at + 4] = struct.pack(">HH", height, width)
     return bytes(data)
-
-
-def webp(width: int, height: int) -> bytes:
-    size = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
-    body = b"VP8X" + struct.pack("<I", 10) + b"\0\0\0\0" + size + b"VP8 \4\0\0\0\0\0\0\0"
-    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
 
 
 def bmp(width: int, height: int) -> bytes:
@@ -77,7 +61,6 @@ def tiff(width: int, height: int) -> bytes:
 
 
 LARGE = 60_000
-GIF_FRAME = b"\x2c\0\0\0\0\x04\0\x04\0\0\x02\x05\x84\x8f\xa9\xcb\x5d\0\x3b"
 CONTENTS: Mapping[str, tuple[bytes, str]] = {
     "empty.png": (b"", "this file is empty"),
     "text.png": (

@@ -57,6 +57,7 @@ _OTHERS: Mapping[bytes, str] = {
 }  # fmt: skip
 _MANY = {"GIF", "WEBP", "PNG", "AVIF", "TIFF"}
 _ORIENTATION = 0x0112
+_WIDTH, _HEIGHT = 0x0100, 0x0101
 _TURNS = frozenset(range(2, 9))
 _SIDEWAYS = frozenset(range(5, 9))
 # colours that can't be told without more knowledge than the file gives
@@ -103,8 +104,11 @@ def probe_still(path: Path | str) -> StillInfo:
     with _opened(Path(path)) as (picture, kind):
         orientation = _orientation(picture)
         width, height = picture.size
-        # Pillow has turned the size of a TIFF picture already
-        if orientation in _SIDEWAYS and kind != "TIFF":
+        tags = getattr(picture, "tag_v2", None)
+        if tags:
+            # some versions of Pillow have turned the size of a TIFF picture already
+            width, height = int(tags[_WIDTH]), int(tags[_HEIGHT])
+        if orientation in _SIDEWAYS:
             width, height = height, width
         return StillInfo(width, height, kind, _notes(picture, kind, orientation))
 

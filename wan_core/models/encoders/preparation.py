@@ -46,7 +46,8 @@ def prepare(pictures: Tensor, size: int, preparation: Preparation = "official") 
 def _official(pictures: Tensor, size: int) -> Tensor:
     signed = pictures.float()
     if pictures.dtype is torch.uint8:
-        signed = (signed / 255 - 0.5) / 0.5
+        # in place: at their own size pictures may be large
+        signed.div_(255).sub_(0.5).div_(0.5)
     resized = F.interpolate(signed, (size, size), mode="bicubic", align_corners=False)
     return resized * 0.5 + 0.5
 
@@ -88,7 +89,7 @@ def _transformers(pictures: Tensor, size: int) -> Tensor:
 def _unit(pictures: Tensor) -> Tensor:
     """Pictures in 0…1."""
     if pictures.dtype is torch.uint8:
-        return pictures.float() / 255
+        return pictures.float().div_(255)
     return pictures.float() * 0.5 + 0.5
 
 
