@@ -1,4 +1,4 @@
-"""Masks of known frames, VACE's context, and sizes, beside the reference case of their kind."""
+"""Masks of known frames and VACE's context, beside the reference case of their kind."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from wan_core.models.wan.assembly import known_frames_mask, vace_context, vace_mask
-from wan_core.models.wan.sizes import image_to_video_size, picture_size_5b, vace_pick
 
 
 def test_the_first_frame_alone_fills_the_first_latent_frame() -> None:
@@ -55,29 +54,3 @@ def test_what_stays_and_what_is_made_anew_are_encoded_apart() -> None:
     assert (stays[:, 1:, :, 0] == 1).all() and (stays[:, 1:, :, 1] == 0).all()
     assert (anew[:, 1:, :, 0] == 0).all() and (anew[:, 1:, :, 1] == 1).all()
     assert (masked[:, 1:, :, 1] == 0.6).all()  # the channels keep the raw values
-
-
-@pytest.mark.parametrize("size", [(1280, 720), (333, 777), (512, 512), (4000, 300), (17, 4000)])
-@pytest.mark.parametrize("max_area", [480 * 832, 720 * 1280])
-def test_sizes_keep_the_proportions_and_the_area(size: tuple[int, int], max_area: int) -> None:
-    for rule, step, area in (
-        (image_to_video_size, 16, max_area),
-        (picture_size_5b, 32, max_area),
-    ):
-        width, height = rule(*size, area)
-        assert width % step == height % step == 0
-        assert 0 < width * height <= area
-        strays = width / height / (size[0] / size[1])
-        # sides are rounded down to a multiple, by less than a step each
-        assert max(strays, 1 / strays) - 1 <= step / width + step / height
-
-
-def test_vace_takes_frames_in_order_within_its_bounds() -> None:
-    pick = vace_pick(1920, 1080, 300, 30.0, tokens=10_000, max_area=480 * 832)
-    assert list(pick.frames) == sorted(pick.frames)
-    assert (pick.frames[0], pick.frames[-1] <= 299) == (0, True)
-    latent_frames = (len(pick.frames) - 1) // 4 + 1
-    assert latent_frames * (pick.width // 16) * (pick.height // 16) <= 10_000
-    assert pick.fps == pytest.approx(len(pick.frames) / 10, rel=0.01)
-    with pytest.raises(ValueError, match="8x8"):
-        vace_pick(8, 8, 10, 16, tokens=100, max_area=100)

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from wan_core.models.wan.layers import modulated_norm as modulated_norm
     from wan_core.models.wan.patches import AttentionPatches as AttentionPatches
     from wan_core.models.wan.rope import rope_tables as rope_tables
-    from wan_core.models.wan.sizes import image_to_video_size as image_to_video_size
-    from wan_core.models.wan.sizes import picture_size_5b as picture_size_5b
-    from wan_core.models.wan.sizes import vace_pick as vace_pick
     from wan_core.models.wan.sub_steps import CrossAttention as CrossAttention
     from wan_core.models.wan.sub_steps import FeedForward as FeedForward
     from wan_core.models.wan.sub_steps import SelfAttention as SelfAttention
@@ -33,11 +30,8 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
-        "image_to_video_size": "sizes",
         "known_frames_mask": "assembly",
-        "picture_size_5b": "sizes",
         "vace_context": "assembly",
-        "vace_pick": "sizes",
         "DIALECTS": "dialects",
         "AttentionPatches": "patches",
         "BlockCall": "block",

@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from wan_core.media.sizes import area_size, best_size, vace_picking
 from wan_core.models.wan.assembly import known_frames_mask, vace_context
-from wan_core.models.wan.sizes import image_to_video_size, picture_size_5b, vace_pick
 from wan_core.testing.golden.case import Case
 
 MASK = re.compile(r"outputs\.(i2v|flf2v)_mask_F(\d+)")
@@ -25,8 +26,8 @@ def conditioning(case: Case) -> None:
             case.check(name, known_frames_mask(int(found[2]), known, height, width))
     _vace(case)
     for field, rule in (
-        ("i2v_output_size_wh", image_to_video_size),
-        ("ti2v_5b_best_output_size_wh", picture_size_5b),
+        ("i2v_output_size_wh", area_size),
+        ("ti2v_5b_best_output_size_wh", best_size),
     ):
         _sizes(case, field, rule)
     for index, entry in enumerate(case.get("vace_video_preprocess", [])):
@@ -68,16 +69,11 @@ def _sizes(case: Case, field: str, rule: Callable[[int, int, int], tuple[int, in
 
 def _pick(case: Case, name: str, entry: dict[str, Any]) -> None:
     width, height = entry["video_wh"]
-    got = vace_pick(
-        width,
-        height,
-        entry["frames"],
-        entry["fps"],
-        tokens=entry["seq_len"],
-        max_area=entry["area"],
-    )
+    numbers = np.arange(entry["frames"] + 1, dtype=np.float32) / np.float32(entry["fps"])
+    times = list(zip(numbers[:-1].tolist(), numbers[1:].tolist(), strict=True))
+    got = vace_picking(width, height, times, entry["seq_len"], entry["area"])
     case.check_value(f"{name}.frame_ids", list(got.frames), list(entry["frame_ids"]))
-    case.check_value(f"{name}.output_wh", [got.width, got.height], list(entry["output_wh"]))
+    case.check_value(f"{name}.output_wh", list(got.size), list(entry["output_wh"]))
     close = abs(got.fps - entry["target_fps"]) <= 1e-6 * entry["target_fps"]
     case.check_value(
         f"{name}.target_fps", got.fps if not close else entry["target_fps"], entry["target_fps"]
