@@ -115,7 +115,10 @@ def test_ctrl_c_stops_them_all(plans: tuple[Plan, ...], tmp_path: Path) -> None:
         if isinstance(event, RunStarted) and event.label.endswith("seed 2"):
             raise KeyboardInterrupt
 
-    with Session() as session, pytest.raises(Cancelled):
+    with (
+        Session() as session,
+        pytest.raises(Cancelled, match="in run 2 of 4; written before it: 1"),
+    ):
         session.sweep(plans, listen=stop)
     assert [path.name for path in tmp_path.glob("*.mp4")] == ["clip-prompt1-1.mp4"]
 

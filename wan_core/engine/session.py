@@ -176,7 +176,9 @@ class Session:
             emit(Note(title(number, plans)))
             try:
                 outcomes.append(self.run(plan, listen=listen))
-            except Cancelled:
+            except Cancelled as stop:
+                done = sum(isinstance(one, RunResult) for one in outcomes)
+                stop.problem += f" in run {number} of {len(plans)}; written before it: {done}"
                 raise
             except Exception as error:
                 emit(Note(f"{title(number, plans)} failed: {error}", "error"))
