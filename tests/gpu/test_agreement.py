@@ -17,7 +17,7 @@ from wan_core.contract.conditioning import Conditioning, Timed
 from wan_core.contract.lazy import resolve
 from wan_core.contract.requests import LoadRequest, VideoSize
 from wan_core.models.families import TINY_T2V
-from wan_core.models.vae import WAN21, WanVAE
+from wan_core.models.vae import WAN21, WAN22, VaeDescriptor, WanVAE
 from wan_core.models.wan import WanConfig, WanDenoiser, WanTransformer
 from wan_core.planning.predict import tokens, transformer_activations, vae_decoding
 from wan_core.sampling import SamplerState, build_guidance, noise_sources, sample, start_latents
@@ -86,19 +86,22 @@ def test_text_to_video_agrees_with_the_cpu() -> None:
     assert error(mean, vae.encode(frames)[0]) < 1e-4
 
 
-def test_the_peak_of_decoding_is_as_predicted_and_does_not_grow_with_frames() -> None:
+@pytest.mark.parametrize("descriptor", [WAN21, WAN22], ids=["2.1", "2.2"])
+def test_the_peak_of_decoding_is_as_predicted_and_does_not_grow_with_frames(
+    descriptor: VaeDescriptor,
+) -> None:
     dtype = torch.bfloat16
-    vae = WanVAE.of(WAN21).to(GPU, dtype).eval()
+    vae = WanVAE.of(descriptor).to(GPU, dtype).eval()
     weights = torch.cuda.memory_allocated()
     peaks = []
     for frames in (9, 33):
-        latents = torch.randn(1, 16, (frames - 1) // 4 + 1, 60, 104)
+        latents = torch.randn(1, *descriptor.latent_shape(frames, 480, 832))
         torch.cuda.reset_peak_memory_stats()
         for chunk in vae.decode_stream(latents):
             del chunk
         peaks.append(torch.cuda.max_memory_allocated() - weights)
     assert abs(peaks[1] - peaks[0]) <= 0.02 * peaks[0]
-    predicted = vae_decoding(WAN21.config, VideoSize(832, 480, 33, 16), 2)
+    predicted = vae_decoding(descriptor.config, VideoSize(832, 480, 33, 16), 2)
     print(f"decode 832x480 bf16: predicted {predicted / 1e9:.2f} GB, real {peaks[1] / 1e9:.2f} GB")
     assert 0.8 * peaks[1] <= predicted <= 1.25 * peaks[1]
 

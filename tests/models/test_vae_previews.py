@@ -107,6 +107,25 @@ def test_a_stream_split_over_calls_is_bit_identical(network: Taehv, cuts: set[in
     assert torch.equal(torch.cat(got, dim=2), torch.cat(whole, dim=2))
 
 
+def test_folded_pixels_lie_row_by_row() -> None:
+    network = tiny(SMALL["2.2"])
+    frames = network.decode(random(1, 6, 1, 2, 3))
+    with torch.no_grad():
+        raw = network.decoder(random(1, 6, 1, 2, 3).transpose(1, 2))[:, 3].clamp(0, 1) * 2 - 1
+    for colour in range(3):
+        for row in range(2):
+            for column in range(2):
+                pixels = frames[:, colour, 0, row::2, column::2]
+                assert torch.equal(pixels, raw[:, 4 * colour + 2 * row + column])
+    video = torch.zeros(1, 3, 4, 16, 16)
+    seen: list[Tensor] = []
+    assert network.encoder is not None
+    network.encoder[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    video[:, 1, :, 0::2, 1::2] = 1
+    network.encode(video)
+    assert [index for index in range(12) if seen[0][:, index].eq(1).all()] == [5]
+
+
 @pytest.mark.parametrize("chunk", [1, 2, LATENTS])
 def test_streams_equal_the_whole(network: Taehv, chunk: int) -> None:
     latents = random(1, network.config.z_dim, LATENTS, 3, 2) * 3
