@@ -167,6 +167,19 @@ def test_phones_turn_their_videos(
     assert np.abs(first[0].astype(int) - upright).max() < 20
     info = probe_clip(path)
     assert (info.height, info.width) == upright.shape[:2]
+    assert info.notes == ("the video is turned as its file says",) * bool(turns)
+
+
+def test_pixels_that_are_not_square_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(16, 15)
+        container.mux(stream.encode(av.VideoFrame(64, 48, "yuv420p")))
+        container.mux(stream.encode(None))
+    (note,) = probe_clip(path).notes
+    assert note.startswith("the video's pixels are not square (16:15)")
 
 
 MISTAKES: list[tuple[Part, str]] = [
