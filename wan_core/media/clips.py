@@ -64,6 +64,7 @@ class ClipInfo:
         source_frames: that the whole video has.
         seconds: length of the whole video.
         steady: all frames of the video are shown equally long (but for the clock of the file).
+        notes: what reading it changes or leaves out, for the user.
     """
 
     width: int
@@ -73,6 +74,7 @@ class ClipInfo:
     source_frames: int
     seconds: float
     steady: bool
+    notes: tuple[str, ...] = ()
 
 
 WHOLE = Part()
@@ -87,7 +89,7 @@ def probe_clip(path: Path | str, part: Part = WHOLE) -> ClipInfo:
     path = Path(path)
     check_part(part, str(path))
     times = frame_times(path)
-    first = next(timed_frames(path)).picture()
+    first = next(timed_frames(path))
     if not times:
         raise MediaError("this file has no video in it", where=str(path))
     frames = (TimedFrame(i, start, end, None) for i, (start, end) in enumerate(times))
@@ -99,8 +101,17 @@ def probe_clip(path: Path | str, part: Part = WHOLE) -> ClipInfo:
     rate = exact_rate(part.fps) if part.fps else _plain(average)
     lengths = [following[0] - one[0] for one, following in itertools.pairwise(times)]
     steady = not lengths or max(lengths) - min(lengths) <= max(Fraction(1, 99), min(lengths) / 4)
-    height, width = first.shape[:2]
-    return ClipInfo(width, height, picked, rate / part.every, len(times), float(seconds), steady)
+    height, width = first.picture().shape[:2]
+    return ClipInfo(
+        width,
+        height,
+        picked,
+        rate / part.every,
+        len(times),
+        float(seconds),
+        steady,
+        first.notes,
+    )
 
 
 def read_clip(path: Path | str, part: Part = WHOLE) -> Chunks:

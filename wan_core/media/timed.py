@@ -32,6 +32,7 @@ class TimedFrame:
     Attributes:
         index: its number, or -1 where the video was entered in the middle.
         start, end: in seconds from the video's first frame.
+        notes: what reading the video changes or leaves out, for the user.
     """
 
     index: int
@@ -39,6 +40,7 @@ class TimedFrame:
     end: Fraction
     _make: Callable[[], NDArray[np.uint8]] | None
     _made: NDArray[np.uint8] | None = None
+    notes: tuple[str, ...] = ()
 
     def picture(self) -> NDArray[np.uint8]:
         """``[height, width, 3]`` uint8, upright. Frames that nobody asks for are not converted."""
@@ -162,13 +164,25 @@ def _decode(path: Path, near: Fraction) -> Generator[TimedFrame, None, None]:
             before = start
             turns = round(getattr(frame, "rotation", 0) / 90) % 4
             make = partial(_upright, to_rgb, frame, index, turns)
-            yield TimedFrame(-1 if near else index, start, start + length, make)
+            number = -1 if near else index
+            yield TimedFrame(number, start, start + length, make, notes=_notes(stream, bool(turns)))
 
 
 def _upright(to_rgb: ToRgb, frame: Any, index: int, turns: int) -> NDArray[np.uint8]:
     """``turns`` quarters against the clock, as the container says."""
     picture = to_rgb(frame, index)
     return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+
+
+def _notes(stream: Any, turned: bool) -> tuple[str, ...]:
+    notes = ["the video is turned as its file says"] if turned else []
+    shape = stream.sample_aspect_ratio
+    if shape and shape != 1:
+        notes.append(
+            f"the video's pixels are not square ({shape.numerator}:{shape.denominator}), but are taken as if "
+            "they were"
+        )
+    return tuple(notes)
 
 
 def _after_one_another(durations: list[int], clock: int) -> list[tuple[Fraction, Fraction]]:

@@ -64,7 +64,7 @@ CLIP_OFFICIAL = _dialect(
         ("vision_model.post_layernorm.{*}", "visual.post_norm.{*}"),
         ("visual_projection.weight", "visual.head"),
     ],
-    ("textual.*", "log_scale"),
+    ("textual.*", "log_scale", "visual.head.*"),
 )
 
 CLIP_OPENCLIP = _dialect(

@@ -50,7 +50,8 @@ def text_clean(case: Case) -> None:
 def clip_encode(case: Case) -> None:
     """Pictures to image tokens, and the taps of every call."""
     given = stated(case["config"])
-    if given.get("pool_type", "token") != "token" or not given.get("pre_norm", True):
+    pools = given.get("pool_type", "token")
+    if not pools.startswith("token") or not given.get("pre_norm", True):
         raise NotBuilt("a vision tower without class token or norm before its layers")
     if given.get("post_norm") or given.get("activation", "gelu") != "gelu":
         raise NotBuilt("a vision tower with norms behind its layers, or of another activation")
