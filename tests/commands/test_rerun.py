@@ -182,4 +182,7 @@ def test_another_file_in_the_place_of_a_known_one_is_refused(
     said = call("rerun", "clip.mp4")
     assert said.code == 3
     assert 'main.vae is not the file that "clip.mp4" was made with' in said.err
+    # also where the new video shall say nothing of itself
+    silent = call("rerun", "clip.mp4", "-s", "output.provenance=none")
+    assert (silent.code, silent.err) == (3, said.err)
     assert call("rerun", "clip.mp4", "--other-files", "-o", "new.mp4").code == 8

@@ -6,7 +6,6 @@ import os
 import platform
 import signal
 import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 
 import click
 
-from wan_core.cli.failures import BROKEN_PIPE, explain, silence, tell
+from wan_core.cli.failures import BROKEN_PIPE, explain, silence, tell_sentence, tell_traceback
 from wan_core.cli.options import Settings, discover
 from wan_core.contract.descriptions import Command
 from wan_core.contract.errors import PluginError, WanCoreError, WorkflowError, nearest
@@ -156,8 +155,8 @@ def _invoke(arguments: list[str]) -> int:
     except BaseException as error:
         sentence, exit_code = explain(error)
         if settings.debug:
-            tell("".join(traceback.format_exception(error)).rstrip(), sys.stderr)
-        tell(click.style(sentence, fg="red") if sys.stderr.isatty() else sentence, sys.stderr)
+            tell_traceback(error)
+        tell_sentence(sentence)
         return exit_code
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
+import traceback
 from contextlib import suppress
 from typing import TextIO
 
@@ -86,6 +88,16 @@ def tell(text: str, stream: TextIO) -> bool:
         silence(stream)
         return False
     return True
+
+
+def tell_traceback(error: BaseException) -> None:
+    """What ``--debug`` shows of an error."""
+    tell("".join(traceback.format_exception(error)).rstrip(), sys.stderr)
+
+
+def tell_sentence(sentence: str) -> None:
+    """Say what went wrong, in red on a terminal."""
+    tell(click.style(sentence, fg="red") if sys.stderr.isatty() else sentence, sys.stderr)
 
 
 def silence(stream: TextIO) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
 
-from wan_core.cli.failures import explain, tell
+from wan_core.cli.failures import explain, tell_sentence, tell_traceback
 from wan_core.cli.options import Settings, Strict, debug_option, discover, to_json, without_option
 from wan_core.cli.text import columns
 from wan_core.contract.errors import WeightsError
@@ -73,11 +71,9 @@ def inspect(
             exit_code = exit_code or code
             answers.append({"path": name, "error": sentence, "exit_code": code})
             if debug:
-                tell("".join(traceback.format_exception(error)).rstrip(), sys.stderr)
+                tell_traceback(error)
             if not json:
-                tell(
-                    click.style(sentence, fg="red") if sys.stderr.isatty() else sentence, sys.stderr
-                )
+                tell_sentence(sentence)
             continue
         answers.append({"path": name, "kind": found.kind, **found.facts})
         if not json:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 import attrs
 
 from wan_core.cli.inspect import Found
+from wan_core.cli.text import titled
 from wan_core.contract.errors import MediaError
 from wan_core.weights.places import look, printable, sort_of
 
@@ -61,8 +62,8 @@ def _record(path: Path, comment: str | None) -> list[tuple[str, str]]:
 
 
 def _under(title: str, lines: Iterable[str]) -> list[tuple[str, str]]:
-    """Rows of which the first has the title."""
-    return [(title if not n else "", printable(line)) for n, line in enumerate(lines)]
+    """Somebody's lines under a title."""
+    return titled(title, map(printable, lines))
 
 
 def _parsed(comment: str | None) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from wan_core.cli.inspect import Found
+from wan_core.cli.text import titled
 from wan_core.contract.descriptions import Component, Family
 from wan_core.contract.errors import WanCoreError
 from wan_core.contract.lazy import resolve
@@ -67,10 +68,10 @@ def describe_weights(path: Path, plugins: Plugins, with_fingerprint: bool) -> Fo
         ("precision", precision.title),
         ("", precision.shares if len(precision.values) > 1 else ""),
         *_lora_rows(identity, plugins),
-        *_titled("header", [f"{key} = {value}" for key, value in metadata.items()]),
+        *titled("header", [f"{key} = {value}" for key, value in metadata.items()]),
         ("" if metadata else "header", _left_out(left_out) if left_out else ""),
         ("fingerprint", print_of or ""),
-        *_titled("fits", [f"{one.line}{one.problem and f' (but {one.problem})'}" for one in fits]),
+        *titled("fits", [f"{one.line}{one.problem and f' (but {one.problem})'}" for one in fits]),
     ]
     facts = {
         "title": what,
@@ -181,11 +182,6 @@ def _problem(component: Component, source: TensorSource) -> str:
     except Exception as error:  # a plugin's mistake
         return f"its check failed ({type(error).__name__})"
     return ""
-
-
-def _titled(title: str, lines: list[str]) -> list[tuple[str, str]]:
-    """Rows of which only the first has a title."""
-    return [(title if index == 0 else "", line) for index, line in enumerate(lines)]
 
 
 def _lora_rows(identity: Identity, plugins: Plugins) -> Iterator[tuple[str, str]]:

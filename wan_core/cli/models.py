@@ -15,6 +15,7 @@ from wan_core.cli.options import Strict, debug_option, discover, to_json, withou
 from wan_core.cli.text import columns
 from wan_core.contract.descriptions import Component, Family, Preset, PublishedFile
 from wan_core.contract.options import show
+from wan_core.contract.text import TWO_FILES
 from wan_core.memory import gigabytes
 from wan_core.planning.library import Library, configured
 
@@ -118,7 +119,7 @@ def _lines(family: Family, slots: Sequence[str]) -> Iterator[str]:
         if not expert:
             yield f"{slot} = {_example(family.components[slot])}"
         elif expert == "high":
-            yield f'{name} = {{ high = "FILE", low = "FILE" }}'
+            yield f"{name} = {TWO_FILES}"
 
 
 def _preset(preset: Preset) -> list[tuple[str, str]]:

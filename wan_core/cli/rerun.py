@@ -88,7 +88,7 @@ def rerun(
                 where="-o",
                 remedy="name another file",
             )
-        changed = list(_changed_files(plan, record, plugins))
+        changed = list(_changed_files(plan, record))
         if changed and not other_files:
             raise WeightsError(
                 f"{_listed(changed)} that {show(original.name)} was made with",
@@ -205,14 +205,12 @@ def _as_template(path: Path) -> Path:
     return Path(str(path).replace("{", "{{").replace("}", "}}"))
 
 
-def _changed_files(plan: Plan, record: Provenance, plugins: Plugins) -> Iterator[str]:
+def _changed_files(plan: Plan, record: Provenance) -> Iterator[str]:
     """Weights and inputs that are others than those of the record."""
-    from wan_core.planning.provenance import record as record_of
+    from wan_core.planning.provenance import fingerprints, input_sums
 
-    now = record_of(plan, plugins, {})
-    if now is None:
-        return
-    for before, after in ((record.weights, now.weights), (record.inputs, now.inputs)):
+    pairs = ((record.weights, fingerprints(plan)), (record.inputs, input_sums(plan.workflow)))
+    for before, after in pairs:
         yield from (key for key in after if before.get(key) != after[key])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from wan_core.contract.text import duration as duration
@@ -36,6 +36,11 @@ def short_path(path: Path | str) -> str:
         return str(path.absolute().relative_to(Path.cwd()))
     except ValueError:
         return str(path)
+
+
+def titled(title: str, lines: Iterable[str]) -> list[tuple[str, str]]:
+    """Rows of which only the first has the title."""
+    return [(title if index == 0 else "", line) for index, line in enumerate(lines)]
 
 
 def columns(rows: Sequence[Sequence[str]], *, indent: int = 0) -> list[str]:

@@ -15,6 +15,10 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+TWO_FILES = '{ high = "FILE", low = "FILE" }'
+"""How a workflow names the files of two experts."""
+
+
 def slot_in_words(slot: str) -> str:
     """``"text encoder"``; of two experts ``"transformer for high noise"``."""
     part, _, expert = slot.partition(".")

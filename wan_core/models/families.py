@@ -137,6 +137,8 @@ WAN21_T2V_1_3B = Family(
     ),
 )
 
+SIZES_14B = ((1280, 720), (720, 1280), (832, 480), (480, 832))
+
 WAN21_T2V_14B = Family(
     name="wan2.1-t2v-14b",
     title="Wan 2.1 text to video, 14 B parameters",
@@ -155,7 +157,7 @@ WAN21_T2V_14B = Family(
         shift=5.0,
         guidance=5.0,
         negative_prompt=WAN_NEGATIVE_PROMPT,
-        sizes=((1280, 720), (720, 1280), (832, 480), (480, 832)),
+        sizes=SIZES_14B,
     ),
 )
 
@@ -193,7 +195,7 @@ WAN22_T2V_A14B = Family(
         guidance=(4.0, 3.0),
         boundary=0.875,
         negative_prompt=WAN_NEGATIVE_PROMPT,
-        sizes=((1280, 720), (720, 1280), (832, 480), (480, 832)),
+        sizes=SIZES_14B,
     ),
 )
 

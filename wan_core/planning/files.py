@@ -13,6 +13,7 @@ import attrs
 from wan_core.contract.descriptions import Component, Family
 from wan_core.contract.errors import WeightsError, WorkflowError, nearest
 from wan_core.contract.lazy import resolve
+from wan_core.contract.text import TWO_FILES
 from wan_core.planning.fitting import bundled, identify_for, misfit
 from wan_core.planning.places import Places
 from wan_core.plugins import Plugins
@@ -107,7 +108,7 @@ def _by_slot(
             raise WorkflowError(
                 f"family {family.name} has two experts, for high and for low noise",
                 where=where(name),
-                remedy=f'write {name} = {{ high = "FILE", low = "FILE" }}',
+                remedy=f"write {name} = {TWO_FILES}",
             )
         if isinstance(path, Mapping) and not experts:
             raise WorkflowError(
@@ -136,7 +137,7 @@ def _choose(
     if here := places.library.component(component.published):
         return here, True
     name, _, expert = slot.partition(".")
-    remedy = f"add {name} = " + ('{ high = "FILE", low = "FILE" }' if expert else '"FILE"')
+    remedy = f"add {name} = " + (TWO_FILES if expert else '"FILE"')
     if component.published:
         remedy = f"run wan-core models pull {family.name}, or {remedy}"
     raise WorkflowError(
@@ -206,9 +207,9 @@ def _refuse_strangers(files: Mapping[str, PlannedFile], where: Callable[[str], s
         ("vae", "z_dim", "transformer", "out_dim", "latent channels"),
     )
     for slot, key, other, other_key, what in meetings:
+        if slot not in files:
+            continue
         for taker in (name for name in files if name.partition(".")[0] == other):
-            if slot not in files:
-                continue
             one = files[slot].identity.details.get(key)
             two = files[taker].identity.details.get(other_key)
             if one and two and one != two:

@@ -7,15 +7,11 @@ from torch import Tensor
 
 
 @attrs.define
-class CausalState:
-    """The last input frames of every causal convolution of one encoder or decoder.
-
-    A slot is None until its convolution has seen the first frame of the stream: that is the whole
-    first-frame rule, and it holds for each convolution on its own. Calls that get a state change
-    it; one state serves one stream (batch, size, dtype and device stay the same).
+class StreamState:
+    """What the layers of one encoder or decoder carry from chunk to chunk.
 
     Attributes:
-        slots: per causal convolution ``[batch, channels, 1 or 2 frames, height, width]`` or None.
+        slots: per layer that remembers, what it keeps; None until it has seen the first frame.
     """
 
     slots: list[Tensor | None]
@@ -27,8 +23,23 @@ class CausalState:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held now; ``sizes.state_bytes`` tells them before the state exists."""
+        """Bytes held now."""
         return sum(slot.nbytes for slot in self.slots if slot is not None)
+
+
+@attrs.define
+class CausalState(StreamState):
+    """The last input frames of every causal convolution of one encoder or decoder.
+
+    ``sizes.state_bytes`` tells its bytes before it exists.
+
+    A slot is None until its convolution has seen the first frame of the stream: that is the whole
+    first-frame rule, and it holds for each convolution on its own. Calls that get a state change
+    it; one state serves one stream (batch, size, dtype and device stay the same).
+
+    Attributes:
+        slots: per causal convolution ``[batch, channels, 1 or 2 frames, height, width]`` or None.
+    """
 
     def remember(self, slot: int, seen: Tensor, frames: int) -> None:
         """Keep a copy of the last ``frames`` frames of ``seen`` (a view would keep all of it)."""

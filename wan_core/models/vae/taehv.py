@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import attrs
 import torch
 from einops import rearrange
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from torch.nn import functional as F
 
 from wan_core.models.vae.constants import denormalised, normalised
 from wan_core.models.vae.descriptor import COLOURS, VaeDescriptor
+from wan_core.models.vae.state import StreamState
 from wan_core.models.vae.streams import regroup
 from wan_core.models.vae.taehv_files import TaehvConfig
 
@@ -26,21 +26,8 @@ LARGEST = 3.0  # latents are bent to stay within it
 TOO_EARLY = 3  # frames that the first latent gives before the clip begins
 
 
-@attrs.define
-class TaehvState:
-    """The last input frame of every block that sees one: what a stream carries."""
-
-    slots: list[Tensor | None]
-
-    @property
-    def started(self) -> bool:
-        """Whether the first frame has passed."""
-        return self.slots[0] is not None
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held now."""
-        return sum(slot.nbytes for slot in self.slots if slot is not None)
+class TaehvState(StreamState):
+    """The last input frame of every block that sees one."""
 
 
 class Bend(nn.Module):
