@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from wan_core.contract.descriptions import PublishedFile
 from wan_core.contract.errors import ResourceError, WeightsError
 from wan_core.contract.events import Listener, TaskFinished, TaskProgress, TaskStarted
 from wan_core.contract.options import show
+from wan_core.media import free_space
 from wan_core.memory import gigabytes
 
 STAGE = "pull"
@@ -52,8 +52,7 @@ def check_room(remotes: Sequence[Remote], store: Store) -> int:
     missing = sum(
         max(0, one.bytes - _size(store.partial(one))) for one in remotes if not store.stored(one)
     )
-    there = next(one for one in (store.root, *store.root.parents) if one.exists())
-    free = shutil.disk_usage(there).free
+    free = free_space(store.root)
     if missing > free:
         raise ResourceError(
             f"{gigabytes(missing)} have to be fetched, and the disk of {show(store.root)} has "
