@@ -16,14 +16,20 @@ if TYPE_CHECKING:
     from wan_core.models.wan.config import WanConfig as WanConfig
     from wan_core.models.wan.denoiser import WanDenoiser as WanDenoiser
     from wan_core.models.wan.dialects import DIALECTS as DIALECTS
+    from wan_core.models.wan.embeddings import Head as Head
+    from wan_core.models.wan.embeddings import grid_of as grid_of
+    from wan_core.models.wan.embeddings import unpatchify as unpatchify
+    from wan_core.models.wan.layers import Float32LayerNorm as Float32LayerNorm
     from wan_core.models.wan.layers import gated_add as gated_add
     from wan_core.models.wan.layers import modulated_norm as modulated_norm
     from wan_core.models.wan.patches import AttentionPatches as AttentionPatches
+    from wan_core.models.wan.rope import RopeCache as RopeCache
     from wan_core.models.wan.rope import rope_tables as rope_tables
     from wan_core.models.wan.sub_steps import CrossAttention as CrossAttention
     from wan_core.models.wan.sub_steps import FeedForward as FeedForward
     from wan_core.models.wan.sub_steps import SelfAttention as SelfAttention
     from wan_core.models.wan.sub_steps import Source as Source
+    from wan_core.models.wan.transformer import Circumstances as Circumstances
     from wan_core.models.wan.transformer import WanTransformer as WanTransformer
     from wan_core.models.wan.vace import VaceBlock as VaceBlock
 
@@ -35,8 +41,12 @@ __getattr__, __dir__, __all__ = exports(
         "DIALECTS": "dialects",
         "AttentionPatches": "patches",
         "BlockCall": "block",
+        "Circumstances": "transformer",
         "CrossAttention": "sub_steps",
         "FeedForward": "sub_steps",
+        "Float32LayerNorm": "layers",
+        "Head": "embeddings",
+        "RopeCache": "rope",
         "SelfAttention": "sub_steps",
         "Source": "sub_steps",
         "VaceBlock": "vace",
@@ -46,8 +56,10 @@ __getattr__, __dir__, __all__ = exports(
         "WanTransformer": "transformer",
         "attend": "attention",
         "gated_add": "layers",
+        "grid_of": "embeddings",
         "modulated_norm": "layers",
         "rope_tables": "rope",
         "rotate": "attention",
+        "unpatchify": "embeddings",
     },
 )

@@ -6,6 +6,7 @@ have the official names, so official state dicts load strictly.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from wan_core.contract.attention import AttentionCall
 from wan_core.contract.conditioning import NATURAL, NOTHING, Positions
 from wan_core.memory.units import Unit, rest_of
 from wan_core.models.wan.block import BlockCall, WanBlock
-from wan_core.models.wan.config import WanConfig
+from wan_core.models.wan.config import PATCH, WanConfig
 from wan_core.models.wan.embeddings import (
     Head,
     ImageEmbedding,
@@ -106,7 +107,7 @@ class WanTransformer(nn.Module):
         if config.image_dim is not None:
             self.img_emb = ImageEmbedding(config.image_dim, dim, config.image_positions)
         self.blocks = nn.ModuleList(WanBlock(config) for _ in range(config.num_layers))
-        self.head = Head(dim, config.out_dim, config.eps)
+        self.head = Head(dim, math.prod(PATCH) * config.out_dim, config.eps)
         if config.vace_layers:
             self.vace_patch_embedding = PatchEmbedding(config.vace_in_dim or config.in_dim, dim)
             self.vace_blocks = nn.ModuleList(
