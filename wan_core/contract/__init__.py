@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from wan_core.contract.protocols import Denoiser as Denoiser
     from wan_core.contract.protocols import Guidance as Guidance
     from wan_core.contract.protocols import Latents as Latents
+    from wan_core.contract.protocols import SoundSource as SoundSource
     from wan_core.contract.protocols import Step as Step
     from wan_core.contract.protocols import TextEncoder as TextEncoder
     from wan_core.contract.requests import AttentionPatch as AttentionPatch
@@ -159,6 +160,7 @@ __getattr__, __dir__, _lazy = exports(
         "Guidance": "protocols",
         "Denoiser": "protocols",
         "ChunkSource": "protocols",
+        "SoundSource": "protocols",
         "TextEncoder": "protocols",
     },
 )

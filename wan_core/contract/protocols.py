@@ -110,6 +110,12 @@ class ChunkSource(Protocol):
     def __iter__(self) -> Iterator[Any]: ...
 
 
+class SoundSource(ChunkSource, Protocol):
+    """A sound: chunks ``[channels, samples]``, float32 in -1…1, in order; ``rate`` samples a second."""
+
+    rate: int
+
+
 class TextEncoder(Protocol):
     """Prompts to text rows."""
 

@@ -42,6 +42,27 @@ class Attributed:
 
 
 @attrs.define(eq=False)
+class AttributedSound(Attributed):
+    """A plugin's sound, which keeps its samples a second.
+
+    Raises:
+        PluginError: it has no positive whole number of them.
+    """
+
+    rate: int = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        Attributed.__attrs_post_init__(self)
+        with self.plugins.attributed(self.owner):
+            rate: Any = getattr(self.source, "rate", None)
+        if not isinstance(rate, int) or rate < 1:
+            raise PluginError(
+                f"{self.plugins.title_of(self.owner)} made a sound of {rate!r:.40} samples a second"
+            )
+        self.rate = rate
+
+
+@attrs.define(eq=False)
 class CheckedVideo(Attributed):
     """A plugin's video; chunks are handed on as ``[frames, 3, height, width]``, float32 on the CPU.
 
@@ -156,4 +177,8 @@ def checked_outputs(outputs: Any, stage: Stage, plugins: Plugins) -> Mapping[str
             raise PluginError(
                 f'{title} returned {type(source).__name__} as "{name}", not a source of chunks'
             )
-    return {name: Attributed(source, plugins, stage) for name, source in outputs.items()}
+    sorts = {
+        name: AttributedSound if hasattr(one, "rate") else Attributed
+        for name, one in outputs.items()
+    }
+    return {name: sorts[name](source, plugins, stage) for name, source in outputs.items()}

@@ -1,7 +1,6 @@
 """Models: families with their presets, and the networks they are made of.
 
-What is exported here are the loaders of the built-in families: a family of a plugin names them in its
-components (``load="wan_core.models:load_vae"``).
+Public are the loaders, for components of plugins' families (``load="wan_core.models:load_vae"``).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The built-in stages, and what stages of plugins may use of them."""
+"""The built-in stages, and what stages of plugins share with them."""
 
 from __future__ import annotations
 
@@ -8,5 +8,12 @@ from wan_core.contract.lazy import exports
 
 if TYPE_CHECKING:
     from wan_core.stages.generate import DecodedVideo as DecodedVideo
+    from wan_core.stages.generate import text_conditioning as text_conditioning
 
-__getattr__, __dir__, __all__ = exports(__name__, {"DecodedVideo": "generate"})
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "DecodedVideo": "generate",
+        "text_conditioning": "generate",
+    },
+)

@@ -16,11 +16,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wan_core.contract import NATURAL, Axis, Conditioning, Inputs, Latents, LoadRequest, Positions
+from wan_core.contract import (
+    NATURAL,
+    AttentionCall,
+    Axis,
+    Conditioning,
+    Inputs,
+    Latents,
+    LoadRequest,
+    Positions,
+)
 from wan_core.memory import Unit, rest_of
 from wan_core.models.wan import (
     BlockCall,
-    Circumstances,
     Float32LayerNorm,
     Head,
     RopeCache,
@@ -120,15 +128,17 @@ class VideoTower(WanTransformer):
         def padded(parts: Sequence[Tensor], fill: float = 0.0) -> Tensor:
             return torch.stack([F.pad(p, (0, 0, 0, length - len(p)), value=fill) for p in parts])
 
-        shared = Circumstances(
-            rope=(padded([c for c, _ in tables], 1.0), padded([s for _, s in tables])),
+        rope = (padded([c for c, _ in tables], 1.0), padded([s for _, s in tables]))
+        attention = AttentionCall(
+            rope_q=rope,
+            rope_k=rope,
             grid=grids[0] if len(set(grids)) == 1 else None,
             lengths=torch.tensor(counts, device=device) if min(counts) < length else None,
             branch=branch,
         )
         tokens = padded([self.patch_embedding(sample[None])[0].float() for sample in samples])
         return Stream(
-            self, tokens, *self.embed_time(timesteps), self.embed_text(text), grids, shared
+            self, tokens, *self.embed_time(timesteps), self.embed_text(text), grids, attention
         )
 
 
@@ -164,13 +174,14 @@ class Stream:
     projected: Tensor
     text: Tensor
     grids: Sequence[Grid]
-    shared: Circumstances
+    attention: AttentionCall
 
     def call(self, block: int) -> BlockCall:
         """What a block is told."""
-        text = Source("text", self.text, self.shared.cross_attention(block, "text"))
+        own = dataclasses.replace(self.attention, block=block)
+        text = dataclasses.replace(own, source="text", rope_q=None, rope_k=None, lengths=None)
         dtype = self.tower.compute_dtype(self.tokens.device)
-        return BlockCall(self.projected, self.shared.self_attention(block), (text,), dtype)
+        return BlockCall(self.projected, own, (Source("text", self.text, text),), dtype)
 
     def finish(self, tokens: Tensor) -> list[Tensor]:
         """From the last block's tokens to the prediction for each sample."""

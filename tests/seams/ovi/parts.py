@@ -61,11 +61,12 @@ def first_frame(vae: WanVAE, picture: Path, size: VideoSize) -> Tensor:
 
 @attrs.frozen(eq=False)
 class Tone:
-    """Stands in for a sound decoder: chunks ``[samples]``, 512 for each latent."""
+    """Stands in for a sound decoder: a chunk of 512 samples for each latent."""
 
     latents: Tensor
     replayable: bool = True
+    rate: int = 16_000
 
     def __iter__(self) -> Iterator[Tensor]:
         for latent in self.latents[0].T:
-            yield latent.mean().tanh().expand(512).float().cpu()
+            yield latent.mean().tanh().expand(1, 512).float().cpu()

@@ -17,9 +17,13 @@ if TYPE_CHECKING:
     from wan_core.models.wan.denoiser import WanDenoiser as WanDenoiser
     from wan_core.models.wan.dialects import DIALECTS as DIALECTS
     from wan_core.models.wan.embeddings import Head as Head
+    from wan_core.models.wan.embeddings import PatchEmbedding as PatchEmbedding
     from wan_core.models.wan.embeddings import grid_of as grid_of
+    from wan_core.models.wan.embeddings import sinusoid as sinusoid
     from wan_core.models.wan.embeddings import unpatchify as unpatchify
     from wan_core.models.wan.layers import Float32LayerNorm as Float32LayerNorm
+    from wan_core.models.wan.layers import Float32Linear as Float32Linear
+    from wan_core.models.wan.layers import RMSNorm as RMSNorm
     from wan_core.models.wan.layers import gated_add as gated_add
     from wan_core.models.wan.layers import modulated_norm as modulated_norm
     from wan_core.models.wan.patches import AttentionPatches as AttentionPatches
@@ -29,7 +33,6 @@ if TYPE_CHECKING:
     from wan_core.models.wan.sub_steps import FeedForward as FeedForward
     from wan_core.models.wan.sub_steps import SelfAttention as SelfAttention
     from wan_core.models.wan.sub_steps import Source as Source
-    from wan_core.models.wan.transformer import Circumstances as Circumstances
     from wan_core.models.wan.transformer import WanTransformer as WanTransformer
     from wan_core.models.wan.vace import VaceBlock as VaceBlock
 
@@ -41,11 +44,13 @@ __getattr__, __dir__, __all__ = exports(
         "DIALECTS": "dialects",
         "AttentionPatches": "patches",
         "BlockCall": "block",
-        "Circumstances": "transformer",
         "CrossAttention": "sub_steps",
         "FeedForward": "sub_steps",
         "Float32LayerNorm": "layers",
+        "Float32Linear": "layers",
         "Head": "embeddings",
+        "PatchEmbedding": "embeddings",
+        "RMSNorm": "layers",
         "RopeCache": "rope",
         "SelfAttention": "sub_steps",
         "Source": "sub_steps",
@@ -60,6 +65,7 @@ __getattr__, __dir__, __all__ = exports(
         "modulated_norm": "layers",
         "rope_tables": "rope",
         "rotate": "attention",
+        "sinusoid": "embeddings",
         "unpatchify": "embeddings",
     },
 )

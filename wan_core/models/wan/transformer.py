@@ -6,7 +6,6 @@ have the official names, so official state dicts load strictly.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -107,7 +106,7 @@ class WanTransformer(nn.Module):
         if config.image_dim is not None:
             self.img_emb = ImageEmbedding(config.image_dim, dim, config.image_positions)
         self.blocks = nn.ModuleList(WanBlock(config) for _ in range(config.num_layers))
-        self.head = Head(dim, math.prod(PATCH) * config.out_dim, config.eps)
+        self.head = Head(dim, PATCH[0] * PATCH[1] * PATCH[2] * config.out_dim, config.eps)
         if config.vace_layers:
             self.vace_patch_embedding = PatchEmbedding(config.vace_in_dim or config.in_dim, dim)
             self.vace_blocks = nn.ModuleList(
