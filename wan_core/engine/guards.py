@@ -18,6 +18,7 @@ from wan_core.contract.attention import Attend, AttentionCall
 from wan_core.contract.conditioning import StepRange
 from wan_core.contract.descriptions import AttentionBackend, Description, Feature, Stage
 from wan_core.contract.errors import PluginError
+from wan_core.contract.options import show
 from wan_core.contract.protocols import ChunkSource
 from wan_core.contract.requests import AttentionPatch, VideoSize
 from wan_core.plugins import Plugins
@@ -55,9 +56,9 @@ class AttributedSound(Attributed):
         Attributed.__attrs_post_init__(self)
         with self.plugins.attributed(self.owner):
             rate: Any = getattr(self.source, "rate", None)
-        if not isinstance(rate, int) or rate < 1:
+        if type(rate) is not int or rate < 1:
             raise PluginError(
-                f"{self.plugins.title_of(self.owner)} made a sound of {rate!r:.40} samples a second"
+                f"{self.plugins.title_of(self.owner)} made a sound of {show(rate)} samples a second"
             )
         self.rate = rate
 
@@ -177,8 +178,9 @@ def checked_outputs(outputs: Any, stage: Stage, plugins: Plugins) -> Mapping[str
             raise PluginError(
                 f'{title} returned {type(source).__name__} as "{name}", not a source of chunks'
             )
-    sorts = {
-        name: AttributedSound if hasattr(one, "rate") else Attributed
-        for name, one in outputs.items()
+    with plugins.attributed(stage):
+        sounds = {name for name, source in outputs.items() if hasattr(source, "rate")}
+    return {
+        name: (AttributedSound if name in sounds else Attributed)(source, plugins, stage)
+        for name, source in outputs.items()
     }
-    return {name: sorts[name](source, plugins, stage) for name, source in outputs.items()}

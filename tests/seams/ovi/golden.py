@@ -19,6 +19,7 @@ from wan_core.testing.golden import Case
 
 SHORT = {"video": "vid", "audio": "audio"}  # the towers as the cases call them
 AT_THE_END = 1e-3
+SOLVER_BY_NAME = {solver.name: solver for solver in SOLVERS}
 
 
 def towers_of(case: Case) -> FusedTowers:
@@ -159,11 +160,12 @@ def run_sampling(case: Case) -> None:
     start = {
         tower: as_latents(tower, case.tensor(f"inputs.{tower}_noise"))[None] for tower in TOWERS
     }
-    solvers = {solver.name: solver for solver in SOLVERS}
     for name, variant in case["variants"].items():
         held = case.tensor("inputs.image_latent")[None] if variant["i2v"] else None
         generated = slice(1, None) if variant["i2v"] else slice(None)
-        setup = resolve(solvers[variant["solver"]].build)(steps=case["steps"], shift=case["shift"])
+        setup = resolve(SOLVER_BY_NAME[variant["solver"]].build)(
+            steps=case["steps"], shift=case["shift"]
+        )
         where = f"outputs.{name}"
         case.check(f"{where}.sigmas", setup.schedule.sigmas)
         case.check(f"{where}.timesteps", setup.schedule.timesteps)
@@ -189,7 +191,16 @@ def run_sampling(case: Case) -> None:
             compare(case, f"{where}.{tower}", end, tolerance=AT_THE_END)
 
 
+def run_schedules(case: Case) -> None:
+    """``ovi.schedules``: the core's solvers have Ovi's tables."""
+    for name, variant in case["variants"].items():
+        setup = resolve(SOLVER_BY_NAME[variant["solver"]].build)(variant["steps"], variant["shift"])
+        case.check(f"outputs.{name}.sigmas", setup.schedule.sigmas)
+        case.check(f"outputs.{name}.timesteps", setup.schedule.timesteps)
+
+
 HANDLERS: dict[str, Callable[[Case], None]] = {
     "ovi.fusion_forward": run_fusion,
+    "ovi.schedules": run_schedules,
     "ovi.two_guidance_sampling": run_sampling,
 }

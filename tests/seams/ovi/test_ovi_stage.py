@@ -26,6 +26,7 @@ from wan_core.contract import (
     Conditioning,
     Description,
     Feature,
+    Held,
     Inputs,
     PluginError,
     Stage,
@@ -60,6 +61,8 @@ overwrite = true
 """
 LISTEN = '[[stages]]\nuse = "ovi-listen"'
 
+LEAD = SeededNoise(1).draw((1, CHANNELS, 4))
+
 heard: list[tuple[int, Tensor]] = []
 attended: list[AttentionCall] = []
 
@@ -87,6 +90,7 @@ def wan_register() -> Sequence[Description]:
     return [
         Stage("ovi-listen", "read a sound", options, f"{__name__}:listen", outputs=("heard",)),
         Feature("ovi-hush", "another text for the sound", options, writes=("text", "attention")),
+        Feature("ovi-lead", "a sound that goes on", options, writes=("pin", "held_timestep")),
         AttentionBackend("ovi-noting", "notes its calls", f"{__name__}:noting"),
     ]
 
@@ -94,12 +98,16 @@ def wan_register() -> Sequence[Description]:
 @hookimpl
 def wan_condition(request: Any, conditioning: Conditioning) -> Conditioning:
     assert request.latent_shapes == {"video": (16, 3, 4, 4), "audio": (CHANNELS, LENGTH)}
+    if request.feature == "ovi-lead":
+        return attrs.evolve(conditioning, pin={"audio": (Held(LEAD),)}, held_timestep=0.0)
     text = {**conditioning.text, "audio": Timed(conditioning.text["audio"].value * -1)}
     return attrs.evolve(conditioning, text=text)
 
 
 @hookimpl
 def wan_patch_attention(request: Any) -> list[AttentionPatch]:
+    if request.feature == "ovi-lead":
+        return []
     return [AttentionPatch(noting, "fusion", frozenset({2}))]
 
 
@@ -302,6 +310,23 @@ def test_the_first_frame_is_held(run: Run, picture: str) -> None:
     # generated frames and the sound know of it
     assert not torch.equal(seen.end["video"][:, :, 1:], free.end["video"][:, :, 1:])
     assert not torch.equal(seen.velocity("audio"), free.velocity("audio"))
+
+
+def test_latents_of_any_rank_can_be_held(run: Run) -> None:
+    seen = run(after='[[stages.apply]]\nuse = "ovi-lead"')
+    assert torch.equal(seen.end["audio"][:, :, :4], LEAD)
+    for latents, timesteps, inputs in seen.asked:
+        assert torch.equal(latents["audio"][:, :, :4], LEAD)
+        assert timesteps["audio"].tolist() == [[0.0] * 4 + [inputs.timestep] * (LENGTH - 4)]
+        assert timesteps["video"].tolist() == [inputs.timestep]
+
+
+def test_other_precisions_and_solvers_serve(run: Run) -> None:
+    exact, rough = run(solver="euler"), run(solver="euler", model='precision = "bfloat16"')
+    for name in ("video", "audio"):
+        off = (exact.end[name] - rough.end[name]).norm() / exact.end[name].norm()
+        assert 0 < off < 0.05
+    assert not torch.equal(exact.end["audio"], run(solver="dpm++").end["audio"])
 
 
 def test_bits_do_not_depend_on_other_plugins(run: Run) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from torch._dynamo.utils import counters
 
 from tests.seams.ovi.golden import HANDLERS, own_name, towers_of
 from tests.seams.ovi.model import FusedDenoiser, load_random, to_published
@@ -68,6 +69,34 @@ def test_a_unit_is_a_pair_of_blocks_and_nothing_is_left_over() -> None:
     within = {f"{u.name}.{n}" for u in units for n, _ in u.module.named_parameters()}
     assert within.isdisjoint(towers.rest())
     assert within | set(towers.rest()) == {name for name, _ in towers.named_parameters()}
+
+
+@torch.no_grad()
+def test_all_pairs_share_one_compiled_graph() -> None:
+    case = Case(OWN / "two_guidance_i2v.json")
+    towers = towers_of(case)
+    latents = {
+        "video": case.tensor("inputs.video_noise"),
+        "audio": case.tensor("inputs.audio_noise").T,
+    }
+    text = case.tensor("inputs.ctx_pos")
+
+    def predict(t: float, branch: str = "cond", skip: frozenset[int] = frozenset()) -> torch.Tensor:
+        streams = {
+            name: towers.tower(name).stream([x], torch.tensor([t]), [text], branch=branch)
+            for name, x in latents.items()
+        }
+        return torch.cat([sample.flatten() for (sample,) in towers(streams, skip).values()])
+
+    want = predict(900.0)
+    torch._dynamo.reset()
+    counters.clear()
+    for pair in towers.blocks:
+        pair.compile(backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(predict(900.0), want, rtol=0, atol=1e-5)
+    predict(300.0, "uncond", frozenset({1}))
+    assert counters["stats"]["unique_graphs"] == 1
+    torch._dynamo.reset()
 
 
 @pytest.fixture(scope="module")
