@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import pkgutil
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,3 +87,14 @@ def test_the_check_finds_what_is_not_public(tmp_path: Path) -> None:
         ("wan_core.models.wan.block", "WanBlock"),
         ("wan_core.models.loaders", "load_vae"),
     ]
+
+
+def test_every_exported_name_is_there() -> None:
+    packages = [
+        importlib.import_module(found.name)
+        for found in pkgutil.walk_packages([str(CORE)], "wan_core.")
+        if found.ispkg
+    ]
+    exported = [(package, name) for package in packages for name in getattr(package, "__all__", ())]
+    assert len(exported) > 150
+    assert [f"{p.__name__}.{name}" for p, name in exported if not hasattr(p, name)] == []

@@ -26,7 +26,9 @@ def towers_of(case: Case) -> FusedTowers:
     """The case's towers with its weights, loaded strictly."""
     sizes = {f.name for f in attrs.fields(WanConfig)}
     video, audio = (
-        WanConfig(**{k: v for k, v in case[f"{tower}_config"].items() if k in sizes})
+        WanConfig(
+            **{k: v for k, v in case[f"{tower}_config"].items() if k in sizes and v is not None}
+        )
         for tower in TOWERS
     )
     scale = case["audio_config"].get("temporal_rope_scaling_factor") or 1.0
@@ -161,8 +163,8 @@ def run_sampling(case: Case) -> None:
         tower: as_latents(tower, case.tensor(f"inputs.{tower}_noise"))[None] for tower in TOWERS
     }
     for name, variant in case["variants"].items():
-        held = case.tensor("inputs.image_latent")[None] if variant["i2v"] else None
-        generated = slice(1, None) if variant["i2v"] else slice(None)
+        held = case.tensor("inputs.image_latent")[None] if variant.get("i2v") else None
+        generated = slice(None) if held is None else slice(1, None)
         setup = resolve(SOLVER_BY_NAME[variant["solver"]].build)(
             steps=case["steps"], shift=case["shift"]
         )
