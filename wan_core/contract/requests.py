@@ -100,8 +100,8 @@ class GivenFrames:
         name: what gave them: ``"image"``, ``"last_image"`` or ``"continues"``.
         start: number of the first of them.
         frames: ``[3, frames, height, width]`` float32 in -1…1 on the CPU, in the size of the video.
-        picture: ``[height, width, 3]`` uint8: the first of them as it was before it was brought to that size,
-            for image encoders.
+        picture: ``[height, width, 3]`` uint8: the latest of them as it was before it was brought to that
+            size, for image encoders.
     """
 
     name: str
