@@ -7,7 +7,7 @@ given frames come back, and what the judge reads.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ SHEETS = ("first", "ends", "continued")
 SHOWN = (0, 4, 8, 16, 24, 32)
 
 
-def plan() -> Iterator[tuple[str, dict[str, Any]]]:
+def sweep() -> Iterator[tuple[str, dict[str, Any]]]:
     """Tasks and settings, the most telling ones first."""
     for task in TASKS:
         yield task, PRESET
@@ -123,6 +123,7 @@ def image_test(
     image: Path,
     out: Path,
     *,
+    plan: Iterable[tuple[str, dict[str, Any]]] | None = None,
     prompts: int = 64,
     seconds: float = 1e9,
     size: Size = SIZE,
@@ -132,6 +133,7 @@ def image_test(
     Args:
         tiny: folder of VAE and text encoder.
         image: folder of the transformer and the image encoder.
+        plan: tasks and settings; None = ``sweep()``.
         prompts: clips; 0 = nothing is measured.
     """
     start, results = time.monotonic(), []
@@ -146,7 +148,7 @@ def image_test(
     tower = tiny_clip.load(image / tiny_clip.FILE, device)
     noise = first_noise(range(FIRST_SEED, FIRST_SEED + prompts), size)
     tasks: dict[str, Task] = {}
-    for name, setting in plan():
+    for name, setting in sweep() if plan is None else plan:
         if time.monotonic() - start > seconds:
             say("no time for more settings")
             break
