@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from wan_core.contract.descriptions import Family as Family
     from wan_core.contract.descriptions import Feature as Feature
     from wan_core.contract.descriptions import GoldenKinds as GoldenKinds
+    from wan_core.contract.descriptions import Pictures as Pictures
     from wan_core.contract.descriptions import Preset as Preset
     from wan_core.contract.descriptions import PublishedFile as PublishedFile
     from wan_core.contract.descriptions import Solver as Solver
@@ -78,7 +79,9 @@ if TYPE_CHECKING:
     from wan_core.contract.requests import Components as Components
     from wan_core.contract.requests import ConditioningRequest as ConditioningRequest
     from wan_core.contract.requests import FeatureCheck as FeatureCheck
+    from wan_core.contract.requests import GivenFrames as GivenFrames
     from wan_core.contract.requests import LoadRequest as LoadRequest
+    from wan_core.contract.requests import PictureRequest as PictureRequest
     from wan_core.contract.requests import PlanContext as PlanContext
     from wan_core.contract.requests import PostProcessRequest as PostProcessRequest
     from wan_core.contract.requests import StageContext as StageContext
@@ -95,6 +98,7 @@ __getattr__, __dir__, _lazy = exports(
         "PublishedFile": "descriptions",
         "Component": "descriptions",
         "Family": "descriptions",
+        "Pictures": "descriptions",
         "Stage": "descriptions",
         "Feature": "descriptions",
         "Solver": "descriptions",
@@ -125,6 +129,8 @@ __getattr__, __dir__, _lazy = exports(
         "LoadRequest": "requests",
         "Components": "requests",
         "FeatureCheck": "requests",
+        "GivenFrames": "requests",
+        "PictureRequest": "requests",
         "ConditioningRequest": "requests",
         "AttentionRequest": "requests",
         "AttentionPatch": "requests",

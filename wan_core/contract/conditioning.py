@@ -102,14 +102,23 @@ class Held:
     Attributes:
         value: ``[batch, channels, frames, height, width]`` (or the rank of the named latent, frames third).
         start: index of the first latent frame it occupies; negative counts from the end.
+        keep: of each element of ``value`` (broadcast) the share of the run for which it is held: 1 to the
+            end, 0.5 for the first half, 0 never. None = all to the end.
+        noise: shaped like ``value``: what is held is mixed with it to the step's level of noise, so that it
+            can pass for part of the noisy latents (inpainting). None = it stays clean.
     """
 
     value: Tensor
     start: int = 0
+    keep: Tensor | None = None
+    noise: Tensor | None = None
 
     def __attrs_post_init__(self) -> None:
         _require_tensor(self.value, "Held.value")
         _require(self.start, int, "Held.start")
+        for name, tensor in (("keep", self.keep), ("noise", self.noise)):
+            if tensor is not None:
+                _require_tensor(tensor, f"Held.{name}")
         if self.value.ndim < 3:
             raise TypeError(
                 f"Held.value must have its frames as third axis, not the shape "
@@ -188,14 +197,18 @@ class Conditioning:
         pin: given frames, written into the latents before each step and after the last.
         overlay: given frames, written into the model's input only (normally in a branch's override).
         freeze: given frames, which neither the solver nor the sums of guidance touch.
-        held_timestep: the timestep of pinned, overlaid and frozen frames; None = that of the step.
+        held_timestep: the timestep of pinned, overlaid and frozen frames that are clean; None = that of the
+            step.
+        prepend, append: latent name -> number of latent frames that are sampled before or after those of
+            the output and dropped from it (places of reference pictures). What the other slots hold counts
+            them: they are frames of the latents like all others.
         positions: latent name -> rope positions.
-        branches: branch name -> overrides ``{slot: value}`` of the slots above, but ``pin`` and
-            ``freeze``: those are about the latents, which all branches share (a branch's own frames
-            are its ``overlay``). A branch that is not listed sees the shared slots.
+        branches: branch name -> overrides ``{slot: value}`` of the slots above, but ``pin``,
+            ``freeze``, ``prepend`` and ``append``: those are about the latents, which all branches share (a
+            branch's own frames are its ``overlay``). A branch that is not listed sees the shared slots.
 
     Raises:
-        ValueError: a branch overrides an unknown slot, ``pin`` or ``freeze``.
+        ValueError: a branch overrides an unknown slot, or one of those that all branches share.
         TypeError: a slot holds something else than it says above.
     """
 
@@ -207,6 +220,8 @@ class Conditioning:
     overlay: Mapping[str, tuple[Held, ...]] = NOTHING
     freeze: Mapping[str, tuple[Held, ...]] = NOTHING
     held_timestep: float | None = None
+    prepend: Mapping[str, int] = NOTHING
+    append: Mapping[str, int] = NOTHING
     positions: Mapping[str, Positions] = NOTHING
     branches: Mapping[str, Mapping[str, Any]] = NOTHING
 
@@ -219,7 +234,7 @@ class Conditioning:
             if shared := set(overrides) & set(SHARED):
                 raise ValueError(
                     f"branch {branch!r} overrides {sorted(shared)}, but all branches share the "
-                    "latents that these are written into; use overlay"
+                    "latents that these are about; use overlay for frames of its own"
                 )
         for slot in SLOTS:
             _set(self, slot, _checked(slot, getattr(self, slot)))
@@ -277,9 +292,10 @@ class Conditioning:
 
 
 SLOTS: tuple[str, ...] = tuple(f.name for f in attrs.fields(Conditioning) if f.name != "branches")
-SHARED = ("pin", "freeze")
+SHARED = ("pin", "freeze", "prepend", "append")
 """Slots that no branch may override."""
 HELD = ("pin", "overlay", "freeze")
+COUNTS = ("prepend", "append")
 NAMED = tuple(slot for slot in SLOTS if slot not in ("add_ons", "held_timestep"))
 """Slots that are mappings from the name of a latent."""
 
@@ -302,6 +318,11 @@ def _checked(slot: str, value: Any) -> Any:
         if all(isinstance(inputs, MappingProxyType) for inputs in value.values()):
             return _read_only(value)
         return _read_only({name: _read_only(inputs) for name, inputs in value.items()})
+    if slot in COUNTS:
+        _check_members(slot, value, int)
+        if any(count < 0 for count in value.values()):
+            raise ValueError(f"{slot} must be numbers of frames, not {dict(value)}")
+        return _read_only(value)
     member = Positions if slot == "positions" else Held if slot in HELD else Timed
     _check_members(slot, value, member, several=slot == "concat" or slot in HELD)
     return _read_only(value)

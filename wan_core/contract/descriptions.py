@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 
@@ -134,6 +134,42 @@ class Component:
 
 
 @attrs.frozen
+class Pictures:
+    """How a family takes pictures to start from.
+
+    Attributes:
+        condition: import string of ``condition(request: PictureRequest, conditioning: Conditioning) ->
+            Conditioning``: what the denoiser is told of given frames.
+        takes: of ``"image"`` (the first frame), ``"last_image"`` and ``"continues"`` (the last frames of
+            another video as the first ones of this).
+        needs: those of them that it can't do without; ``"continues"`` does for ``"image"``.
+        untrained: those of them that it takes, but was not trained with: its makers promise nothing.
+        size: the rule for a video's size from the picture's: :func:`wan_core.media.area_size` or
+            :func:`wan_core.media.best_size`.
+        fit: how a picture is brought to that size: stretched, or scaled to cover it and cut.
+        kernel: the resampling, see :mod:`wan_core.media.fitting`.
+        shown: which pictures the image encoder sees, where there is one.
+        overlap: frames of a continued video that it begins with: so many it was trained with.
+    """
+
+    condition: str = attrs.field(validator=valid.text)
+    takes: tuple[str, ...] = attrs.field(default=("image",), validator=valid.pictures)
+    needs: tuple[str, ...] = attrs.field(default=(), validator=valid.pictures)
+    untrained: tuple[str, ...] = attrs.field(default=(), validator=valid.pictures)
+    size: Literal["area", "best"] = attrs.field(
+        default="area", validator=valid.one_of("area", "best")
+    )
+    fit: Literal["stretch", "cover"] = attrs.field(
+        default="stretch", validator=valid.one_of("stretch", "cover")
+    )
+    kernel: Literal["bicubic", "pillow-lanczos"] = attrs.field(
+        default="bicubic", validator=valid.one_of("bicubic", "pillow-lanczos")
+    )
+    shown: tuple[str, ...] = attrs.field(default=("image",), validator=valid.pictures)
+    overlap: int = attrs.field(default=1, validator=valid.count)
+
+
+@attrs.frozen
 class Family:
     """An architecture with its presets.
 
@@ -148,6 +184,7 @@ class Family:
         stages: names of the stages that can drive it.
         warn: import string of ``warn(prompt) -> str | None``: a note about a prompt this family can't
             follow (the bundled models know few words); None when there is none.
+        pictures: how it takes pictures to start from; None when it takes none.
     """
 
     name: str = attrs.field(validator=valid.name)
@@ -159,6 +196,12 @@ class Family:
     preset: Preset = attrs.field(validator=valid.instance_of(Preset))
     stages: tuple[str, ...] = attrs.field(default=("generate",), validator=valid.names)
     warn: str | None = attrs.field(default=None, validator=valid.optional_text)
+    pictures: Pictures | None = attrs.field(
+        default=None,
+        validator=valid.must_be(
+            "a Pictures or None", lambda value: value is None or isinstance(value, Pictures)
+        ),
+    )
 
     def slots(self, part: str) -> tuple[str, ...]:
         """The slots of a part: ``("transformer",)``, or those of its two experts, high noise first."""

@@ -62,6 +62,10 @@ class Components(Protocol):
         """Say that the component is not needed any more in this stage."""
         ...
 
+    def details(self, slot: str) -> Mapping[str, Any]:
+        """Sizes that its file's header shows (``"dim"``), without loading it; ``{}`` where there is no file."""
+        ...
+
 
 @attrs.frozen
 class FeatureCheck:
@@ -75,6 +79,7 @@ class FeatureCheck:
         folder: the folder that relative paths start from.
         family: the stage's family.
         size: what the stage makes.
+        inputs: what earlier stages make: ``"NAME.video"`` -> size; None where it is not known.
     """
 
     feature: str
@@ -84,6 +89,49 @@ class FeatureCheck:
     folder: Path
     family: Family
     size: VideoSize
+    inputs: Mapping[str, VideoSize | None] = NOTHING
+
+
+@attrs.frozen(eq=False)
+class GivenFrames:
+    """Frames of a video that are given, not generated.
+
+    Attributes:
+        name: what gave them: ``"image"``, ``"last_image"`` or ``"continues"``.
+        start: number of the first of them.
+        frames: ``[3, frames, height, width]`` float32 in -1…1 on the CPU, in the size of the video.
+        picture: ``[height, width, 3]`` uint8: the latest of them as it was before it was brought to that
+            size, for image encoders.
+    """
+
+    name: str
+    start: int
+    frames: Tensor
+    picture: Any
+
+
+@attrs.frozen(eq=False)
+class PictureRequest:
+    """What :attr:`Pictures.condition <wan_core.contract.descriptions.Pictures>` of a family is asked.
+
+    Attributes:
+        latents: name of the latents.
+        given: the given frames, none of them twice.
+        family: the stage's family.
+        size: what the stage makes.
+        components: the model's components; those that are done with should be released.
+        device, dtype: what the transformer runs in.
+        task: times and reports a long step, as in :class:`StageContext`.
+    """
+
+    latents: str
+    given: Sequence[GivenFrames]
+    family: Family
+    size: VideoSize
+    components: Components
+    device: torch.device
+    dtype: torch.dtype
+    task: Callable[..., AbstractContextManager[Callable[[int], None]]]
 
 
 @attrs.frozen
@@ -100,8 +148,10 @@ class ConditioningRequest:
         latent_shapes: latent name -> shape without the batch axis.
         steps: number of sampling steps.
         seed: the stage's seed.
-        components: the model's components, should the feature need to encode something.
+        components: the model's components, should the feature need to encode something; what it is done
+            with it should release.
         device, dtype: what the transformer runs in.
+        inputs: sources of earlier stages by ``"NAME.video"``.
     """
 
     feature: str
@@ -116,6 +166,7 @@ class ConditioningRequest:
     components: Components
     device: torch.device
     dtype: torch.dtype
+    inputs: Mapping[str, Any] = NOTHING
 
 
 @attrs.frozen
@@ -172,6 +223,7 @@ class PlanContext:
         folder: the folder that relative paths start from.
         family: the family of the stage's model, None for a stage without one.
         solver: looks a solver up by name, or raises with the nearest name.
+        inputs: what earlier stages make: ``"NAME.video"`` -> size; None where it is not known.
     """
 
     stage: str
@@ -180,6 +232,7 @@ class PlanContext:
     folder: Path
     family: Family | None
     solver: Callable[[str], Solver]
+    inputs: Mapping[str, VideoSize | None] = NOTHING
 
 
 @attrs.frozen

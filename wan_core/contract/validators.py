@@ -146,6 +146,20 @@ step_counts = must_be(
 )
 
 
+PICTURES = ("image", "last_image", "continues")
+"""What a family may take to start from."""
+
+pictures = tuple_of(
+    "names of pictures, of " + ", ".join(PICTURES),
+    lambda value: value in PICTURES,
+)
+
+
+def one_of(*allowed: str) -> Validator:
+    """Refuse what is none of some words."""
+    return must_be("one of " + ", ".join(allowed), lambda value: value in allowed)
+
+
 def slots(owner: Any, field: attrs.Attribute[Any], value: Any) -> None:
     """Names of :data:`FEATURE_SLOTS` only."""
     names(owner, field, value)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -56,6 +56,10 @@ class ModelComponents:
     def release(self, slot: str) -> None:
         if self._held.pop(slot, None) is not None:
             self._residency.release(self._key(slot))
+
+    def details(self, slot: str) -> Mapping[str, Any]:
+        file = self.model.files.get(slot)
+        return file.identity.details if file else {}
 
     def attributed(self) -> AbstractContextManager[None]:
         """A region that runs the model's code: what goes wrong in it is told as its plugin's."""

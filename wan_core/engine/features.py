@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -24,11 +24,16 @@ from wan_core.plugins import Plugins
 
 @attrs.frozen
 class Features:
-    """Calls the hooks of a stage's features."""
+    """Calls the hooks of a stage's features.
+
+    Attributes:
+        made: what earlier stages made, by ``"NAME.output"``.
+    """
 
     plan: Plan
     stage: PlannedStage
     plugins: Plugins
+    made: Mapping[str, ChunkSource]
 
     def condition(self, conditioning: Conditioning, **circumstances: Any) -> Conditioning:
         """Each feature's ``wan_condition`` in turn.
@@ -44,6 +49,7 @@ class Features:
                 options=asked.options,
                 stage=self.stage.name,
                 folder=self.plan.workflow.source.folder,
+                inputs=self.made,
                 **circumstances,
             )
             changed = self.plugins.call_feature(

@@ -79,7 +79,7 @@ class Run:
                 self.plan, model, self.plugins, residency, self.ledger, stage.name
             )
             self._open.append(components)
-        features = Features(self.plan, stage, self.plugins)
+        features = Features(self.plan, stage, self.plugins, made)
         context = StageContext(
             stage=stage.name,
             options=stage.needs.options,

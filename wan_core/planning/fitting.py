@@ -20,10 +20,11 @@ def bundled(name: str) -> Path:
         return path
 
 
-def misfit(component: Component, identity: Identity) -> tuple[str, int, Any] | None:
-    """The first size in which a file differs from what the component has: key, the file's, the component's."""
+def misfit(component: Component, identity: Identity) -> tuple[str, Any, Any] | None:
+    """What a file differs in from what the component has, the first of it: key, the file's, the component's."""
+    known: dict[str, Any] = {**identity.details, "variant": identity.variant}
     for key, wanted in component.config.items():
-        found = identity.details.get(key)
+        found = known.get(key)
         if found and found != wanted:
             return key, found, wanted
     return None

@@ -14,6 +14,7 @@ from wan_core.planning.pagecache import cached_share
 from wan_core.planning.plan import PlannedModel, PlannedStage
 from wan_core.planning.predict import ITEM_SIZE, tokens
 from wan_core.planning.work import Work, decoder_work, encoder_work, transformer_work
+from wan_core.sampling.levels import first_step
 from wan_core.weights import in_official_names, open_weights
 
 CALIBRATE = "run wan-core doctor --calibrate for predicted times"
@@ -153,7 +154,8 @@ def _sampling(stage: PlannedStage, model: PlannedModel, found: Calibration) -> f
     stride = vae_descriptor(open_weights(model.files["vae"].path)).stride
     work = transformer_work(config, tokens(size, stride), ITEM_SIZE[model.dtype])
     last = options.steps if options.end_step is None else min(options.end_step, options.steps)
-    passes: int = (last - options.start_step) * stage.needs.branches
+    first = max(options.start_step, first_step(options.steps, options.strength))
+    passes: int = (last - first) * stage.needs.branches
     return passes * seconds_of(work, found, model.dtype)
 
 

@@ -9,16 +9,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import attrs
 import torch
 from torch import Tensor
 
 from wan_core.contract.conditioning import Conditioning, Held
 from wan_core.contract.protocols import Latents
+from wan_core.sampling.schedules import Schedule
 
 FRAMES = 2
 
 
-def write(latents: Latents, held: Mapping[str, tuple[Held, ...]]) -> dict[str, Tensor]:
+@attrs.frozen
+class Moment:
+    """A moment between two steps.
+
+    Attributes:
+        sigma: level of noise.
+        done: share of the steps that are done, 0…1.
+    """
+
+    sigma: float
+    done: float
+
+    @classmethod
+    def after(cls, step: int, schedule: Schedule) -> Moment:
+        """The moment when ``step`` steps of the schedule are done."""
+        return cls(float(schedule.sigmas[step]), step / schedule.steps)
+
+
+def write(
+    latents: Latents, held: Mapping[str, tuple[Held, ...]], moment: Moment
+) -> dict[str, Tensor]:
     """The latents with the given frames in their places; untouched latents are not copied."""
     written = dict(latents)
     for name, given in held.items():
@@ -26,8 +48,20 @@ def write(latents: Latents, held: Mapping[str, tuple[Held, ...]]) -> dict[str, T
             written[name] = latents[name].clone()
         for frames in given:
             first, last = frames.span(written[name].shape[FRAMES])
-            written[name][:, :, first:last] = frames.value.to(written[name])
+            place = written[name][:, :, first:last]
+            place.copy_(_now(frames, place, moment))
     return written
+
+
+def _now(given: Held, there: Tensor, moment: Moment) -> Tensor:
+    """What stands in the place of given frames, where ``there`` stood."""
+    value = given.value.to(there)
+    if given.noise is not None:
+        value = moment.sigma * given.noise.to(there) + (1 - moment.sigma) * value
+    if given.keep is None:
+        return value
+    keep = given.keep.to(there)
+    return torch.where((keep > moment.done) | (keep >= 1), value, there)
 
 
 def timesteps(latents: Latents, view: Conditioning, timestep: float) -> dict[str, Tensor]:
@@ -36,7 +70,8 @@ def timesteps(latents: Latents, view: Conditioning, timestep: float) -> dict[str
     told = {}
     for name, latent in latents.items():
         batch, frames = latent.shape[0], latent.shape[FRAMES]
-        held = [h for slot in (view.pin, view.overlay, view.freeze) for h in slot.get(name, ())]
+        slots = (view.pin, view.overlay, view.freeze)
+        held = [h for slot in slots for h in slot.get(name, ()) if h.noise is None]
         if view.held_timestep is None or not held:
             told[name] = torch.full((batch,), timestep, device=latent.device)
             continue

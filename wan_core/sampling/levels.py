@@ -1,4 +1,4 @@
-"""The user's own noise levels, checked without torch."""
+"""Noise levels that the user states, and where a denoise strength begins. No torch."""
 
 from __future__ import annotations
 
@@ -25,3 +25,11 @@ def check_levels(sigmas: Sequence[float]) -> None:
             f"the noise levels {[round(s, 4) for s in sigmas]} do not fall from at most 1 to 0",
             remedy="give at least two falling numbers, the last one normally 0",
         )
+
+
+def first_step(steps: int, strength: float | None) -> int:
+    """The step at which a change of a given video begins; 0 for strength 1 and None.
+
+    Source: kijai/ComfyUI-WanVideoWrapper ``nodes_sampler.py``.
+    """
+    return 0 if strength in (None, 1.0) else max(steps - int(steps * strength) - 1, 0)

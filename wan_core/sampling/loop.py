@@ -87,7 +87,9 @@ def sample(
             or broken video.
     """
     prefilled = denoiser.prefill(conditioning)
-    state.latents = held.write(held.write(state.latents, conditioning.freeze), conditioning.pin)
+    now = held.Moment.after(state.index, schedule)
+    state.latents = held.write(state.latents, conditioning.freeze, now)
+    state.latents = held.write(state.latents, conditioning.pin, now)
     moving = held.Moving(state.latents, conditioning.freeze)
     unchecked = health
     while state.index < schedule.steps:
@@ -102,8 +104,9 @@ def sample(
             velocity = guidance.combine(predictions, moved, step)
             for name, solver in state.solvers.items():
                 moved[name] = solver.step(velocity[name], moved[name], step.index)
-            state.latents = held.write(moving.put(moved, seen), conditioning.pin)
             state.index += 1
+            now = held.Moment.after(state.index, schedule)
+            state.latents = held.write(moving.put(moved, seen), conditioning.pin, now)
         if unchecked is not None and raw:
             unchecked.after_first_step(denoiser, conditioning, raw, seen, state.latents, step)
             unchecked = None
@@ -134,7 +137,8 @@ def predict(
         state=prefilled,
     )
     timesteps = held.timesteps(latents, view, step.timestep)
-    return denoiser(held.write(latents, view.overlay), timesteps, inputs)
+    now = held.Moment(step.sigma, step.index / step.steps)
+    return denoiser(held.write(latents, view.overlay, now), timesteps, inputs)
 
 
 def _velocity(prediction: Latents, denoiser: Denoiser) -> dict[str, Tensor]:

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from wan_core.contract.errors import WorkflowError
 from wan_core.contract.protocols import Step
-from wan_core.sampling.levels import check_levels
+from wan_core.sampling.levels import check_levels, first_step
 
 Sigmas = NDArray[np.float64]
 Noisy = TypeVar("Noisy", float, Sigmas)
@@ -149,9 +149,8 @@ class Schedule:
                 f"a denoise strength of {strength} is outside 0…1",
                 remedy="1 makes everything new, 0.3 changes little",
             )
-        if strength == 1.0:
-            return self
-        return self.sliced(max(self.steps - int(self.steps * strength) - 1, 0))
+        first = first_step(self.steps, strength)
+        return self.sliced(first) if first else self
 
     def with_even_tail(self, count: int | None = None) -> Schedule:
         """The schedule with its lower half replaced by evenly spaced steps (``enhance_hf``).

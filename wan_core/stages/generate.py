@@ -1,4 +1,4 @@
-"""The stage ``generate``: text to video."""
+"""The stage ``generate``: a video from a prompt, from pictures, or from another video."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from contextlib import ExitStack
 import attrs
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from wan_core.contract.conditioning import Conditioning, Timed
+from wan_core.contract.conditioning import Conditioning, Held, Timed
 from wan_core.contract.events import Event, Note
 from wan_core.contract.lazy import resolve
 from wan_core.contract.protocols import ChunkSource
-from wan_core.contract.requests import Components, StageContext, VideoSize
+from wan_core.contract.requests import Components, PictureRequest, StageContext, VideoSize
 from wan_core.models.vae import WanVAE
 from wan_core.models.wan import AttentionPatches, WanDenoiser
 from wan_core.sampling import (
@@ -28,56 +29,74 @@ from wan_core.sampling import (
     start_latents,
 )
 from wan_core.stages.experts import denoiser_of
+from wan_core.stages.frames import given_frames, given_video, mask_of_latents
+from wan_core.stages.generate_plan import begin_of
 
 VIDEO = "video"
 
 
 def run(context: StageContext) -> Mapping[str, ChunkSource]:
     """Sample latents and hand out a source that decodes them chunk by chunk as it is read."""
-    components, size = context.components, context.size
-    assert components is not None and size is not None, "generate has a model and a size"
-    latents = _sample(context, components, size)
+    components = context.components
+    assert components is not None, "generate has a model"
+    latents = _sample(context, components)
     context.keep({VIDEO: latents})
     return {VIDEO: context.post_process(DecodedVideo(components.get("vae"), latents, context.emit))}
 
 
-def _sample(context: StageContext, components: Components, size: VideoSize) -> Tensor:
-    options = context.options
-    assert context.family is not None, "generate has a model"
+def _sample(context: StageContext, components: Components) -> Tensor:
+    options, family, size = context.options, context.family, context.size
+    assert family is not None and size is not None, "generate has a model and a size"
+    slots = family.slots("transformer")
     shape, statistics = _of_latents(components, size)
-    slots = context.family.slots("transformer")
-    first: WanDenoiser = components.get(slots[0])
-    config = first.transformer.config
     solver = context.solver(options.solver)
     with context.attributed(solver):
         setup: SamplerSetup = resolve(solver.build)(
-            steps=options.steps, shift=options.shift, sigmas=options.sigmas, width=config.dim
+            steps=options.steps,
+            shift=options.shift,
+            sigmas=options.sigmas,
+            width=components.details(slots[0]).get("dim"),
         )
     end = -1 if options.end_step is None else options.end_step
-    setup = setup.on(setup.schedule.sliced(options.start_step, end))
+    setup = setup.on(setup.schedule.sliced(begin_of(options), end))
     steps = setup.schedule.steps
     circumstances = {
-        "family": context.family,
+        "family": family,
         "device": context.device,
         "dtype": context.dtype,
         "steps": steps,
     }
+    # all that needs other components comes before the transformer, so that they need not fit beside it
     conditioning = context.condition(
-        text_conditioning(context),
+        _told(context, components, size),
         size=size,
         latent_shapes={VIDEO: shape},
         seed=options.seed,
         components=components,
         **circumstances,
     )
+    before, after = (slot.get(VIDEO, 0) for slot in (conditioning.prepend, conditioning.append))
+    whole = (1, shape[0], before + shape[1] + after, *shape[2:])
+    noise = noise_sources(options.seed, [VIDEO])
+    clean = None
+    if options.video is not None:
+        clean = F.pad(_given_latents(context, components, size), (0, 0, 0, 0, before, after))
+        if options.mask is not None:
+            conditioning = _with_mask(conditioning, context, components, clean)
+    latents = start_latents(
+        setup.schedule,
+        {VIDEO: whole},
+        noise,
+        clean=None if clean is None else {VIDEO: clean},
+        device=context.device,
+    )
+    first: WanDenoiser = components.get(slots[0])
     asked = context.attention_patches(
-        blocks=config.num_layers,
-        token_grid=(shape[1], (shape[2] + 1) // 2, (shape[3] + 1) // 2),
+        blocks=first.transformer.config.num_layers,
+        token_grid=(whole[2], (whole[3] + 1) // 2, (whole[4] + 1) // 2),
         **circumstances,
     )
-    boundary = context.family.preset.boundary
-    noise = noise_sources(options.seed, [VIDEO])
-    latents = start_latents(setup.schedule, {VIDEO: (1, *shape)}, noise, device=context.device)
+    boundary = family.preset.boundary
 
     def patched(denoiser: WanDenoiser) -> AttentionPatches:
         return AttentionPatches(denoiser.transformer, context.attention, asked)
@@ -89,7 +108,7 @@ def _sample(context: StageContext, components: Components, size: VideoSize) -> T
         def advance(report: StepReport) -> None:
             progress(report.step.index + 1)
 
-        return sample(
+        sampled = sample(
             denoiser_of(components, slots, boundary, patched, steps, leave),
             setup.schedule,
             SamplerState.start(setup, latents, noise),
@@ -98,6 +117,59 @@ def _sample(context: StageContext, components: Components, size: VideoSize) -> T
             observe=advance,
             health=Health({VIDEO: statistics}),
         )[VIDEO]
+    return sampled[:, :, before : before + shape[1]]
+
+
+def _told(context: StageContext, components: Components, size: VideoSize) -> Conditioning:
+    """What the family tells its denoiser: the prompts, and the frames that are given."""
+    conditioning = text_conditioning(context)
+    given = given_frames(context, size)
+    if not given:
+        return conditioning
+    assert context.family is not None and context.family.pictures is not None
+    request = PictureRequest(
+        VIDEO,
+        given,
+        context.family,
+        size,
+        components,
+        context.device,
+        context.dtype,
+        context.task,
+    )
+    with context.attributed(context.family):
+        told: Conditioning = resolve(context.family.pictures.condition)(request, conditioning)
+    return told
+
+
+def _given_latents(context: StageContext, components: Components, size: VideoSize) -> Tensor:
+    """Latents ``[1, channels, frames, height, width]`` float32 of the video that is changed."""
+    vae: WanVAE = components.get("vae")
+    with context.task("encoding video", total=size.frames, unit="frame") as progress:
+        parts = []
+        for mean, _ in vae.encode_stream(given_video(context, size)):
+            parts.append(mean.float())
+            progress(1 + vae.config.stride[0] * (len(parts) - 1))
+    components.release("vae")
+    return torch.cat(parts, dim=2)
+
+
+def _with_mask(
+    conditioning: Conditioning, context: StageContext, components: Components, clean: Tensor
+) -> Conditioning:
+    """Hold what the mask does not make anew, at every step's level of noise."""
+    options, size = context.options, context.size
+    assert size is not None
+    vae: WanVAE = components.get("vae")
+    anew = mask_of_latents(options.mask, size, vae.config.stride)
+    components.release("vae")
+    # the noise that the run starts from, so that what is held is where a run of its own would have it
+    noise = noise_sources(options.seed, [VIDEO])[VIDEO].draw(clean.shape)
+    before = conditioning.prepend.get(VIDEO, 0)
+    frames = slice(before, before + anew.shape[2])
+    held = Held(clean[:, :, frames], before, keep=1 - anew, noise=noise[:, :, frames])
+    pinned = (*conditioning.pin.get(VIDEO, ()), held)
+    return attrs.evolve(conditioning, pin={**conditioning.pin, VIDEO: pinned})
 
 
 def _of_latents(

@@ -19,7 +19,8 @@ from wan_core.sampling.guidance_table import (
     check_lengths,
     check_zero_steps,
 )
-from wan_core.sampling.levels import check_levels
+from wan_core.sampling.levels import check_levels, first_step
+from wan_core.stages.given import fill_given
 from wan_core.stages.options import GenerateOptions
 
 START_STEP = (
@@ -51,15 +52,18 @@ def plan(context: PlanContext) -> StageNeeds:
     if context.options.sigmas is not None:
         with _at(context, "sigmas"):
             check_levels(context.options.sigmas)
-    options = fill(context.options, preset)
+    given, notes = fill_given(context)
+    options = fill(given, preset)
     _check_size(context, options, preset)
     _check_solver(context, options, family)
     _check_part(context, options)
     _check_guidance(context, options, preset)
-    notes = notes_on_steps(options)
+    notes += notes_on_steps(options)
     if family.warn and (note := resolve(family.warn)(options.prompt)):
         notes.append(note)
-    if preset.sizes and (options.width, options.height) not in preset.sizes:
+    # a picture's own proportions are what image-to-video was made for
+    free = family.pictures is not None and context.options.image is not None
+    if preset.sizes and not free and (options.width, options.height) not in preset.sizes:
         sizes = ", ".join(f"{w}x{h}" for w, h in preset.sizes)
         notes.append(
             UNUSUAL_SIZE.format(
@@ -77,7 +81,7 @@ def plan(context: PlanContext) -> StageNeeds:
 
 
 def fill(options: GenerateOptions, preset: Preset) -> Any:
-    """Every option that the workflow leaves open, as the family's makers recommend it.
+    """Every option that is still open, as the family's makers recommend it.
 
     Noise levels of the user's own say how many steps there are.
     """
@@ -95,6 +99,12 @@ def fill(options: GenerateOptions, preset: Preset) -> Any:
     if "steps" in missing and options.sigmas is not None:
         missing["steps"] = len(options.sigmas) - 1
     return attrs.evolve(options, **missing)
+
+
+def begin_of(options: GenerateOptions) -> int:
+    """The first step of the schedule that is run."""
+    assert options.steps is not None, "filled in"
+    return max(options.start_step, first_step(options.steps, options.strength))
 
 
 def needs_two_branches(guidance: Any) -> bool:
@@ -128,7 +138,7 @@ def _check_size(context: PlanContext, options: Any, preset: Preset) -> None:
 def notes_on_steps(options: Any) -> list[str]:
     """What a run of a part of the schedule means for the video."""
     notes = []
-    if options.start_step > 0:
+    if options.start_step > 0 and options.video is None:
         notes.append(START_STEP.format(start=options.start_step, steps=options.steps))
     if options.end_step is not None and options.end_step < options.steps:
         left = options.steps - options.end_step
@@ -158,17 +168,30 @@ def _check_solver(context: PlanContext, options: Any, family: Family) -> None:
 
 def _check_part(context: PlanContext, options: Any) -> None:
     start, end, steps = options.start_step, options.end_step, options.steps
+    if start and context.options.strength is not None:
+        raise WorkflowError(
+            "start_step and strength both say where sampling begins",
+            where=context.where("start_step"),
+            remedy="leave one of them out",
+        )
     if start >= steps:
         raise WorkflowError(
             f"start_step {start} leaves none of the {steps} steps to do",
             where=context.where("start_step"),
             remedy=f"use at most {steps - 1} (the first step is 0)",
         )
-    if end is not None and end <= start:
+    begin = begin_of(options)
+    if end is not None and end <= begin:
+        said = (
+            f"start_step {start}"
+            if start
+            else f"the first {begin} steps, which strength leaves out"
+        )
+        said = said if begin else "start_step 0"
         raise WorkflowError(
-            f"end_step {end} leaves nothing to do after start_step {start}",
+            f"end_step {end} leaves nothing to do after {said}",
             where=context.where("end_step"),
-            remedy=f"use {start + 1} to {steps}",
+            remedy=f"use {begin + 1} to {steps}",
         )
 
 
@@ -177,7 +200,7 @@ def _check_guidance(context: PlanContext, options: Any, preset: Preset) -> None:
         check_experts(options.guidance, two=preset.boundary is not None)
         check_lengths(options.guidance, options.steps)
         end = min(options.end_step or options.steps, options.steps)
-        check_zero_steps(options.guidance, end - options.start_step)
+        check_zero_steps(options.guidance, end - begin_of(options))
 
 
 @contextmanager

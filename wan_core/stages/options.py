@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import attrs
 
-from wan_core.contract.options import integer, number, numbers, registered, seed, text
+from wan_core.contract.options import (
+    integer,
+    number,
+    numbers,
+    path,
+    registered,
+    seed,
+    source,
+    text,
+)
 from wan_core.stages.guidance_field import guidance_field
 
 PRESET = "the family's preset"
+BY_PICTURE = "as the picture or video that is given, else the family's preset"
 
 
 @attrs.frozen
@@ -20,10 +31,40 @@ class GenerateOptions:
     negative_prompt: str | None = text(
         default=None, unset=PRESET, help="what guidance leads away from"
     )
-    width: int | None = integer(16, 16384, default=None, unset=PRESET, help="pixels")
-    height: int | None = integer(16, 16384, default=None, unset=PRESET, help="pixels")
+    image: Path | None = path(default=None, help="picture that the video begins with")
+    last_image: Path | None = path(default=None, help="picture that it ends with")
+    continues: str | Path | None = source(
+        files=True, default=None, help="video that this one goes on from"
+    )
+    overlap: int | None = integer(
+        1,
+        1000,
+        default=None,
+        unset="as many as the family was trained with",
+        help="last frames of it that this one begins with, 4n + 1",
+    )
+    video: str | Path | None = source(
+        files=True, default=None, help="video to be changed, with strength or mask"
+    )
+    video_start: float = number(0, 1_000_000, default=0.0, help="second of it to begin at")
+    strength: float | None = number(
+        0.01,
+        1,
+        default=None,
+        unset="0.7; with a mask 1",
+        help="how much of it is made anew: the share of the steps that are run",
+    )
+    mask: Path | None = path(
+        default=None, help="picture or video; what is white there is made anew, the rest is kept"
+    )
+    width: int | None = integer(16, 16384, default=None, unset=BY_PICTURE, help="pixels")
+    height: int | None = integer(16, 16384, default=None, unset=BY_PICTURE, help="pixels")
     frames: int | None = integer(
-        1, 100_000, default=None, unset=PRESET, help="number of frames, 4n + 1"
+        1,
+        100_000,
+        default=None,
+        unset="the family's preset; of a shorter video all",
+        help="number of frames, 4n + 1",
     )
     steps: int | None = integer(1, 1000, default=None, unset=PRESET, help="sampling steps")
     seed: int = seed(default=0, help="of the noise; the same on every device")

@@ -42,7 +42,9 @@ def verify_transformer(source: TensorSource, known: Mapping[str, Any]) -> None:
         WeightsError: naming the first of them.
     """
     official = in_official_names(source, DIALECTS)
-    expected = expected_shapes(transformer_config(official, known))
+    config = transformer_config(official, known)
+    _check_sight(source, config, known)
+    expected = expected_shapes(config)
     missing = [name for name in expected if name not in official.tensors]
     wrong = [n for n, s in expected.items() if n in official.tensors and official.shape(n) != s]
     if missing:
@@ -72,6 +74,20 @@ def verify_transformer(source: TensorSource, known: Mapping[str, Any]) -> None:
             where=source.label,
             remedy="download or convert it again",
         )
+
+
+def _check_sight(source: TensorSource, config: WanConfig, known: Mapping[str, Any]) -> None:
+    """Wan 2.1 shows pictures to its image-to-video models as image tokens, Wan 2.2 does not."""
+    sees = config.image_dim is not None
+    if known.get("sees_images", sees) == sees:
+        return
+    model = identify(source, DIALECTS[0].component)
+    raise WeightsError(
+        f"this transformer takes {'' if sees else 'no '}image tokens, and that of the family "
+        f"{'does not' if sees else 'does'} (this is {model})",
+        where=source.label,
+        remedy="name a file of the family, or another family",
+    )
 
 
 def expected_shapes(config: WanConfig) -> Shapes:

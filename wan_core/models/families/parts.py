@@ -1,0 +1,91 @@
+"""The components that families of Wan are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from wan_core.contract.descriptions import Component, PublishedFile
+from wan_core.models.families import published
+
+TEXT_LENGTH = 512
+
+LOADERS = "wan_core.models.loaders"
+VERIFY_TRANSFORMER = "wan_core.models.wan.files:verify_transformer"
+VERIFY_TEXT_ENCODER = "wan_core.models.encoders.files:verify_text_encoder"
+VERIFY_IMAGE_ENCODER = "wan_core.models.encoders.clip_files:verify_image_encoder"
+VERIFY_VAE = "wan_core.models.vae.files:verify_vae"
+
+WIDE = {"dim": 5120, "ffn_dim": 13824, "num_heads": 40, "num_layers": 40}
+"""Sizes of the transformers of 14 B parameters."""
+SMALL = {"dim": 1536, "ffn_dim": 8960, "num_heads": 12, "num_layers": 30}
+"""Those of 1.3 B."""
+MIDDLE = {"dim": 3072, "ffn_dim": 14336, "num_heads": 24, "num_layers": 30}
+"""Those of 5 B."""
+
+
+def transformer(
+    sizes: Mapping[str, int],
+    files: tuple[PublishedFile, ...],
+    *,
+    in_dim: int = 16,
+    out_dim: int = 16,
+    **more: Any,
+) -> Component:
+    """A Wan transformer; ``more`` is further configuration."""
+    return Component(
+        kind="wan-transformer",
+        load=f"{LOADERS}:load_transformer",
+        verify=VERIFY_TRANSFORMER,
+        config={
+            **sizes,
+            "in_dim": in_dim,
+            "out_dim": out_dim,
+            "text_len": TEXT_LENGTH,
+            **more,
+        },
+        published=files,
+    )
+
+
+def text_encoder() -> Component:
+    """UMT5-XXL."""
+    return Component(
+        kind="umt5-encoder",
+        load=f"{LOADERS}:load_text_encoder",
+        verify=VERIFY_TEXT_ENCODER,
+        config={"dim": 4096, "layers": 24, "text_len": TEXT_LENGTH},
+        published=published.UMT5_XXL,
+    )
+
+
+def image_encoder() -> Component:
+    """CLIP's vision tower, ViT-H/14."""
+    return Component(
+        kind="clip-vision",
+        load=f"{LOADERS}:load_image_encoder",
+        verify=VERIFY_IMAGE_ENCODER,
+        published=published.CLIP,
+    )
+
+
+def vae() -> Component:
+    """The VAE of Wan 2.1, which all families but the 5B have."""
+    return Component(
+        kind="wan-vae",
+        load=f"{LOADERS}:load_vae",
+        verify=VERIFY_VAE,
+        config={"z_dim": 16},
+        published=published.VAE,
+    )
+
+
+def vae_2_2() -> Component:
+    """The VAE of Wan 2.2 TI2V-5B: 48 channels, strides of 16."""
+    return Component(
+        kind="wan-vae",
+        load=f"{LOADERS}:load_vae",
+        verify=VERIFY_VAE,
+        config={"z_dim": 48},
+        published=published.VAE_2_2,
+    )

@@ -1,0 +1,123 @@
+"""Pictures, videos and masks that a stage is given, read and brought to the size of what it makes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from wan_core.contract.descriptions import Pictures
+from wan_core.contract.errors import MediaError
+from wan_core.contract.requests import GivenFrames, StageContext, VideoSize
+from wan_core.media import (
+    fit,
+    fit_signed,
+    is_still,
+    read_clip,
+    read_masks,
+    read_still,
+    signed,
+)
+from wan_core.stages.given import nearly, part_of
+
+Levels = NDArray[np.float32]
+
+
+def given_frames(context: StageContext, size: VideoSize) -> tuple[GivenFrames, ...]:
+    """The frames that the video begins and ends with."""
+    options = context.options
+    rules = context.family.pictures if context.family else None
+    if rules is None:
+        return ()
+    given = []
+    if options.image is not None:
+        given.append(_picture("image", options.image, 0, size, rules))
+    if options.continues is not None:
+        given.append(_continued(context, size))
+    if options.last_image is not None:
+        given.append(_picture("last_image", options.last_image, size.frames - 1, size, rules))
+    return tuple(given)
+
+
+def _picture(name: str, path: Path, start: int, size: VideoSize, rules: Pictures) -> GivenFrames:
+    pixels = read_still(path).pixels
+    height, width = pixels.shape[:2]
+    mode = rules.fit if nearly((width, height), (size.width, size.height)) else "cover"
+    levels = fit_signed(pixels, size.width, size.height, mode, kernel=rules.kernel)
+    return GivenFrames(name, start, _tensor(levels)[:, None], pixels)
+
+
+def _continued(context: StageContext, size: VideoSize) -> GivenFrames:
+    """The last frames of another video; no more of them are ever held."""
+    frames = deque(_frames(context, "continues"), maxlen=context.options.overlap)
+    if len(frames) < context.options.overlap:
+        raise _too_short(context, "continues", len(frames), context.options.overlap)
+    fitted = [_fitted(frame, size) for frame in frames]
+    latest = np.rint((frames[-1] + 1) * 127.5).clip(0, 255).astype(np.uint8)
+    return GivenFrames("continues", 0, torch.stack(fitted, dim=1), latest)
+
+
+def given_video(context: StageContext, size: VideoSize) -> Iterator[Tensor]:
+    """The frames of the video that is changed, ``[1, 3, 1, height, width]`` each."""
+    count = 0
+    for frame in islice(_frames(context, "video"), size.frames):
+        yield _fitted(frame, size)[None, :, None]
+        count += 1
+    if count < size.frames:
+        raise _too_short(context, "video", count, size.frames)
+
+
+def mask_of_latents(path: Path, size: VideoSize, stride: tuple[int, int, int]) -> Tensor:
+    """What is made anew, for latents: a latent takes the largest value among the pixels that it stands for.
+
+    Returns:
+        ``[1, 1, latent frames, latent height, latent width]`` in 0…1.
+    """
+    time, down, across = stride
+    parts: list[Tensor] = []
+    for index, mask in enumerate(read_masks(path, (size.width, size.height), size.frames)):
+        small = F.max_pool2d(torch.from_numpy(mask), (down, across))
+        if index == 0 or (index - 1) % time == 0:
+            parts.append(small)
+        else:
+            parts[-1] = torch.maximum(parts[-1], small)
+    return torch.stack(parts, dim=1)[None]
+
+
+def _frames(context: StageContext, name: str) -> Iterator[Levels]:
+    """``[height, width, 3]`` float32 in -1…1 each, at their own size."""
+    value = getattr(context.options, name)
+    assert context.family is not None
+    if isinstance(value, str):
+        for chunk in context.inputs[value]:
+            yield from chunk.float().permute(0, 2, 3, 1).numpy()
+    elif is_still(value):
+        yield signed(read_still(value).pixels)
+    else:
+        for chunk in read_clip(value, part_of(name, context.options, context.family.preset.fps)):
+            yield from (signed(frame) for frame in chunk)
+
+
+def _fitted(frame: Levels, size: VideoSize) -> Tensor:
+    if frame.shape[:2] != (size.height, size.width):
+        frame = fit(frame, size.width, size.height, "cover", kernel="bicubic", antialias=True)
+    return _tensor(frame)
+
+
+def _tensor(levels: Levels) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(levels.transpose(2, 0, 1)))
+
+
+def _too_short(context: StageContext, name: str, found: int, wanted: int) -> MediaError:
+    return MediaError(
+        f"{name} has {found} frames, not {wanted}",
+        where=str(getattr(context.options, name)),
+        remedy="use a longer video, or ask for fewer frames",
+    )
