@@ -172,6 +172,7 @@ class PlanContext:
         folder: the folder that relative paths start from.
         family: the family of the stage's model, None for a stage without one.
         solver: looks a solver up by name, or raises with the nearest name.
+        inputs: what earlier stages make: ``"NAME.video"`` -> size; None where it is not known.
     """
 
     stage: str
@@ -180,6 +181,7 @@ class PlanContext:
     folder: Path
     family: Family | None
     solver: Callable[[str], Solver]
+    inputs: Mapping[str, VideoSize | None] = NOTHING
 
 
 @attrs.frozen

@@ -27,7 +27,7 @@ from wan_core.planning.machine import Machine, look, precision
 from wan_core.planning.output import alike
 from wan_core.planning.places import Places
 from wan_core.planning.plan import Plan, PlannedModel
-from wan_core.planning.staging import plan_output, plan_stage
+from wan_core.planning.staging import plan_output, plan_stages
 from wan_core.planning.timing import predict_seconds
 from wan_core.plugins import Plugins
 from wan_core.weights import open_weights
@@ -90,7 +90,7 @@ def _plan(
     models: Mapping[str, PlannedModel],
     taken: Collection[str],
 ) -> Plan:
-    stages = tuple(plan_stage(workflow, spec, models, plugins) for spec in workflow.stages)
+    stages = plan_stages(workflow, models, plugins)
     output = plan_output(workflow, stages, models, taken)
     machine = look(device if device != "auto" else _first_device(models))
     phases = tuple(p for s in stages for p in predict_memory(s, models))

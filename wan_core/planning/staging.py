@@ -16,10 +16,34 @@ from wan_core.plugins import Plugins
 from wan_core.workflow import StageSpec, Workflow
 
 
-def plan_stage(
-    workflow: Workflow, spec: StageSpec, models: Mapping[str, PlannedModel], plugins: Plugins
+def plan_stages(
+    workflow: Workflow, models: Mapping[str, PlannedModel], plugins: Plugins
+) -> tuple[PlannedStage, ...]:
+    """All stages in order; each knows what those before it make.
+
+    Raises:
+        WanCoreError: for everything that can't work.
+    """
+    planned: list[PlannedStage] = []
+    inputs: dict[str, VideoSize | None] = {}
+    for spec in workflow.stages:
+        stage = _plan_stage(workflow, spec, models, plugins, dict(inputs))
+        inputs |= {f"{spec.name}.{name}": stage.needs.size for name in stage.description.outputs}
+        planned.append(stage)
+    return tuple(planned)
+
+
+def _plan_stage(
+    workflow: Workflow,
+    spec: StageSpec,
+    models: Mapping[str, PlannedModel],
+    plugins: Plugins,
+    inputs: Mapping[str, VideoSize | None],
 ) -> PlannedStage:
     """A stage with its options filled in and checked, and so are its features.
+
+    Args:
+        inputs: what earlier stages make, by ``"NAME.output"``.
 
     Raises:
         WanCoreError: for everything that can't work.
@@ -47,6 +71,7 @@ def plan_stage(
             folder=workflow.source.folder,
             family=model.family if model else None,
             solver=plugins.solver,
+            inputs=inputs,
         )
         with plugins.attributed(description):
             needs = resolve(description.plan)(context)
