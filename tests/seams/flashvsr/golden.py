@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import torch
 from torch import Tensor
 
@@ -24,19 +25,23 @@ SIZES = (
 )
 
 
+def stream_of(case: Case, context: Tensor) -> Stream:
+    """The case's transformer, told ``context`` ``[rows, text width]``, with nothing in its caches."""
+    sizes = {name: case["config"][name] for name in SIZES}
+    with torch.device("meta"):
+        denoiser = streaming_transformer(
+            WanConfig(**sizes, text_len=len(context)), case["lq_layers"]
+        )
+    denoiser.transformer.load_state_dict(case.group("weights."), strict=True, assign=True)
+    sparse = LocalSparseAttention(case["topk_ratio"], case["kv_ratio"], case["local_range"])
+    return Stream(denoiser, context, sparse, attend)
+
+
 def dit_stream(case: Case) -> None:
     """``flashvsr.dit_stream``: predictions, masks and caches of every chunk, and what is computed once."""
-    context = case.tensor("inputs.context")
-    config = WanConfig(**{name: case["config"][name] for name in SIZES}, text_len=context.shape[1])
-    with torch.device("meta"):
-        denoiser = streaming_transformer(config, case["lq_layers"])
-    transformer = denoiser.transformer
-    transformer.load_state_dict(case.group("weights."), strict=True, assign=True)
     masks: dict[int, Tensor] = {}
-    sparse = LocalSparseAttention(
-        case["topk_ratio"], case["kv_ratio"], case["local_range"], masks.__setitem__
-    )
-    stream = Stream(denoiser, context[0], sparse, attend)
+    stream = stream_of(case, case.tensor("inputs.context")[0])
+    stream.sparse = attrs.evolve(stream.sparse, observe=masks.__setitem__)
     check_once(case, stream)
     lengths = case["latent_frames_per_chunk"]
     case.check_value("chunks", len(lengths), case["chunks"])

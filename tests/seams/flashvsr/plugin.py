@@ -52,20 +52,15 @@ class UpscaleOptions:
 
 @hookimpl
 def wan_register() -> Sequence[Description]:
-    components = ("transformer", "lq_projection", "prompt")
+    slots = ("transformer", "lq_projection", "prompt", "vae")
     return [
         Family(
             name="upscale-probe-random",
             title="random weights in the smallest shapes",
             task="super-resolution",
             components={
-                **{
-                    slot: Component(kind=slot, load=f"{HERE}.stage:random_{slot}", needs_file=False)
-                    for slot in components
-                },
-                "vae": Component(
-                    kind="wan-vae", load="wan_core.models:random_vae", needs_file=False
-                ),
+                slot: Component(kind=slot, load=f"{HERE}.stage:random_{slot}", needs_file=False)
+                for slot in slots
             },
             preset=Preset(
                 width=256,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from wan_core.contract import Attend, ChunkSource, LoadRequest, StageContext, VideoSize
 from wan_core.media import fit, resample
-from wan_core.models.vae import WanVAE
+from wan_core.models.vae import VaeConfig, VaeDescriptor, WanVAE
 from wan_core.models.wan import WanConfig, WanDenoiser
 from wan_core.sampling import SeededNoise
 
@@ -24,6 +24,9 @@ from .plugin import LOOK_AHEAD, UpscaleOptions, scaled
 M = TypeVar("M", bound=nn.Module)
 CONFIG = WanConfig(
     dim=48, ffn_dim=64, num_heads=2, num_layers=2, freq_dim=16, text_dim=16, text_len=8
+)
+VAE = VaeDescriptor(
+    "random", VaeConfig(dim=2, dim_mult=(1, 1, 1, 1), num_res_blocks=0), (0.0,) * 16, (1.0,) * 16
 )
 FIRST, LATER = 6, 2
 """Latent frames of the first chunk, and of the others."""
@@ -123,6 +126,11 @@ def random_transformer(request: LoadRequest) -> WanDenoiser:
 def random_lq_projection(request: LoadRequest) -> LqProjection:
     """See :class:`~.model.LqProjection`."""
     return random(LqProjection(CONFIG.dim, (32, 48)), request)
+
+
+def random_vae(request: LoadRequest) -> WanVAE:
+    """The core's VAE, as narrow as it gets."""
+    return random(WanVAE.of(VAE), request)
 
 
 def random_prompt(request: LoadRequest) -> Tensor:
