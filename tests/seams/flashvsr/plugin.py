@@ -5,7 +5,8 @@ Registration, options and planning, without torch; what runs is in :mod:`.stage`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import attrs
 
@@ -35,6 +36,21 @@ LOOK_AHEAD = 4
 FEWEST = 21
 CUT = "of the {given} frames {made} are made: 8 * n + 5 of them can be"
 
+CONFIGS: Mapping[str, Mapping[str, Any]] = {
+    "transformer": {
+        "dim": 48,
+        "ffn_dim": 64,
+        "num_heads": 2,
+        "num_layers": 2,
+        "freq_dim": 16,
+        "text_dim": 16,
+        "text_len": 8,
+    },
+    "lq_projection": {"dim": 48, "hidden": (32, 48)},
+    "prompt": {"rows": 5, "text_dim": 16},
+    "vae": {"dim": 2, "dim_mult": (1, 1, 1, 1), "num_res_blocks": 0},
+}
+
 
 @attrs.frozen
 class UpscaleOptions:
@@ -52,15 +68,16 @@ class UpscaleOptions:
 
 @hookimpl
 def wan_register() -> Sequence[Description]:
-    slots = ("transformer", "lq_projection", "prompt", "vae")
     return [
         Family(
             name="upscale-probe-random",
             title="random weights in the smallest shapes",
             task="super-resolution",
             components={
-                slot: Component(kind=slot, load=f"{HERE}.stage:random_{slot}", needs_file=False)
-                for slot in slots
+                slot: Component(
+                    slot, f"{HERE}.stage:random_{slot}", config=config, needs_file=False
+                )
+                for slot, config in CONFIGS.items()
             },
             preset=Preset(
                 width=256,

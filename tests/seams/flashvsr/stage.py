@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from wan_core.contract import Attend, ChunkSource, LoadRequest, StageContext, VideoSize
 from wan_core.media import fit, resample
-from wan_core.models.vae import VaeConfig, VaeDescriptor, WanVAE
+from wan_core.models.vae import VaeConfig, WanVAE
 from wan_core.models.wan import WanConfig, WanDenoiser
 from wan_core.sampling import SeededNoise
 
@@ -22,12 +22,6 @@ from .model import LqProjection, ProjectionState, Stream, clips, streaming_trans
 from .plugin import LOOK_AHEAD, UpscaleOptions, scaled
 
 M = TypeVar("M", bound=nn.Module)
-CONFIG = WanConfig(
-    dim=48, ffn_dim=64, num_heads=2, num_layers=2, freq_dim=16, text_dim=16, text_len=8
-)
-VAE = VaeDescriptor(
-    "random", VaeConfig(dim=2, dim_mult=(1, 1, 1, 1), num_res_blocks=0), (0.0,) * 16, (1.0,) * 16
-)
 FIRST, LATER = 6, 2
 """Latent frames of the first chunk, and of the others."""
 
@@ -38,7 +32,7 @@ def run(context: StageContext) -> Mapping[str, ChunkSource]:
     assert components is not None and size is not None, "the stage has a model and a size"
     source = context.inputs[context.options.video]
     model = Model(*(components.get(field.name) for field in attrs.fields(Model)))
-    upscaled = Upscaled(source, model, context.options, size, context.attention, context.device)
+    upscaled = Upscaled(source, model, context.options, size, context.attention)
     return {"video": context.post_process(upscaled)}
 
 
@@ -61,7 +55,6 @@ class Upscaled:
     options: UpscaleOptions
     size: VideoSize
     attention: Attend
-    device: torch.device
 
     @property
     def replayable(self) -> bool:
@@ -74,7 +67,7 @@ class Upscaled:
         with closing(self.frames()) as frames:
             pieces = clips(frames, self.size.frames + LOOK_AHEAD)
             with torch.no_grad():
-                self.model.lq_projection(next(pieces).to(self.device), memory)
+                self.model.lq_projection(next(pieces).to(self.model.prompt), memory)
             left = (self.size.frames + 3) // 4
             while left:
                 latents = LATER if stream.first else FIRST
@@ -106,36 +99,37 @@ class Upscaled:
 
     def tokens(self, pieces: Iterator[Tensor], memory: ProjectionState) -> list[Tensor]:
         """The tokens of a chunk's clips, for each layer."""
-        found = [self.model.lq_projection(clip.to(self.device), memory) for clip in pieces]
+        found = [self.model.lq_projection(clip.to(self.model.prompt), memory) for clip in pieces]
         return [torch.cat(rows, dim=1) for rows in zip(*found, strict=True)]
 
     def noise(self, source: SeededNoise, latents: int) -> Tensor:
         """Drawn chunk by chunk: a video's beginning does not depend on its length."""
         channels = self.model.transformer.transformer.config.in_dim
         shape = (1, channels, latents, self.size.height // 8, self.size.width // 8)
-        return source.draw(shape).to(self.device)
+        return source.draw(shape).to(self.model.prompt.device)
 
 
 def random_transformer(request: LoadRequest) -> WanDenoiser:
     """See :func:`~.model.streaming_transformer`."""
-    denoiser = streaming_transformer(CONFIG)
+    denoiser = streaming_transformer(WanConfig(**request.component.config))
     random(denoiser.transformer, request)
     return denoiser
 
 
 def random_lq_projection(request: LoadRequest) -> LqProjection:
     """See :class:`~.model.LqProjection`."""
-    return random(LqProjection(CONFIG.dim, (32, 48)), request)
+    return random(LqProjection(**request.component.config), request)
 
 
 def random_vae(request: LoadRequest) -> WanVAE:
     """The core's VAE, as narrow as it gets."""
-    return random(WanVAE.of(VAE), request)
+    return random(WanVAE(VaeConfig(**request.component.config)), request)
 
 
 def random_prompt(request: LoadRequest) -> Tensor:
-    """The one prompt that such a model was trained with, encoded."""
-    rows = torch.randn(5, CONFIG.text_dim, generator=torch.Generator().manual_seed(1))
+    """The one prompt that such a model was trained with, encoded: ``[rows, text width]``."""
+    shape = request.component.config["rows"], request.component.config["text_dim"]
+    rows = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     return rows.to(request.device, request.dtype)
 
 
