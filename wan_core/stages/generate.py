@@ -28,6 +28,7 @@ from wan_core.sampling import (
     start_latents,
 )
 from wan_core.stages.experts import denoiser_of
+from wan_core.stages.previews import previewer
 
 VIDEO = "video"
 
@@ -44,6 +45,7 @@ def run(context: StageContext) -> Mapping[str, ChunkSource]:
 def _sample(context: StageContext, components: Components, size: VideoSize) -> Tensor:
     options = context.options
     assert context.family is not None, "generate has a model"
+    preview = previewer(context)
     shape, statistics = _of_latents(components, size)
     slots = context.family.slots("transformer")
     first: WanDenoiser = components.get(slots[0])
@@ -88,6 +90,7 @@ def _sample(context: StageContext, components: Components, size: VideoSize) -> T
 
         def advance(report: StepReport) -> None:
             progress(report.step.index + 1)
+            preview(report)
 
         return sample(
             denoiser_of(components, slots, boundary, patched, steps, leave),
