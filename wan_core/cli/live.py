@@ -80,14 +80,15 @@ class LiveView(View):
 
     def _clear(self) -> None:
         self._board.clear()
-        if self._picture:
-            picture, self._picture = self._picture, None
-            self._send(picture.after)
+        self._show(None)
 
     def _show(self, picture: Picture | None) -> None:
+        """Put a picture, or none, in the place of the one before."""
+        before, self._picture = self._picture, picture
         if picture:
             self._send(picture.before)
-        self._picture = picture
+        elif before:
+            self._send(before.after)
 
     def _send(self, text: str) -> None:
         """Escape sequences, between two drawings."""
