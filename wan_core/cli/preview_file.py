@@ -23,7 +23,7 @@ ENDING = ".preview.webp"
 MARK = "a preview by wan-core, replaced and removed as its run goes on"
 """The comment inside, which tells a preview from a file of the same name that somebody wants to keep."""
 
-LONGEST_SIDE = 480
+LONGEST_SIDE = 360
 MOST_TIMES = 16
 """Pixels of the file for a pixel of the preview, along a side."""
 
