@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from wan_core.contract.events import Event as Event
     from wan_core.contract.events import Listener as Listener
     from wan_core.contract.events import Note as Note
+    from wan_core.contract.events import Preview as Preview
     from wan_core.contract.events import RerunCompared as RerunCompared
     from wan_core.contract.events import RunFailed as RunFailed
     from wan_core.contract.events import RunFinished as RunFinished
@@ -154,6 +155,7 @@ __getattr__, __dir__, _lazy = exports(
         "TaskProgress": "events",
         "TaskFinished": "events",
         "StageFinished": "events",
+        "Preview": "events",
         "Note": "events",
         "RunFinished": "events",
         "RerunCompared": "events",

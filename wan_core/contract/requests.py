@@ -280,6 +280,7 @@ class StageContext:
         emit: sends an event.
         folder: the folder that relative paths start from.
         device, dtype: what the model runs in.
+        previews: somebody wants to see the video grow (:func:`wan_core.stages.previewer` sends it).
     """
 
     stage: str
@@ -301,3 +302,4 @@ class StageContext:
     folder: Path
     device: torch.device
     dtype: torch.dtype
+    previews: bool = False

@@ -1,4 +1,4 @@
-"""The built-in stages, and what stages of plugins share with them."""
+"""The built-in stages, and what stages of plugins may use of them."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from wan_core.contract.lazy import exports
 if TYPE_CHECKING:
     from wan_core.stages.generate import DecodedVideo as DecodedVideo
     from wan_core.stages.generate import text_conditioning as text_conditioning
+    from wan_core.stages.previews import Previewer as Previewer
+    from wan_core.stages.previews import previewer as previewer
 
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "DecodedVideo": "generate",
         "text_conditioning": "generate",
+        "Previewer": "previews",
+        "previewer": "previews",
     },
 )
