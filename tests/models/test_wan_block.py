@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from wan_samples import latents, random_transformer, scale_of_error
 
 from wan_core.contract.attention import AttentionCall
+from wan_core.contract.state import State, StateSpec
 from wan_core.models.wan import (
     BlockCall,
     CrossAttention,
@@ -183,11 +184,13 @@ def test_attention_is_replaced_by_assignment() -> None:
     want = transformer(*arguments, image_tokens=image)
     transformer.blocks[1].self_attn.attend = watching
     transformer.blocks[2].cross_attn.attend["image"] = watching
-    states = {"attention": ["none", "mine", "none"]}
-    got = transformer(*arguments, image_tokens=image, branch="uncond", state=states)
+    mine = {"k": torch.ones(1)}
+    state = {"attention": State(StateSpec("attention", 4), {"blocks.1": mine})}
+    got = transformer(*arguments, image_tokens=image, branch="uncond", state=state)
     assert torch.equal(got, want)
     first, second = calls
-    assert (first.source, first.block, first.branch, first.state) == ("self", 1, "uncond", "mine")
+    assert (first.source, first.block, first.branch) == ("self", 1, "uncond")
+    assert first.state is mine
     assert first.grid == (5, 2, 3) and first.lengths is None and first.rope_q is not None
     assert (second.source, second.block, second.rope_q) == ("image", 2, None)
 

@@ -21,6 +21,8 @@ import attrs
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from wan_core.contract.state import State
+
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -158,6 +160,8 @@ class Inputs:
         add_ons: add-on name -> input name -> tensor.
         positions: latent name -> rope positions, where they differ from the natural ones.
         skip_blocks: indices of blocks that this call leaves out.
+        held: latent name -> spans ``(first, one past the last)`` of the latent frames that are given and not
+            generated, in whichever way they are held.
         state: what the denoiser's ``prefill`` returned, by name.
     """
 
@@ -170,7 +174,8 @@ class Inputs:
     add_ons: Mapping[str, Mapping[str, Tensor]] = NOTHING
     positions: Mapping[str, Positions] = NOTHING
     skip_blocks: frozenset[int] = frozenset()
-    state: Mapping[str, Any] = NOTHING
+    held: Mapping[str, tuple[tuple[int, int], ...]] = NOTHING
+    state: Mapping[str, State] = NOTHING
 
 
 @attrs.frozen(eq=False)
@@ -251,7 +256,7 @@ class Conditioning:
         *,
         timestep: float = 0.0,
         skip_blocks: frozenset[int] = frozenset(),
-        state: Mapping[str, Any] = NOTHING,
+        state: Mapping[str, State] = NOTHING,
     ) -> Inputs:
         """What ``branch`` tells the denoiser at step ``step`` of ``steps``, whose timestep is given."""
         seen = self.view(branch)

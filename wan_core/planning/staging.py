@@ -47,6 +47,7 @@ def plan_stage(
             folder=workflow.source.folder,
             family=model.family if model else None,
             solver=plugins.solver,
+            dtype=model.dtype if model else "float32",
         )
         with plugins.attributed(description):
             needs = resolve(description.plan)(context)

@@ -79,3 +79,16 @@ class Moving:
             else latent
             for name, latent in moved.items()
         }
+
+
+def spans(latents: Latents, view: Conditioning) -> dict[str, tuple[tuple[int, int], ...]]:
+    """Which latent frames one branch is given, of the latents that have any."""
+    given = {
+        name: [h for slot in (view.pin, view.overlay, view.freeze) for h in slot.get(name, ())]
+        for name in latents
+    }
+    return {
+        name: tuple(sorted({h.span(latents[name].shape[FRAMES]) for h in frames}))
+        for name, frames in given.items()
+        if frames
+    }

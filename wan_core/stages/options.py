@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from wan_core.contract.options import integer, number, numbers, registered, seed, text
-from wan_core.stages.guidance_field import guidance_field
+from wan_core.sampling import guidance_field
 
 PRESET = "the family's preset"
 

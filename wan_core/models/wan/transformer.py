@@ -7,7 +7,6 @@ have the official names, so official state dicts load strictly.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import attrs
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from wan_core.contract.attention import AttentionCall
 from wan_core.contract.conditioning import NATURAL, NOTHING, Positions
+from wan_core.contract.state import State
 from wan_core.memory.units import Unit, rest_of
 from wan_core.models.wan.block import BlockCall, WanBlock
 from wan_core.models.wan.config import WanConfig
@@ -53,11 +53,11 @@ class Circumstances:
     branch: str = "cond"
     add_ons: Mapping[str, Mapping[str, Tensor]] = NOTHING
     skip_blocks: frozenset[int] = frozenset()
-    state: Mapping[str, Any] = NOTHING
+    state: Mapping[str, State] = NOTHING
 
-    def self_attention(self, block: int) -> AttentionCall:
-        """The call of a block's self-attention."""
-        states = self.state.get("attention")
+    def self_attention(self, block: int, unit: str) -> AttentionCall:
+        """The call of a block's self-attention; ``unit`` is the block's name."""
+        state = self.state.get("attention")
         return AttentionCall(
             rope_q=self.rope,
             rope_k=self.rope,
@@ -65,7 +65,7 @@ class Circumstances:
             lengths=self.lengths,
             block=block,
             branch=self.branch,
-            state=None if states is None else states[block],
+            state=None if state is None else state.parts.get(unit),
         )
 
     def cross_attention(self, block: int, source: str) -> AttentionCall:
@@ -126,7 +126,7 @@ class WanTransformer(nn.Module):
         branch: str = "cond",
         add_ons: Mapping[str, Mapping[str, Tensor]] = NOTHING,
         skip_blocks: frozenset[int] = frozenset(),
-        state: Mapping[str, Any] = NOTHING,
+        state: Mapping[str, State] = NOTHING,
     ) -> Tensor:
         """Predict the velocity ``noise - clean``.
 
@@ -143,7 +143,7 @@ class WanTransformer(nn.Module):
                 vace_in_dim, frames, height, width]`` and their scales, named as
                 :func:`~wan_core.models.wan.vace.contexts_of` says.
             skip_blocks: blocks that this call leaves out.
-            state: ``state["attention"][block]`` reaches that block's self-attention.
+            state: the part of ``state["attention"]`` for a unit reaches that block's self-attention.
 
         Returns:
             ``[batch, out_dim, frames, height, width]`` float32.
@@ -240,12 +240,12 @@ class WanTransformer(nn.Module):
         time, projected = self.embed_time(timesteps)
         dtype = self.compute_dtype(tokens.device)
 
-        def call(unit: int) -> BlockCall:
+        def call(index: int, unit: str) -> BlockCall:
             sources = tuple(
-                Source(name, rows, shared.cross_attention(unit, name))
+                Source(name, rows, shared.cross_attention(index, name))
                 for name, rows in context.items()
             )
-            attention = shared.self_attention(unit)
+            attention = shared.self_attention(index, unit)
             return BlockCall(projected, attention, sources, dtype, shared.add_ons)
 
         x, start = tokens, tokens if vace else None
@@ -253,12 +253,12 @@ class WanTransformer(nn.Module):
         hinting = self.hinting
         for index, block in enumerate(self.blocks):
             if index not in shared.skip_blocks:
-                x = block(x, call(index))
+                x = block(x, call(index, f"blocks.{index}"))
             # hints depend on the chain alone: made here, only one is alive at a time
             for one in vace if index in hinting else ():
                 k = hinting[index]
                 one.stream, hint = self.vace_blocks[k](
-                    one.stream, call(len(self.blocks) + k), start
+                    one.stream, call(len(self.blocks) + k, f"vace_blocks.{k}"), start
                 )
                 if index not in shared.skip_blocks:
                     x = one.add(x, hint)
