@@ -1,0 +1,1 @@
+"""A probe of the contract: LongCat-Video as a plugin would bring it, with random weights."""
