@@ -116,4 +116,5 @@ def wan_register() -> list[Any]:
             plan="longcat.plugin:plan",
         ),
         GoldenKinds("longcat.golden:HANDLERS"),
+        GoldenKinds("longcat.golden_loop:HANDLERS"),
     ]

@@ -44,17 +44,26 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class LongCatDenoiser:
-    """Predicts ``clean - noise``. Frozen frames at the start are condition frames.
+    """Predicts ``clean - noise``. Frames that are held at the start are condition frames.
 
     Args:
         attend: what computes attention.
-        cache: their keys and values are computed once a segment and not in every call.
+        cache: keys and values of frozen frames are computed once a segment and not in every call.
+        text_length: rows that the text is padded to.
     """
 
     sign = -1
 
-    def __init__(self, transformer: LongCatTransformer, attend: Attend, *, cache: bool) -> None:
-        self.transformer, self.attend, self.cache = transformer, attend, cache
+    def __init__(
+        self,
+        transformer: LongCatTransformer,
+        attend: Attend,
+        *,
+        cache: bool = True,
+        text_length: int = TEXT_LENGTH,
+    ) -> None:
+        self.transformer, self.attend = transformer, attend
+        self.cache, self.text_length = cache, text_length
 
     def prefill(self, conditioning: Conditioning) -> Mapping[str, State]:
         """Keys and values of the frozen frames, which are clean and know no text."""
@@ -63,7 +72,7 @@ class LongCatDenoiser:
             return {}
         frames = given[0].value[:1]
         item = self.transformer.x_embedder["proj"].weight.element_size()
-        state = State(CONFIG.kv_spec(*frames.shape[-3:], item=item))
+        state = State(self.transformer.config.kv_spec(*frames.shape[-3:], item=item))
         clean = frames.new_zeros(1)
         self.transformer(frames, clean, None, state=state, fill=True, attend=self.attend)
         return {KV: state}
@@ -75,7 +84,7 @@ class LongCatDenoiser:
         condition = sum(end - first for first, end in inputs.held.get(VIDEO, ()))
         state = inputs.state.get(KV)
         known = condition if state else 0
-        padding = TEXT_LENGTH - text.shape[1]
+        padding = self.text_length - text.shape[1]
         velocity = self.transformer(
             noisy[:, :, known:],
             told[:, known:] if known else told,

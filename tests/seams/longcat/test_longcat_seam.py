@@ -20,7 +20,15 @@ from longcat.golden import HANDLERS
 from longcat.model import LongCatTransformer
 from longcat.plugin import CONFIG
 from wan_core import Session
-from wan_core.contract import Conditioning, Inputs, Latents, State, TaskStarted, WorkflowError
+from wan_core.contract import (
+    Conditioning,
+    Inputs,
+    Latents,
+    State,
+    StateSpec,
+    TaskStarted,
+    WorkflowError,
+)
 from wan_core.media import read_frames
 from wan_core.plugins import Found, Plugins, installed_entry_points
 from wan_core.sampling import StepReport, sample
@@ -32,6 +40,7 @@ WORKFLOW = """
 format = 1
 [model]
 family = "longcat-random"
+precision = "{precision}"
 [[stages]]
 use = "segments"
 prompt = "a red circle moves"
@@ -83,6 +92,7 @@ class Segment:
     conditioning: Conditioning
     prefills: list[Mapping[str, State]] = attrs.field(factory=list)
     calls: list[tuple[Inputs, Tensor]] = attrs.field(factory=list)
+    answers: list[Tensor] = attrs.field(factory=list)
     reports: list[StepReport] = attrs.field(factory=list)
     filled: list[dict[str, dict[str, Tensor]]] = attrs.field(factory=list)
     latents: Tensor | None = None
@@ -111,7 +121,9 @@ class Watched:
         self, latents: Latents, timesteps: Mapping[str, Tensor], inputs: Inputs
     ) -> dict[str, Tensor]:
         self.segment.calls.append((inputs, timesteps["video"]))
-        return self.inner(latents, timesteps, inputs)
+        answer = self.inner(latents, timesteps, inputs)
+        self.segment.answers.append(answer["video"])
+        return answer
 
 
 @attrs.frozen(eq=False)
@@ -128,12 +140,18 @@ class Studio:
     def __init__(self, folder: Path, plugins: Plugins, monkeypatch: pytest.MonkeyPatch) -> None:
         self.folder, self.plugins, self.monkeypatch = folder, plugins, monkeypatch
 
-    def workflow(self, more: str = "") -> Workflow:
-        return parse_workflow(
-            WORKFLOW.format(more=more), name="t.toml", folder=self.folder, plugins=self.plugins
-        )
+    def workflow(self, more: str = "", precision: str = "float32") -> Workflow:
+        text = WORKFLOW.format(more=more, precision=precision)
+        return parse_workflow(text, name="t.toml", folder=self.folder, plugins=self.plugins)
 
-    def run(self, more: str = "", place: Any = lambda state: state) -> Ran:
+    def state_of(self, workflow: Workflow) -> tuple[StateSpec, ...]:
+        """What the plan says of the stage's state."""
+        with Session(plugins=self.plugins) as session:
+            return session.plan(workflow).stages[0].needs.state
+
+    def run(
+        self, more: str = "", *, precision: str = "float32", place: Any = lambda state: state
+    ) -> Ran:
         segments: list[Segment] = []
         tokens: list[int] = []
         tasks: list[str] = []
@@ -162,7 +180,7 @@ class Studio:
         with self.monkeypatch.context() as patch, Session(plugins=self.plugins) as session:
             patch.setattr(stage, "load_transformer", watched_load)
             patch.setattr(stage, "sample", watched_sample)
-            output = session.run(self.workflow(more), listen=listen).outputs[0]
+            output = session.run(self.workflow(more, precision), listen=listen).outputs[0]
         return Ran(segments, tokens, tasks, np.stack(list(read_frames(output))))
 
 
@@ -178,16 +196,24 @@ def close(one: Tensor, other: Tensor) -> bool:
 def test_a_cached_segment_equals_one_that_computes_its_condition_in_every_call(
     studio: Studio,
 ) -> None:
-    cached, plain = studio.run("condition = 2"), studio.run("condition = 2\ncache = false")
+    cached, plain = studio.run(), studio.run("cache = false")
     assert torch.equal(cached.segments[0].latents, plain.segments[0].latents)
     assert close(cached.segments[1].latents, plain.segments[1].latents)
-    assert not torch.equal(
-        cached.segments[1].latents[:, :, 2:], cached.segments[0].latents[:, :, 2:]
-    )
     # what a call computes: all tokens, then those of the condition once, then those of the noise alone
     first = [LATENTS * AREA] * 2 * STEPS
-    assert cached.tokens == [*first, 2 * AREA, *[2 * AREA] * 2 * STEPS]
+    assert cached.tokens == [*first, AREA, *[(LATENTS - 1) * AREA] * 2 * STEPS]
     assert plain.tokens == [*first, *first]
+
+
+def test_what_is_in_the_cache_counts(studio: Studio) -> None:
+    def spoilt(state: State) -> State:
+        for unit, part in state.parts.items():
+            state.parts[unit] = {name: torch.zeros_like(tensor) for name, tensor in part.items()}
+        return state
+
+    sound, other = studio.run().segments[1], studio.run(place=spoilt).segments[1]
+    assert torch.equal(sound.latents[:, :, :1], other.latents[:, :, :1])
+    assert not close(sound.latents[:, :, 1:], other.latents[:, :, 1:])
 
 
 def test_the_state_is_computed_once_a_segment_and_handed_to_both_branches(studio: Studio) -> None:
@@ -223,28 +249,12 @@ def test_frozen_frames_are_the_last_of_the_segment_before_and_nothing_touches_th
 
 
 def test_guidance_sums_are_over_the_noise_frames_alone(studio: Studio) -> None:
-    """CFG-Zero★ by hand from the predictions of one step."""
+    """CFG-Zero★ by hand, from the predictions of a step."""
     segment = studio.run("condition = 2").segments[1]
     report = segment.reports[0]
-    ran: dict[str, Tensor] = {}
-    denoiser = stage.LongCatDenoiser(random_transformer(), stage_attend(), cache=True)
-    for inputs, told in segment.calls[:2]:
-        answer = denoiser(report.seen, {"video": told}, inputs)["video"]
-        ran[inputs.branch] = -answer[:, :, 2:]
-    c, u = ran["cond"], ran["uncond"]
+    c, u = (-answer[:, :, 2:] for answer in segment.answers[:2])
     scale = (c * u).sum() / ((u * u).sum() + 1e-8)
     assert close(report.velocity["video"][:, :, 2:], scale * u + 4 * (c - scale * u))
-
-
-def random_transformer() -> LongCatTransformer:
-    request = attrs.make_class("Request", ["device", "dtype"])("cpu", torch.float32)
-    return stage.load_transformer(request)
-
-
-def stage_attend() -> Any:
-    from wan_core.models.wan import attend
-
-    return attend
 
 
 @pytest.mark.parametrize(("segments", "condition"), [(1, 1), (2, 1), (3, 2)])
@@ -266,19 +276,24 @@ def test_the_same_bits_again(studio: Studio) -> None:
 # -- state is known before it exists, and may be moved ------------------------------------------------
 
 
-@pytest.mark.parametrize("condition", [1, 3])
+@pytest.mark.parametrize(
+    ("condition", "precision", "item"), [(1, "float32", 4), (3, "float32", 4), (2, "bfloat16", 2)]
+)
 def test_the_plan_knows_the_bytes_of_the_state(
-    studio: Studio, plugins: Plugins, condition: int
+    studio: Studio, condition: int, precision: str, item: int
 ) -> None:
     more = f"condition = {condition}"
-    with Session(plugins=plugins) as session:
-        (spec,) = session.plan(studio.workflow(more)).stages[0].needs.state
-        assert not session.plan(studio.workflow("segments = 1")).stages[0].needs.state
+    (spec,) = studio.state_of(studio.workflow(more, precision))
     assert (spec.name, spec.scope, spec.mutable) == (KV, "segment", False)
-    (segment,) = studio.run(more).segments[1:]
+    (segment,) = studio.run(more, precision=precision).segments[1:]
     state = segment.prefills[0][KV]
     assert state.spec == spec
-    assert state.bytes == spec.bytes == CONFIG.depth * 2 * condition * AREA * 32 * 4
+    assert state.bytes == spec.bytes == CONFIG.depth * 2 * condition * AREA * 32 * item
+
+
+@pytest.mark.parametrize("more", ["segments = 1", "cache = false"])
+def test_without_a_cache_the_plan_counts_none(studio: Studio, more: str) -> None:
+    assert studio.state_of(studio.workflow(more)) == ()
 
 
 class Elsewhere(MutableMapping[str, Mapping[str, Tensor]]):
