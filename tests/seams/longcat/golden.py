@@ -6,8 +6,8 @@ import attrs
 import torch
 from torch import Tensor
 
-from longcat.config import LongCatConfig
-from longcat.model import LongCatTransformer
+from tests.seams.longcat.config import LongCatConfig
+from tests.seams.longcat.model import LongCatTransformer
 from wan_core.contract import State
 from wan_core.testing.golden import Case
 

@@ -7,8 +7,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from longcat.golden import build
-from longcat.stage import VIDEO, LongCatDenoiser
+from tests.seams.longcat.golden import build
+from tests.seams.longcat.stage import VIDEO, LongCatDenoiser
 from wan_core.contract import Conditioning, Held, Timed
 from wan_core.contract.lazy import resolve
 from wan_core.models.wan import attend
@@ -38,8 +38,8 @@ def generate(case: Case) -> None:
     steps, shift = settings["num_inference_steps"], settings["shift"]
     euler: SamplerSetup = resolve(BUILDERS["euler"])(steps, shift)
     levels = shifted(np.linspace(1, 0.001, steps), shift)
-    fine = np.append(levels[levels > 0.5], np.linspace(0.5, 0.05, 10))
-    plain, detailed = (euler.on(Schedule.from_grid(g, whole=False)) for g in (levels, fine))
+    plain = euler.on(Schedule.from_grid(levels, whole=False))
+    detailed = plain.on(plain.schedule.with_even_tail(10))
     guidance = {"scale": settings["guidance_scale"], "zero_star": True}
     told = Conditioning(text=_text(case, "pos")).with_branch("uncond", text=_text(case, "neg"))
     given = {VIDEO: (Held(case.tensor("inputs.cond_latents")),)}

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longcat.config import LongCatConfig
+from tests.seams.longcat.config import LongCatConfig
 from wan_core.contract import NATURAL, Attend, AttentionCall, Segment, State
 from wan_core.memory import Unit, rest_of
 from wan_core.models.wan import (

@@ -1,4 +1,4 @@
-"""The plugin: a family of random weights, the stage that drives it segment by segment, and reference cases.
+"""LongCat-Video as a plugin would bring it: a family of random weights and the stage that drives it.
 
 Importing it imports no torch: code is named by import strings.
 """
@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from longcat.config import LongCatConfig
+from tests.seams.longcat.config import LongCatConfig
 from wan_core.contract import (
     Component,
     Family,
@@ -26,6 +26,7 @@ from wan_core.hookspecs import hookimpl
 from wan_core.sampling import guidance_field
 
 WAN_CORE_CONTRACT = (1, 0)
+HERE = "tests.seams.longcat"
 PRESET = "the family's preset"
 STRIDE = 4, 8, 8
 CONFIG = LongCatConfig(
@@ -43,7 +44,7 @@ CONFIG = LongCatConfig(
 
 @attrs.frozen
 class SegmentsOptions:
-    """Options of the stage ``segments``."""
+    """Options of the stage."""
 
     prompt: str = text(sweep=True, help="what the video shows")
     negative_prompt: str | None = text(default=None, unset=PRESET, help="what to lead away from")
@@ -96,7 +97,7 @@ def wan_register() -> list[Any]:
             title="LongCat-Video with random weights",
             task="text-to-video",
             components={
-                slot: Component(kind=kind, load=f"longcat.stage:load_{slot}", needs_file=False)
+                slot: Component(kind=kind, load=f"{HERE}.stage:load_{slot}", needs_file=False)
                 for slot, kind in (
                     ("transformer", "longcat-transformer"),
                     ("text_encoder", "umt5-encoder"),
@@ -106,15 +107,15 @@ def wan_register() -> list[Any]:
             preset=Preset(
                 width=48, height=32, frames=13, fps=8, steps=3, shift=12, guidance=4, solver="euler"
             ),
-            stages=("segments",),
+            stages=("longcat-segments",),
         ),
         Stage(
-            name="segments",
+            name="longcat-segments",
             summary="make a video of segments, each continuing the one before",
-            options="longcat.plugin:SegmentsOptions",
-            run="longcat.stage:run",
-            plan="longcat.plugin:plan",
+            options=f"{HERE}.plugin:SegmentsOptions",
+            run=f"{HERE}.stage:run",
+            plan=f"{HERE}.plugin:plan",
         ),
-        GoldenKinds("longcat.golden:HANDLERS"),
-        GoldenKinds("longcat.golden_loop:HANDLERS"),
+        GoldenKinds(f"{HERE}.golden:HANDLERS"),
+        GoldenKinds(f"{HERE}.golden_loop:HANDLERS"),
     ]

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from longcat.config import KV
-from longcat.model import LongCatTransformer
-from longcat.plugin import CONFIG
+from tests.seams.longcat.config import KV
+from tests.seams.longcat.model import LongCatTransformer
+from tests.seams.longcat.plugin import CONFIG
 from wan_core.contract import (
     Attend,
     ChunkSource,

@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from longcat import stage
-from longcat.config import KV
-from longcat.golden import HANDLERS
-from longcat.model import LongCatTransformer
-from longcat.plugin import CONFIG
+from tests.seams.longcat import stage
+from tests.seams.longcat.config import KV
+from tests.seams.longcat.golden import HANDLERS
+from tests.seams.longcat.model import LongCatTransformer
+from tests.seams.longcat.plugin import CONFIG
 from wan_core import Session
 from wan_core.contract import (
     Conditioning,
@@ -42,7 +42,7 @@ format = 1
 family = "longcat-random"
 precision = "{precision}"
 [[stages]]
-use = "segments"
+use = "longcat-segments"
 prompt = "a red circle moves"
 negative_prompt = "blur"
 guidance = {{ scale = 4, zero_star = true }}
@@ -57,7 +57,9 @@ FRAMES, LATENTS, AREA, STEPS = 13, 4, 2 * 3, 3
 @pytest.fixture(scope="module")
 def plugins() -> Plugins:
     core = next(iter(installed_entry_points()))
-    probe = Found("longcat", "wan-plugin-longcat", "0", lambda: import_module("longcat.plugin"))
+    probe = Found(
+        "longcat", "wan-plugin-longcat", "0", lambda: import_module("tests.seams.longcat.plugin")
+    )
     plugins = Plugins([core, probe])
     assert not plugins.problems
     return plugins

@@ -1,1 +1,0 @@
-"""A probe of the contract: LongCat-Video as a plugin would bring it, with random weights."""
