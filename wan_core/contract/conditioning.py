@@ -202,8 +202,8 @@ class Conditioning:
         pin: given frames, written into the latents before each step and after the last.
         overlay: given frames, written into the model's input only (normally in a branch's override).
         freeze: given frames, which neither the solver nor the sums of guidance touch.
-        held_timestep: the timestep of pinned, overlaid and frozen frames that are whole and clean; None = that of the
-            step.
+        held_timestep: the timestep of pinned, overlaid and frozen frames that are whole and clean; None =
+            that of the step.
         prepend, append: latent name -> number of latent frames that are sampled before or after those of
             the output and dropped from it (places of reference pictures). What the other slots hold counts
             them: they are frames of the latents like all others.
