@@ -1,4 +1,4 @@
-"""Every published file is taken by the families that it was made for, in each way of writing it, and by no other."""
+"""Published files: taken by the families they were made for, in each way of writing them, and by no other."""
 
 from __future__ import annotations
 
