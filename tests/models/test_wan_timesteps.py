@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from typing import Any
+from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 import torch
+from live_bytes import Numbers, fused_attention
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 from wan_samples import random_transformer
 
 from wan_core.contract.conditioning import Conditioning, Timed
@@ -31,42 +29,16 @@ FRAMES, HEIGHT, WIDTH = 31, 44, 80
 TOKENS = FRAMES * (HEIGHT // 2) * (WIDTH // 2)
 
 
-class Largest(TorchDispatchMode):
-    """The sizes of all tensors that operations make."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.numbers: list[int] = []
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
-    ) -> Any:
-        out = func(*args, **(kwargs or {}))
-        self.numbers += [leaf.numel() for leaf in tree_leaves(out) if isinstance(leaf, Tensor)]
-        return out
-
-
-@contextmanager
-def fused_attention(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """On the meta device attention would make its scores; the kernels in use do not."""
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            "torch.nn.functional.scaled_dot_product_attention",
-            lambda q, k, v, attn_mask=None: torch.empty_like(q),
-        )
-        yield
-
-
 def numbers(monkeypatch: pytest.MonkeyPatch, batch: int, *groups: int) -> list[int]:
     """Sizes of everything that a forward pass makes, for timesteps ``[batch, *groups]``."""
     with torch.device("meta"), torch.no_grad(), fused_attention(monkeypatch):
         transformer = WanTransformer(CONFIG).to(torch.bfloat16)
         latents = torch.empty(batch, CONFIG.in_dim, FRAMES, HEIGHT, WIDTH)
         text = torch.empty(batch, 20, CONFIG.text_dim)
-        with Largest() as seen:
+        with Numbers() as made:
             out = transformer(latents, torch.empty(batch, *groups), text)
     assert out.shape == latents.shape
-    return seen.numbers
+    return made.seen
 
 
 @pytest.mark.parametrize("batch", [1, 2])
