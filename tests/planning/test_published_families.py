@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from math import prod
 from pathlib import Path
 
 import pytest
-from published_files import TRANSFORMER_OF, file_of, needed, parts_of, plan_with
+from published_files import TRANSFORMER_OF, file_of, manifest, needed, parts_of, plan_with
 
 from wan_core.contract.descriptions import Family
 from wan_core.contract.errors import WanCoreError
@@ -163,3 +164,32 @@ def test_hints_go_to_the_published_blocks(
     config = transformer_config(official, PUBLISHED[name].components["transformer"].config)
     assert config.vace_layers == tuple(layers)
     assert config.vace_in_dim == 96
+
+
+@pytest.mark.parametrize(
+    ("family", "slot", "name", "item"),
+    [
+        ("wan2.1-t2v-1.3b", "transformer", "wan2.1-t2v-1.3b", 4),
+        ("wan2.1-t2v-14b", "transformer", "wan2.1-t2v-14b", 4),
+        ("wan2.1-vace-1.3b", "transformer", "wan2.1-vace-1.3b", 4),
+        ("wan2.1-vace-14b", "transformer", "wan2.1-vace-14b", 4),
+        ("wan2.2-i2v-a14b", "transformer.high", "wan2.2-i2v-a14b", 4),
+        ("wan2.2-i2v-a14b", "transformer.low", "wan2.2-i2v-a14b", 4),
+        ("wan2.2-ti2v-5b", "transformer", "wan2.2-ti2v-5b", 4),
+        ("wan2.1-t2v-1.3b", "text_encoder", "umt5-xxl-encoder", 2),
+        ("wan2.1-t2v-1.3b", "vae", "wan2.1-vae", 4),
+        ("wan2.2-ti2v-5b", "vae", "wan2.2-vae", 4),
+        ("wan2.1-i2v-14b-480p", "image_encoder", "clip-vit-h-14-full-official-checkpoint", 4),
+    ],
+)
+def test_published_sizes_are_those_of_the_tensors(
+    family: str, slot: str, name: str, item: int
+) -> None:
+    """Published in float32 but for UMT5 and the blocks of VACE; beside them lie only names and offsets."""
+    files = PUBLISHED[family].components[slot].published
+    own = [f for f in files if not f.slot and not f.path.endswith(".json")]
+    assert all(file.bytes for file in own)
+    shapes = manifest(name)
+    tensors = sum(prod(s) * (2 if n.startswith("vace") else item) for n, s in shapes.items())
+    beside = sum(file.bytes for file in own) - tensors
+    assert 70 * len(shapes) < beside < 700 * len(shapes)
