@@ -121,7 +121,7 @@ def test_channels_are_encoded_for_every_frame_and_a_clean_frame_alone(folder: Pa
     assert tasks(clean)["decoding and writing"] == pytest.approx(flop(work) / 1e12)
     for plan, config, height in ((beside, WAN21.config, 480), (clean, WAN22.config, 512)):
         live = encoder_memory(config, height, 832, item=4).peak
-        assert phases(plan)["encoding"] == live
+        assert phases(plan)["encoding"] == live * 136 // 100
         assert phases(plan)["decoding"] == decoder_memory(config, height, 832, item=4).peak
 
 
