@@ -172,13 +172,13 @@ def _files(family: Family, library: Library) -> list[str]:
         if part.bundled:
             rows.append((slot, "here", "comes with the package"))
             continue
-        own = [file for file in part.published if not file.slot]
-        if len(own) > 1:
-            rows.append((slot, *_state_of_shards(own, library)))
+        parts = [file for file in part.published if not file.slot]
+        if len(parts) > 1:
+            rows.append((slot, *_state_of_shards(parts, library)))
         rows += [
             (file.slot or slot, *_state(file, library))
             for file in part.published
-            if file.slot or len(own) == 1
+            if file.slot or len(parts) == 1
         ]
         if not part.published:
             own = "your own file" if part.needs_file else "makes its own weights"
