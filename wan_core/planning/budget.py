@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from wan_core.contract.errors import ResourceError
 from wan_core.memory import gigabytes
-from wan_core.planning.known import what_is_known
+from wan_core.planning.known import Known
 from wan_core.planning.machine import Machine
-from wan_core.planning.plan import PlannedModel, PlannedStage
+from wan_core.planning.plan import PlannedStage
 from wan_core.planning.predict import (
     ITEM_SIZE,
     Phase,
@@ -23,9 +21,8 @@ from wan_core.workflow import Workflow
 TEXT_ACTIVATIONS = 110_000_000
 
 
-def predict_memory(stage: PlannedStage, models: Mapping[str, PlannedModel]) -> list[Phase]:
-    """Memory part by part; nothing for a stage that predictions know nothing of."""
-    known = what_is_known(stage, models)
+def predict_memory(stage: PlannedStage, known: Known | None) -> list[Phase]:
+    """Memory part by part; nothing for a stage of which nothing is known."""
     if known is None:
         return []
     model, size, vae = known.model, known.size, known.vae.config

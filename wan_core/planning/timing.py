@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from wan_core.contract.requests import VideoSize
 from wan_core.contract.text import slot_in_words
 from wan_core.planning.calibration import Calibration, Curve, find_calibration, rate_at
-from wan_core.planning.known import PICTURES, Known, what_is_known
+from wan_core.planning.known import PICTURES, Known
 from wan_core.planning.machine import Machine
 from wan_core.planning.pagecache import cached_share
 from wan_core.planning.plan import PlannedModel, PlannedStage
@@ -28,7 +28,7 @@ BYTES_PER_ROW = 4.0  # of a prompt, in the mean of languages that use letters
 
 
 def predict_seconds(
-    stages: Sequence[PlannedStage],
+    stages: Sequence[tuple[PlannedStage, Known | None]],
     models: Mapping[str, PlannedModel],
     texts: Mapping[str, Sequence[str]],
     machine: Machine,
@@ -40,10 +40,15 @@ def predict_seconds(
     prompts and room for all components.
 
     Args:
+        stages: each with what is known of it.
         texts: model name -> its prompts.
         machine: where all models run.
     """
-    known = _known(stages, models, machine)
+    known = [
+        (stage, one)
+        for stage, one in stages
+        if one and stage.spec.use == "generate" and one.model.device == machine.device
+    ]
     if not known:
         return {}, ""
     found, problem = find_calibration(machine)
@@ -133,14 +138,6 @@ def _of_call(one: Work, found: Calibration, dtype: str) -> float:
     curve: Curve = getattr(found, one.sort)[dtype]
     size = one.channels or one.flop
     return max(moving, one.flop / rate_at(curve, size))
-
-
-def _known(
-    stages: Sequence[PlannedStage], models: Mapping[str, PlannedModel], machine: Machine
-) -> list[tuple[PlannedStage, Known]]:
-    generating = [stage for stage in stages if stage.spec.use == "generate"]
-    found = [(stage, what_is_known(stage, models)) for stage in generating]
-    return [(s, one) for s, one in found if one and one.model.device == machine.device]
 
 
 def _has_rates(found: Calibration, dtype: str) -> bool:
