@@ -22,11 +22,19 @@ from wan_core.contract.descriptions import Family
 from wan_core.contract.lazy import resolve
 from wan_core.contract.requests import GivenFrames, LoadRequest, PictureRequest, VideoSize
 from wan_core.media import signed
+from wan_core.models.encoders import ClipConfig, ClipVision
+from wan_core.models.encoders.clip import build_clip
 from wan_core.models.families import TINY_I2V, TINY_T2V
 from wan_core.models.vae import WAN21, WAN22, VaeDescriptor, WanVAE
 from wan_core.models.wan import WanConfig, WanDenoiser, WanTransformer
 from wan_core.models.wan.pictures import as_channels
-from wan_core.planning.predict import tokens, transformer_activations, vae_decoding
+from wan_core.planning.known import tokens
+from wan_core.planning.predict import (
+    clip_activations,
+    transformer_activations,
+    vae_decoding,
+    vae_encoding,
+)
 from wan_core.sampling import SamplerState, build_guidance, noise_sources, sample, start_latents
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -200,18 +208,74 @@ def test_the_peak_of_decoding_is_as_predicted_and_does_not_grow_with_frames(
     assert 0.8 * peaks[1] <= predicted <= 1.25 * peaks[1]
 
 
-def test_the_peak_of_the_transformer_is_as_predicted() -> None:
+@pytest.mark.parametrize("descriptor", [WAN21, WAN22], ids=["2.1", "2.2"])
+def test_the_peak_of_encoding_is_as_predicted(descriptor: VaeDescriptor) -> None:
+    dtype = torch.bfloat16
+    vae = WanVAE.of(descriptor).to(GPU, dtype).eval()
+    frames = (torch.randn(1, 3, 1, 480, 832) for _ in range(13))
+    weights = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    for latents in vae.encode_stream(frames):
+        del latents
+    real = torch.cuda.max_memory_allocated() - weights
+    predicted = vae_encoding(descriptor.config, VideoSize(832, 480, 13, 16), 2)
+    print(f"encode 832x480 bf16: predicted {predicted / 1e9:.2f} GB, real {real / 1e9:.2f} GB")
+    assert 0.8 * real <= predicted <= 1.25 * real
+
+
+WIDTHS_1_3B = {"dim": 1536, "ffn_dim": 8960, "num_heads": 12}
+WIDTHS_14B = {"dim": 5120, "ffn_dim": 13824, "num_heads": 40}
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "more"),
+    [
+        ("1.3B", WIDTHS_1_3B, {}),
+        ("14B", WIDTHS_14B, {}),
+        ("14B with image tokens", WIDTHS_14B, {"in_dim": 36, "image_dim": 1280}),
+        ("1.3B with hints", WIDTHS_1_3B, {"vace_layers": (0, 2), "vace_in_dim": 96}),
+        ("14B with hints", WIDTHS_14B, {"vace_layers": (0, 2), "vace_in_dim": 96}),
+    ],
+)
+def test_the_peak_of_the_transformer_is_as_predicted(
+    name: str, sizes: dict[str, int], more: dict[str, Any]
+) -> None:
     size = VideoSize(832, 480, 81, 16)
-    config = WanConfig(dim=1536, ffn_dim=8960, num_heads=12, num_layers=4)
+    config = WanConfig(**sizes, num_layers=4, **more)
     with GPU:
         transformer = WanTransformer(config).to(torch.bfloat16).eval()
-    latents = torch.randn(1, 16, 21, 60, 104, device=GPU)
+    latents = torch.randn(1, config.in_dim, 21, 60, 104, device=GPU)
     text = torch.randn(1, 512, 4096, device=GPU, dtype=torch.bfloat16)
+    told: dict[str, Any] = {}
+    if config.image_dim:
+        told["image_tokens"] = torch.randn(1, 257, 1280, device=GPU, dtype=torch.bfloat16)
+    if config.vace_layers:
+        told["add_ons"] = {"vace": {"context": torch.randn(1, 96, 21, 60, 104, device=GPU)}}
     weights = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     with torch.no_grad():
-        transformer(latents, torch.tensor([500.0], device=GPU), text)
+        transformer(latents, torch.tensor([500.0], device=GPU), text, **told)
     real = torch.cuda.max_memory_allocated() - weights
-    predicted = transformer_activations(tokens(size), config.dim, config.ffn_dim, 2)
-    print(f"1.3B at 832x480x81 bf16: predicted {predicted / 1e9:.2f} GB, real {real / 1e9:.2f} GB")
+    rows = 257 if config.image_dim else 0
+    predicted = transformer_activations(config, tokens(size), 2, image_rows=rows)
+    print(
+        f"{name} at 832x480x81 bf16: predicted {predicted / 1e9:.2f} GB, real {real / 1e9:.2f} GB"
+    )
     assert 0.8 * real <= predicted <= 1.25 * real
+
+
+def test_the_peak_of_image_tokens_is_as_predicted() -> None:
+    config = ClipConfig(224, 14, 1280, 5120, 16, 32)
+    model = build_clip(config).to(torch.bfloat16).to_empty(device=GPU)
+    model.embeddings.position_ids = torch.arange(config.tokens, device=GPU)[None]
+    clip = ClipVision(model, config)
+    for pictures in (1, 2):
+        pixels = torch.randn(pictures, 3, 224, 224)
+        clip.encode(pixels)
+        weights = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+        clip.encode(pixels)
+        real = torch.cuda.max_memory_allocated() - weights
+        predicted = clip_activations(config, pictures, 2)
+        print(f"CLIP, {pictures}: predicted {predicted / 1e6:.1f} MB, real {real / 1e6:.1f} MB")
+        assert 0.5 * real <= predicted <= 2 * real  # kilobytes beside gigabytes
