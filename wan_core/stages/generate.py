@@ -73,6 +73,7 @@ def _sample(context: StageContext, components: Components) -> Tensor:
         latent_shapes={VIDEO: shape},
         seed=options.seed,
         components=components,
+        task=context.task,
         **circumstances,
     )
     before, after = (slot.get(VIDEO, 0) for slot in (conditioning.prepend, conditioning.append))
