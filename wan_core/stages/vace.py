@@ -12,8 +12,9 @@ those without a reference are out of step.)
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import repeat, tee
+from itertools import repeat
 from typing import Any
 
 import attrs
@@ -34,7 +35,7 @@ VIDEO = "video"
 ADD_ON = "vace"
 
 Frames = Iterator[tuple[Tensor, Tensor]]
-"""A frame ``[1, 3, 1, height, width]`` in -1…1 and where it is made anew, ``[1, height, width]`` in 0…1."""
+"""Each frame ``[1, 3, 1, height, width]`` in -1…1 with its mask ``[1, height, width]`` in 0…1."""
 
 
 def condition(request: ConditioningRequest, conditioning: Conditioning) -> Conditioning | None:
@@ -131,11 +132,33 @@ def _halves(vae: WanVAE, request: ConditioningRequest) -> Iterator[Tensor]:
             yield torch.cat([mean, mean], dim=1).float()
         return
     # both streams go in step, so that no more than a part of the video is held between them
-    one, other = tee(zip(given_video(request, size), _masks(request), strict=True))
+    one, other = _twice(zip(given_video(request, size), _masks(request), strict=True))
     stays = vae.encode_stream(frame * ~(mask > 0.5) for frame, mask in one)
     anew = vae.encode_stream(frame * (mask > 0.5) for frame, mask in other)
     for (left, _), (right, _) in zip(stays, anew, strict=True):
         yield torch.cat([left, right], dim=1).float()
+
+
+def _twice(frames: Frames) -> tuple[Frames, Frames]:
+    """The same for two readers; held is what one of them has read and the other has not.
+
+    (``itertools.tee`` would hold dozens more.)
+    """
+    first: deque[tuple[Tensor, Tensor]] = deque()
+    second: deque[tuple[Tensor, Tensor]] = deque()
+
+    def read(mine: deque[tuple[Tensor, Tensor]], other: deque[tuple[Tensor, Tensor]]) -> Frames:
+        while True:
+            if not mine:
+                following = next(frames, None)
+                if following is None:
+                    return
+                mine.append(following)
+                other.append(following)
+                del following
+            yield mine.popleft()
+
+    return read(first, second), read(second, first)
 
 
 def _masks(request: ConditioningRequest) -> Iterator[Tensor]:
