@@ -12,7 +12,7 @@ from wan_core.contract.errors import WanCoreError
 from wan_core.planning import Plan, make_plan
 from wan_core.stages.vace_options import VaceOptions
 from wan_core.stages.vace_plan import spans
-from wan_core.workflow import parse_workflow
+from wan_core.workflow import parse_workflow, to_toml
 
 VIDEO = 'video = "video.mkv"'
 
@@ -82,6 +82,15 @@ def test_mistakes_are_said_at_planning(folder: Path, options: str, says: str) ->
     with pytest.raises(WanCoreError, match=says) as caught:
         plan(folder, options)
     assert str(caught.value).startswith("w.toml, line ")
+
+
+def test_a_plan_says_all_again(folder: Path) -> None:
+    made = plan(folder, f'{VIDEO}\nreferences = ["wide.png", "tall.png"]\nstrength = [1, 0.5]')
+    text = to_toml(made.workflow)
+    again = parse_workflow(text, name="w.toml", folder=folder, plugins=PLUGINS)
+    asked = [w.stages[0].apply[0].options for w in (made.workflow, again)]
+    assert asked[0] == asked[1]
+    assert asked[1].references == (folder / "wide.png", folder / "tall.png")
 
 
 def test_other_families_are_refused(folder: Path) -> None:

@@ -89,7 +89,7 @@ def with_context(
     whole = F.pad(context, (0, 0, 0, 0, before + new, after))
     for place, reference in zip(places, references, strict=True):
         whole[:, :, place] = reference[:, 0]
-    number = 1 + max((int(name.split(".")[1]) for name in inputs), default=-1)
+    number = len(earlier)
     for index, (strength, steps) in enumerate(parts):
         inputs[f"context.{number}.{index}"] = Timed(whole, sliced(), steps)
         if strength != 1:
