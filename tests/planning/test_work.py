@@ -64,6 +64,7 @@ def test_image_tokens_and_hints_are_counted() -> None:
     block = 2 * (6 * 100 * 64**2 + 2 * 512 * 64**2 + 2 * 100 * 64 * 128) + 4 * 100 * 612 * 64
     more = 2 * (block + 2 * 100 * 64**2)
     assert flop(transformer_work(hinted, 100, 4)) == pytest.approx(usual + more)
+    assert flop(transformer_work(hinted, 100, 4, 3)) == pytest.approx(usual + 3 * more)
 
 
 def by_hand(config: VaeConfig, height: int, width: int, frames: int) -> float:

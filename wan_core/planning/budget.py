@@ -36,7 +36,7 @@ def predict_memory(stage: PlannedStage, models: Mapping[str, PlannedModel]) -> l
     item = ITEM_SIZE[model.dtype]
     vae = vae_descriptor(open_weights(model.files["vae"].path))
     sampling = transformer_activations(
-        tokens(size, vae.stride), sizes["dim"], sizes["ffn_dim"], item
+        tokens(size, vae.stride), sizes["dim"], sizes["ffn_dim"], item, stage.contexts(model)
     )
     parts = [
         ("text", "text_encoder", TEXT_ACTIVATIONS),

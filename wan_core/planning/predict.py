@@ -58,14 +58,18 @@ def vae_decoding(config: VaeConfig, size: VideoSize, item: int) -> int:
     return live * 130 // 100 if item == 2 else live
 
 
-def transformer_activations(count: int, dim: int, ffn_dim: int, item: int) -> int:
+def transformer_activations(
+    count: int, dim: int, ffn_dim: int, item: int, contexts: int = 0
+) -> int:
     """Peak of one block's forward pass for ``count`` tokens, beside the weights.
 
     The float32 stream before and after the sub-step, and in the feed-forward: its normed input and two
     hidden tensors of ``ffn_dim``; in the self-attention: its normed input, q, k, v, a rotated q and k
     with the float32 copy that one of them is rotated in, and the result. The larger of the two counts.
+    With contexts of VACE: the stream of each, the tokens that they start from, and the main stream while theirs
+    goes through a block.
     """
-    stream = count * 2 * dim * 4
+    stream = count * (2 + (2 + contexts if contexts else 0)) * dim * 4
     feed_forward = count * (dim * item + 2 * ffn_dim * item)
     attention = count * (6 * dim * item + 2 * dim * 4)
     return stream + max(feed_forward, attention)

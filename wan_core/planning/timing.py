@@ -152,7 +152,8 @@ def _sampling(stage: PlannedStage, model: PlannedModel, found: Calibration) -> f
     official = in_official_names(source, (*DIALECTS, *model.dialects.get(slot, ())))
     config = transformer_config(official, model.family.components[slot].config)
     stride = vae_descriptor(open_weights(model.files["vae"].path)).stride
-    work = transformer_work(config, tokens(size, stride), ITEM_SIZE[model.dtype])
+    contexts = stage.contexts(model)
+    work = transformer_work(config, tokens(size, stride), ITEM_SIZE[model.dtype], contexts)
     last = options.steps if options.end_step is None else min(options.end_step, options.steps)
     first = max(options.start_step, first_step(options.steps, options.strength))
     passes: int = (last - first) * stage.needs.branches

@@ -78,8 +78,12 @@ def attention(queries: int, keys: int, width: int, item: int, times: float = 1) 
     return Work("attention", 4.0 * queries * keys * width, moved, times=times)
 
 
-def transformer_work(config: WanConfig, tokens: int, item: int) -> list[Work]:
-    """One branch of one step: a forward pass of the transformer for ``tokens`` tokens."""
+def transformer_work(config: WanConfig, tokens: int, item: int, contexts: int = 1) -> list[Work]:
+    """One branch of one step: a forward pass of the transformer for ``tokens`` tokens.
+
+    Args:
+        contexts: that go through the VACE blocks, where it has some.
+    """
     dim, rows = config.dim, config.text_len
     block = [
         linear(tokens, dim, dim, item, 6),
@@ -103,7 +107,7 @@ def transformer_work(config: WanConfig, tokens: int, item: int) -> list[Work]:
         linear(rows, config.text_dim, dim, item),
         linear(rows, dim, dim, item),
         *repeated(block, config.num_layers),
-        *repeated(hinted, len(config.vace_layers)),
+        *repeated(hinted, contexts * len(config.vace_layers)),
     ]
 
 
