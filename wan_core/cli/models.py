@@ -95,10 +95,15 @@ def _in_brief(family: Family, library: Library) -> list[str]:
 
 def _in_full(family: Family, library: Library) -> list[str]:
     needed = [slot for slot, part in family.components.items() if _from_user(part)]
+    told = {
+        "task": family.task,
+        "stages": ", ".join(family.stages),
+        "features": ", ".join(family.features),
+    }
     return [
         f"{family.name}: {family.title}",
         "",
-        *columns([("task", family.task), ("stages", ", ".join(family.stages))], indent=2),
+        *columns([(key, value) for key, value in told.items() if value], indent=2),
         "",
         "Preset",
         *columns(_preset(family.preset), indent=2),

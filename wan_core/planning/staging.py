@@ -133,7 +133,10 @@ def _check_features(
                 inputs=inputs,
             )
             with plugins.attributed(feature):
-                notes += resolve(feature.check)(check) or ()
+                told = resolve(feature.check)(check) or ()
+                if isinstance(told, str) or not all(isinstance(one, str) for one in told):
+                    raise TypeError(f"check returned {told!r}, not a list of notes")
+                notes += told
     return notes
 
 

@@ -6,8 +6,8 @@ A stage may ask for the feature several times: each asking is a context with a s
 hints of all are added. Reference pictures are latent frames in front of the video, and all contexts have the
 same frames: a place for each different picture, in the order in which they are asked for. In a context that
 does not have the picture the place is zero, as are the halves of a reference that say nothing; one that has it,
-too, shares the place. (Contexts of different lengths are padded at their end elsewhere, so that those with and
-those without a reference are out of step.)
+too, shares the place. (kijai/ComfyUI-WanVideoWrapper pads shorter contexts at their end, so that those without
+the references are out of step with the video.)
 """
 
 from __future__ import annotations
