@@ -7,6 +7,7 @@ are not affected. The core registers its own families, stages and solvers throug
 
 from __future__ import annotations
 
+import importlib
 import os
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -92,6 +93,10 @@ def installed_entry_points() -> Iterator[Found]:
         )
 
 
+def _of_module(name: str) -> Found:
+    return Found(name, "not installed", "-", lambda: importlib.import_module(name))
+
+
 def _own_version() -> str:
     try:
         return metadata.version("wan-core")
@@ -115,10 +120,15 @@ class Plugins:
         self.installed = tuple(self._admit(one, off) for one in found)
 
     @classmethod
-    def discover(cls, disabled: Iterable[str] = ()) -> Plugins:
-        """Find what is installed; ``disabled`` and ``$WAN_CORE_DISABLE`` (commas) switch plugins off."""
+    def discover(cls, disabled: Iterable[str] = (), *, modules: Iterable[str] = ()) -> Plugins:
+        """Find what is installed; ``disabled`` and ``$WAN_CORE_DISABLE`` (commas) switch plugins off.
+
+        Args:
+            modules: plugins that are not installed, by the names of their modules.
+        """
         from_environment = os.environ.get(DISABLE_VARIABLE, "").replace(" ", "").split(",")
-        return cls(installed_entry_points(), disabled={*disabled, *filter(None, from_environment)})
+        found = [*installed_entry_points(), *map(_of_module, modules)]
+        return cls(found, disabled={*disabled, *filter(None, from_environment)})
 
     # -- what is there ------------------------------------------------------------------------------
 

@@ -1,8 +1,8 @@
 """Everything in one go: ``python -m zoo all --out OUT`` (one H200 takes about 16 minutes).
 
 ``python -m zoo first`` trains the text encoder and the VAE (side by side), ``python -m zoo second``
-the transformer on top of them and evaluates it; ``all`` is both. Finished weights are copied into
-the package only by hand.
+the transformer on top of them and evaluates it; ``all`` is both. ``python -m zoo third`` goes on from
+finished weights to the image-to-video model. Weights are copied into the package only by hand.
 """
 
 from __future__ import annotations
@@ -33,14 +33,19 @@ def finish(*processes: subprocess.Popen[bytes]) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the chosen part."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=("first", "second", "all"))
+    parser.add_argument("part", choices=("first", "second", "all", "third"))
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--tiny", type=Path, help="folder of VAE and text encoder (default: OUT)")
+    parser.add_argument("--tiny", type=Path, help="folder of finished weights (default: OUT)")
     parser.add_argument("--text-minutes", type=float, default=1.5)
     parser.add_argument("--vae-minutes", type=float, default=5.6)
     parser.add_argument("--video-minutes", type=float, default=8.1)
+    parser.add_argument("--image-minutes", type=float, default=6.5)
     options = parser.parse_args(arguments)
     out, tiny = str(options.out), str(options.tiny or options.out)
+    if options.part == "third":
+        minutes = str(options.image_minutes)
+        finish(start("zoo.train_image", "--tiny", tiny, "--out", out, "--minutes", minutes))
+        return
     if options.part != "second":
         finish(
             start("zoo.train_vae", "--out", out, "--minutes", str(options.vae_minutes)),

@@ -120,6 +120,19 @@ def run_t2v(options: argparse.Namespace) -> dict[str, Any]:
     return t2v_test(options.tiny, video, options.out, settings, options.count, options.seed)
 
 
+def run_i2v(options: argparse.Namespace) -> dict[str, Any]:
+    """what comes of given frames of held-out combinations; writes contact sheets"""
+    from zoo.image_test import SIZE, TASKS, image_test, sweep
+
+    setting = {name: getattr(options, name) for name in PRESET}
+    plan = sweep() if options.sweep else [(task, setting) for task in TASKS]
+    image = options.image or options.tiny
+    results = image_test(
+        options.tiny, image, options.out, plan=plan, prompts=options.count, size=SIZE
+    )
+    return {"prompts": options.count, "results": results}
+
+
 def run_sheet(options: argparse.Namespace) -> dict[str, Any]:
     """contact sheets of every kind of the world"""
     for name in (*KINDS, "lowres"):
@@ -168,6 +181,17 @@ def _parser() -> argparse.ArgumentParser:
         t2v.add_argument(f"--{name}", type=type(value), default=value)
     t2v.add_argument("--out", type=Path, default=PICTURES, help="folder of the sheets")
     t2v.add_argument("--sweep", action="store_true", help="compare many settings")
+
+    i2v = command(run_i2v)
+    i2v.add_argument("--tiny", type=Path, default=BUNDLED, help="folder of the weights")
+    i2v.add_argument(
+        "--image", type=Path, help="folder of the image-to-video model, if another one"
+    )
+    i2v.add_argument("--count", type=int, default=64, help="clips of each task")
+    for name, value in (PRESET | {"guidance": 3.0}).items():
+        i2v.add_argument(f"--{name}", type=type(value), default=value)
+    i2v.add_argument("--out", type=Path, default=PICTURES, help="folder of the sheets")
+    i2v.add_argument("--sweep", action="store_true", help="compare many settings")
 
     world = command(run_sheet)
     world.add_argument("--count", type=int, default=12, help="clips of each kind")

@@ -23,30 +23,35 @@ def video_of(
     seed: int,
     folder: Path,
     *,
+    family: str = "tiny-t2v",
+    output: str = "clip.mp4",
     listen: Listener | None = None,
     **options: Any,
 ) -> Tensor:
-    """Run the bundled text-to-video model through the product.
+    """Run a bundled model through the product.
 
     Args:
         folder: where the video goes; the same name is used again and again.
+        family: which model.
+        output: the video's name; ``.mkv`` keeps every pixel as it is.
         listen: gets the events of the run.
         options: further keys of the stage (``frames=5``); what is left out is the family's preset.
 
     Returns:
         ``[3, frames, height, width]`` uint8.
     """
-    text = workflow_text({"prompt": prompt, "seed": seed} | options)
+    text = workflow_text({"prompt": prompt, "seed": seed} | options, family, output)
     workflow = wan_core.parse_workflow(text, folder=folder)
     (path,) = session.run(workflow, listen=listen).outputs
     return read_clip(path)
 
 
-def workflow_text(stage: Mapping[str, Any]) -> str:
+def workflow_text(stage: Mapping[str, Any], family: str, output: str) -> str:
     """A ``workflow.toml`` with one ``generate`` stage; JSON's strings and numbers are TOML's too."""
     keys = "\n".join(f"{key} = {json.dumps(value)}" for key, value in stage.items())
     return (
-        'format = 1\nmodel = { family = "tiny-t2v" }\noutput = { path = "clip.mp4", overwrite = true }\n'
+        f'format = 1\nmodel = {{ family = "{family}" }}\n'
+        f'output = {{ path = "{output}", overwrite = true }}\n'
         f'[[stages]]\nuse = "generate"\n{keys}\n'
     )
 
@@ -57,6 +62,21 @@ def read_clip(path: Path) -> Tensor:
 
     frames = torch.stack([torch.from_numpy(frame.copy()) for frame in read_frames(path)])
     return frames.permute(3, 0, 1, 2).contiguous()
+
+
+def write_picture(path: Path, frame: Tensor) -> None:
+    """A frame ``[3, height, width]`` uint8 as a picture."""
+    from PIL import Image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(frame.permute(1, 2, 0).contiguous().numpy()).save(path)
+
+
+def write_clip(path: Path, clip: Tensor, fps: int = 12) -> None:
+    """A clip ``[3, frames, height, width]`` uint8 as a video file."""
+    from wan_core.media import write_video
+
+    write_video(path, [clip.permute(1, 2, 3, 0).contiguous().numpy()], fps)
 
 
 def bundled_vae() -> WanVAE:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -32,6 +32,8 @@ def sample(
     empty: Tensor,
     noise: Tensor,
     *,
+    channels: Tensor | None = None,
+    image_tokens: Tensor | None = None,
     steps: int = 24,
     shift: float = 3.0,
     guidance: float = 4.0,
@@ -46,6 +48,8 @@ def sample(
         rows: text rows ``[clips, 64, 128]``.
         empty: text rows of the empty prompt, ``[64, 128]``.
         noise: ``[clips, 16, f, h, w]``.
+        channels: what stands behind the latents of an image-to-video model, ``[clips, 20, f, h, w]``.
+        image_tokens: what it sees, ``[clips, tokens, width]``.
         solver: "euler" on evenly spaced, shifted levels, or any name of ``wan_core.sampling``.
 
     Returns:
@@ -57,28 +61,36 @@ def sample(
         part = slice(start, start + batch)
         text = rows[part].float()
         both = torch.cat([text, empty.float().expand_as(text)])
+        behind = None if channels is None else channels[part].to(device)
+        seen = None if image_tokens is None else image_tokens[part].to(device).repeat(2, 1, 1)
+
+        def velocity(
+            at: Tensor,
+            timestep: float,
+            text: Tensor = both,
+            behind: Tensor | None = behind,
+            seen: Tensor | None = seen,
+        ) -> Tensor:
+            joined = at if behind is None else torch.cat([at, behind.to(at)], dim=1)
+            times = torch.full((len(text),), timestep, device=at.device)
+            twice: Tensor = model(joined.repeat(2, 1, 1, 1, 1), times, text, image_tokens=seen)
+            told, untold = twice.float().chunk(2)
+            return untold + guidance * (told - untold)
+
         with torch.compiler.set_stance("force_eager"), autocast(device):
-            latents = _denoise(model, noise[part].to(device), both, steps, shift, guidance, solver)
+            latents = _denoise(velocity, noise[part].to(device), steps, shift, solver)
             for one in torch.split(latents, 16):
                 clips.append(vae.decode(one).float().clamp(-1, 1).cpu())
     return torch.cat(clips)
 
 
 def _denoise(
-    model: WanTransformer,
+    velocity: Callable[[Tensor, float], Tensor],
     latents: Tensor,
-    text: Tensor,
     steps: int,
     shift: float,
-    guidance: float,
     solver: str,
 ) -> Tensor:
-    def velocity(at: Tensor, timestep: float) -> Tensor:
-        times = torch.full((len(text),), timestep, device=at.device)
-        both: Tensor = model(torch.cat([at, at]), times, text).float()
-        told, untold = both.chunk(2)
-        return untold + guidance * (told - untold)
-
     if solver == "euler":
         even = torch.linspace(1, 0, steps + 1, dtype=torch.float64)
         levels = (shift * even / (1 + (shift - 1) * even)).tolist()

@@ -11,7 +11,6 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,13 @@ from typing import Any
 import attrs
 import torch
 
-from wan_core import Session
 from wan_core.models.vae import WanVAE
+from zoo import soak_pictures
+from zoo.checks import FULL, QUICK, Check, Extent, Figures, Pool, session_of
 from zoo.judge import Verdict, judge
 from zoo.measures import extents, score, shuffled, variety
 from zoo.product import bundled_vae, video_of
+from zoo.soak_pictures import check_pictures
 from zoo.train_vae import KINDS_SEEN, UNSEEN, summary, unseen_psnr
 from zoo.training import say
 from zoo.world import FRAMES, HEIGHT, KINDS, WIDTH, render
@@ -44,38 +45,6 @@ JUDGE_RIGHT = 0.99
 ALIKE_DB = 40.0
 
 
-@attrs.frozen
-class Extent:
-    """How much is measured: every ``stride``-th combination is rendered for the judge."""
-
-    prompts: int = 64
-    clips: int = 16
-    stride: int = 1
-    variety: int = 10_000
-
-
-FULL = Extent()
-QUICK = Extent(prompts=8, clips=4, stride=17, variety=1000)
-
-
-@attrs.frozen
-class Check:
-    """A figure and its bounds."""
-
-    name: str
-    value: float
-    least: float | None = None
-    most: float | None = None
-    unit: str = ""
-
-    @property
-    def ok(self) -> bool:
-        """Whether the figure lies within its bounds."""
-        return (self.least is None or self.value >= self.least) and (
-            self.most is None or self.value <= self.most
-        )
-
-
 # -- tasks, each run in some process of the pool ---------------------------------------------------
 
 
@@ -84,19 +53,12 @@ def _one_thread() -> None:
 
 
 @cache
-def _session(folder: Path) -> tuple[Session, Path]:
-    """This process's session, and a folder of its own."""
-    own = folder / str(os.getpid())
-    return Session(device="cpu", cache=own / "cache"), own
-
-
-@cache
 def _vae() -> WanVAE:
     return bundled_vae()
 
 
 def _judge_prompt(folder: Path, row: Sequence[int], seed: int) -> Verdict:
-    session, own = _session(folder)
+    session, own = session_of(folder)
     return judge(video_of(session, sentence(row), seed, own))
 
 
@@ -110,9 +72,6 @@ def _psnr(kind: str, start: int, count: int) -> list[float]:
 
 
 # -- what is checked ---------------------------------------------------------------------------------
-
-Pool = ProcessPoolExecutor
-Figures = tuple[dict[str, Any], list[Check]]
 
 
 def check_prompts(pool: Pool, extent: Extent, folder: Path) -> Figures:
@@ -184,6 +143,7 @@ PARTS: dict[str, Callable[[Pool, Extent, Path], Figures]] = {
     "vae": check_vae,
     "judge": check_judge,
     "variety": check_variety,
+    **({"pictures": check_pictures} if soak_pictures.is_there() else {}),
 }
 
 

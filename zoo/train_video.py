@@ -113,12 +113,16 @@ class Bank:
 
     def batch(self, size: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Random clips and, for each, the text rows of one of its captions or of none."""
+        index, caption = self.draw(size, generator)
+        return self.latents[index], self.rows[caption]
+
+    def draw(self, size: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Numbers of random clips and, for each, the number of one of its captions or of the empty one."""
         device = self.latents.device
         index = torch.randint(len(self.latents), (size,), device=device, generator=generator)
         dice = torch.rand(size, device=device, generator=generator)
         caption = torch.where(dice < UNTOLD + REWORDED, self.reworded[index], self.told[index])
-        caption = torch.where(dice < UNTOLD, 0, caption)
-        return self.latents[index], self.rows[caption]
+        return index, torch.where(dice < UNTOLD, 0, caption)
 
 
 class Captions:
@@ -309,27 +313,32 @@ def unseen_loss(loss_of: Loss, bank: Bank, batch: int, device: torch.device) -> 
     return total / turns
 
 
-def write(state: Mapping[str, Tensor], bank: Bank, out: Path) -> int:
-    """Save weights with what a loader wants to know, and the words; returns the file's bytes."""
-    about = {
+def header(config: WanConfig, model_type: str, words: Sequence[str]) -> dict[str, str]:
+    """What a loader wants to know of a transformer's file."""
+    names = [
+        "dim",
+        "ffn_dim",
+        "num_heads",
+        "num_layers",
+        "in_dim",
+        "out_dim",
+        "freq_dim",
+        "text_dim",
+    ]
+    names += ["text_len", *(["image_dim"] if config.image_dim else [])]
+    return {
         "format": "pt",
         "architecture": "wan-transformer",
         "config": json.dumps(
-            {
-                "model_type": "t2v",
-                "dim": CONFIG.dim,
-                "ffn_dim": CONFIG.ffn_dim,
-                "num_heads": CONFIG.num_heads,
-                "num_layers": CONFIG.num_layers,
-                "in_dim": CONFIG.in_dim,
-                "out_dim": CONFIG.out_dim,
-                "freq_dim": CONFIG.freq_dim,
-                "text_dim": CONFIG.text_dim,
-                "text_len": CONFIG.text_len,
-            }
+            {"model_type": model_type} | {name: getattr(config, name) for name in names}
         ),
-        "words": json.dumps(bank.words),
+        "words": json.dumps(words),
     }
+
+
+def write(state: Mapping[str, Tensor], bank: Bank, out: Path) -> int:
+    """Save weights with what a loader wants to know, and the words; returns the file's bytes."""
+    about = header(CONFIG, "t2v", bank.words)
     save(out / "t2v.safetensors", state, about)
     (out / "words.txt").write_text("".join(f"{word}\n" for word in bank.words))
     return (out / "t2v.safetensors").stat().st_size

@@ -11,10 +11,12 @@ from types import ModuleType
 from typing import Any
 
 import attrs
+import numpy as np
 
 from wan_core.contract.events import (
     Event,
     Note,
+    Preview,
     RunFinished,
     RunStarted,
     StageFinished,
@@ -46,6 +48,7 @@ def usual_events() -> list[Event]:
         TaskStarted("generate", "sampling", 3, "step"),
         TaskFinished("generate", "loading transformer", 1.25),
         *(TaskProgress("generate", "sampling", done) for done in (1, 2, 3)),
+        Preview("generate", 3, 3, 4.0, np.full((9, 12, 16, 3), (200, 100, 50), np.uint8)),
         TaskProgress("generate", "a task that never started", 1),
         TaskFinished("generate", "sampling", 75.0),
         StageFinished("generate", 76.25),
@@ -90,6 +93,10 @@ class Workflow:
 class Plan:
     workflow: Workflow
 
+    @property
+    def output(self) -> Path:
+        return self.workflow.output.path
+
     def describe(self) -> list[tuple[str, list[str]]]:
         return [("Machine", ["CPU, 2 cores"]), ("Notes", ["one", "two"])]
 
@@ -131,11 +138,15 @@ def install(script: Script, set_item: Callable[[Any, str, ModuleType], None]) ->
         def __exit__(self, *_: object) -> None:
             script.asked["closed"] = True
 
-        def run(self, plan: Plan, *, listen: Callable[[Event], None]) -> Result:
+        def run(
+            self, plan: Plan, *, listen: Callable[[Event], None], previews: bool = False
+        ) -> Result:
+            script.asked.update(previews=previews)
             if script.prints:
                 print(script.prints)
             for event in script.events:
-                listen(event)
+                if previews or not isinstance(event, Preview):
+                    listen(event)
                 time.sleep(script.pause)
             if script.error:
                 raise script.error

@@ -10,14 +10,19 @@ import subprocess
 import termios
 import time
 
+# what would tell a program of the terminal that the tests themselves run on
+OTHERS = (
+    "NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "COLORTERM", "TERM_PROGRAM", "TMUX", "STY",
+    "KITTY_WINDOW_ID", "WEZTERM_PANE", "LC_TERMINAL",
+)  # fmt: skip
 
-def on_a_terminal(arguments: list[str], columns: int = 80) -> str:
-    """What a program writes to a terminal."""
+
+def on_a_terminal(arguments: list[str], columns: int = 80, **variables: str) -> str:
+    """What a program writes to a terminal, which its environment's ``variables`` describe."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    environment = {**os.environ, "TERM": "xterm-256color"}
-    for variable in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES"):
-        environment.pop(variable, None)
+    others = {name: value for name, value in os.environ.items() if name not in OTHERS}
+    environment = {**others, "PYTHONUTF8": "1", "TERM": "xterm-256color", **variables}
     run = subprocess.Popen(arguments, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     seen = b""

@@ -35,6 +35,18 @@ def test_a_patch_serves_its_blocks_and_steps_and_leaves() -> None:
     assert second.cross_attn.attend["image"] is attend
 
 
+def test_blocks_of_another_transformer_are_numbered_as_they_come() -> None:
+    transformer = random_transformer()
+    chosen = [transformer.blocks[2], transformer.blocks[0]]
+    patches = AttentionPatches(chosen, attend, [AttentionPatch(own, blocks=frozenset({0}))])
+    with patches.active():
+        patches.use(0, 1)
+        served = [block.self_attn.attend for block in transformer.blocks]
+        assert served == [attend, attend, own]
+    with pytest.raises(PluginError, match=r"blocks \[2\].*its blocks are 0 … 1"):
+        AttentionPatches(chosen, attend, [AttentionPatch(own, blocks=frozenset({2}))])
+
+
 @pytest.mark.parametrize(
     ("patch", "sentence"),
     [

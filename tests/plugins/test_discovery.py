@@ -131,6 +131,15 @@ def test_environment_switches_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert plugins.installed[0].enabled, "the core can't be switched off"
 
 
+def test_modules_are_plugins_that_need_no_installation(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "blur_here", plugin(feature("blur")))
+    plugins = Plugins.discover(modules=["blur_here"])
+    assert plugins.owner("blur") == "blur_here"
+    assert plugins.installed[-1].distribution == "not installed"
+    (problem,) = Plugins.discover(modules=["no.such.module"]).problems
+    assert problem.startswith("plugin no.such.module (not installed -): ModuleNotFoundError")
+
+
 def test_two_plugins_with_one_name_are_in_conflict_until_one_is_off() -> None:
     both = [found("one", plugin(feature("blur"))), found("two", plugin(feature("blur")))]
     plugins = Plugins(both)

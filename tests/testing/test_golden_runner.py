@@ -27,9 +27,53 @@ UNIPC = "kijai_unipc"
 CASES = find_cases([OWN])
 
 
+SEAMS = Path(__file__).parents[1] / "seams"
+
+
 @pytest.mark.parametrize("case", CASES, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_every_case_of_the_project_passes(case: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([str(case), "--strict"]) == 0, capsys.readouterr().out
+    topic = case.parent.name
+    probe = ["--plugin", f"tests.seams.{topic}.plugin"] if (SEAMS / topic).is_dir() else []
+    assert main([str(case), "--strict", *probe]) == 0, capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("module", "says"),
+    [
+        (
+            "no.such.module",
+            "plugin no.such.module (not installed -): ModuleNotFoundError: No module",
+        ),
+        ("json", "plugin json (not installed -): it does not state its contract version"),
+    ],
+)
+def test_a_named_plugin_that_is_none_ends_the_run(
+    copied: Path, capsys: pytest.CaptureFixture[str], module: str, says: str
+) -> None:
+    assert main([str(copied.parent), "--plugin", module]) == 1
+    said = capsys.readouterr()
+    assert said.err.startswith(says)
+    assert not said.out
+
+
+def test_a_named_plugin_brings_its_kinds(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def theirs(case: Case) -> None:
+        for name in case.group("outputs."):
+            case.check(f"outputs.{name}", case.tensor(f"outputs.{name}"))
+
+    module = ModuleType("golden_by_name")
+    vars(module).update(
+        WAN_CORE_CONTRACT=(1, 0),
+        wan_register=hookimpl(lambda: [GoldenKinds("golden_by_name:HANDLERS")]),
+        HANDLERS={"theirs": theirs},
+    )
+    monkeypatch.setitem(sys.modules, "golden_by_name", module)
+    change(copied, kind="theirs")
+    assert main([str(copied.parent)]) == 2
+    assert main([str(copied.parent), "--plugin", "golden_by_name"]) == 0
+    assert "1 ok" in capsys.readouterr().out
 
 
 def test_every_built_kind_is_covered() -> None:

@@ -33,6 +33,7 @@ class Strict(click.Command):
     """A command that takes an option with a value once, unless several are meant: which would count?"""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        args = [self._with_value(one) for one in args]
         try:
             _, _, given = self.make_parser(ctx).parse_args(args=list(args))
         except click.UsageError as error:
@@ -47,6 +48,14 @@ class Strict(click.Command):
                     remedy="keep one of them",
                 )
         return super().parse_args(ctx, args)
+
+    def _with_value(self, argument: str) -> str:
+        # click would take what follows, such as the workflow, for the value that may be left out
+        for one in self.params:
+            if argument in one.opts and isinstance(one, click.Option) and not one.is_flag:
+                alone = one.flag_value
+                return f"{argument}={alone}" if isinstance(alone, str) else argument
+        return argument
 
 
 def _note_debug(context: click.Context, _: click.Parameter, asked: bool) -> None:
@@ -67,6 +76,15 @@ def without_option(function: _F) -> _F:
     return click.option(
         "--without", multiple=True, metavar="PLUGIN",
         help="Leave a plugin out (may be given several times).",
+    )(function)  # fmt: skip
+
+
+def preview_option(function: _F) -> _F:
+    """``--preview[=WHERE]`` on a command."""
+    return click.option(
+        "--preview", is_flag=False, flag_value="auto", default="off",
+        type=click.Choice(["auto", "terminal", "file", "off"]), metavar="[=WHERE]",
+        help="Show the video while it grows: =terminal, =file (a webp beside the video), or what can be.",
     )(function)  # fmt: skip
 
 

@@ -13,12 +13,22 @@ from typing import TYPE_CHECKING
 import click
 
 from wan_core.cli.failures import explain, tell
-from wan_core.cli.options import Strict, debug_option, discover, without_option
+from wan_core.cli.options import (
+    Strict,
+    debug_option,
+    discover,
+    preview_option,
+    without_option,
+)
+from wan_core.cli.terminals import pictures_on
 from wan_core.cli.text import columns, duration, short_path
 from wan_core.cli.views import choose_view
 from wan_core.cli.wanted import Wanted, make_plans, wanted_options
+from wan_core.contract.errors import WorkflowError
+from wan_core.contract.events import Listener
 
 if TYPE_CHECKING:
+    from wan_core.cli.terminals import Draw
     from wan_core.engine import RunResult, SweepResult
     from wan_core.planning import Plan
 
@@ -32,8 +42,16 @@ PATIENCE = 3.0
 @without_option
 @click.option("--json", is_flag=True, help="Print the events of the run, one JSON object a line.")
 @click.option("--quiet", is_flag=True, help="Print nothing but warnings and errors.")
+@preview_option
 @debug_option
-def run(workflow: str, wanted: Wanted, without: tuple[str, ...], json: bool, quiet: bool) -> int:
+def run(
+    workflow: str,
+    wanted: Wanted,
+    without: tuple[str, ...],
+    json: bool,
+    quiet: bool,
+    preview: str,
+) -> int:
     """Run a workflow and write its video; with lists of seeds or prompts, one for each.
 
     \b
@@ -41,7 +59,14 @@ def run(workflow: str, wanted: Wanted, without: tuple[str, ...], json: bool, qui
     wan-core run hello.toml -s stages.0.seed=7 -o seven.mp4
     wan-core run hello.toml -s stages.0.seed=1,2,3 -o "{name}-{seed}.mp4"
     """
-    with choose_view(json=json, quiet=quiet) as view, terminated_like_interrupted():
+    draw = None if json or quiet else drawing(preview)
+    with choose_view(json=json, quiet=quiet, draw=draw) as view, terminated_like_interrupted():
+        if preview == "terminal" and draw is None:
+            raise WorkflowError(
+                "there is no terminal here that can show pictures",
+                where="--preview=terminal",
+                remedy="use --preview=file",
+            )
         from wan_core.workflow import load_workflows
 
         plugins = discover(without)
@@ -50,15 +75,29 @@ def run(workflow: str, wanted: Wanted, without: tuple[str, ...], json: bool, qui
         # only now is torch imported: what can't work has been said already
         from wan_core.engine import Session
 
+        previews = preview != "off"
+        listen: Listener = view
+        if previews and draw is None:
+            from wan_core.cli.preview_file import PreviewFiles
+
+            listen = PreviewFiles([plan.output for plan in plans], view)
         with Session(plugins=plugins, device=wanted.device) as session:
             if len(plans) > 1:
-                sweep = session.sweep(plans, listen=view)
+                sweep = session.sweep(plans, listen=listen, previews=previews)
                 lines, code = sweep_summary(sweep, plans), failure_code(sweep)
             else:
-                lines, code = summary(session.run(plans[0], listen=view)), 0
+                result = session.run(plans[0], listen=listen, previews=previews)
+                lines, code = summary(result), 0
     if not (json or quiet):
         tell("\n".join(["", *lines]), sys.stdout)
     return code
+
+
+def drawing(preview: str) -> Draw | None:
+    """What draws previews on this terminal; None where they are not wanted there, or it can't show them."""
+    if preview not in ("auto", "terminal"):
+        return None
+    return pictures_on(sys.stderr, any_colours=preview == "terminal")
 
 
 def summary(result: RunResult) -> list[str]:

@@ -7,16 +7,19 @@ worth more than its lines.
 
 from __future__ import annotations
 
-import os
 import sys
 from contextlib import redirect_stdout
 from types import TracebackType
-from typing import Self, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
 from wan_core.cli.board import Board
 from wan_core.cli.failures import explain, tell
 from wan_core.cli.options import to_json
+from wan_core.cli.terminals import is_lively
 from wan_core.contract.events import Event, Note, RunFailed, to_dict
+
+if TYPE_CHECKING:
+    from wan_core.cli.terminals import Draw
 
 
 class View:
@@ -45,16 +48,20 @@ class View:
             self._silent = not tell(text, self._stream)
 
 
-def choose_view(*, json: bool, quiet: bool) -> View:
-    """The view for these options and this terminal."""
+def choose_view(*, json: bool, quiet: bool, draw: Draw | None = None) -> View:
+    """The view for these options and this terminal.
+
+    Args:
+        draw: what draws previews on the terminal; None = nothing does.
+    """
     if json:
         return JsonLines(sys.stdout)
     if quiet:
         return WarningsOnly(sys.stderr)
-    if sys.stderr.isatty() and os.environ.get("TERM") not in (None, "dumb", "unknown"):
+    if is_lively(sys.stderr):
         from wan_core.cli.live import LiveView
 
-        return LiveView(sys.stderr)
+        return LiveView(sys.stderr, draw)
     return PlainLines(sys.stderr)
 
 

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from wan_core.contract.events import Event as Event
     from wan_core.contract.events import Listener as Listener
     from wan_core.contract.events import Note as Note
+    from wan_core.contract.events import Preview as Preview
     from wan_core.contract.events import RerunCompared as RerunCompared
     from wan_core.contract.events import RunFailed as RunFailed
     from wan_core.contract.events import RunFinished as RunFinished
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from wan_core.contract.protocols import Denoiser as Denoiser
     from wan_core.contract.protocols import Guidance as Guidance
     from wan_core.contract.protocols import Latents as Latents
+    from wan_core.contract.protocols import SoundSource as SoundSource
     from wan_core.contract.protocols import Step as Step
     from wan_core.contract.protocols import TextEncoder as TextEncoder
     from wan_core.contract.requests import AttentionPatch as AttentionPatch
@@ -86,6 +88,8 @@ if TYPE_CHECKING:
     from wan_core.contract.requests import StageContext as StageContext
     from wan_core.contract.requests import StageNeeds as StageNeeds
     from wan_core.contract.requests import VideoSize as VideoSize
+    from wan_core.contract.state import State as State
+    from wan_core.contract.state import StateSpec as StateSpec
 
 CONTRACT_VERSION = (1, 0)
 """Major and minor version. A plugin made for another major version is not loaded."""
@@ -137,6 +141,8 @@ __getattr__, __dir__, _lazy = exports(
         "PlanContext": "requests",
         "StageNeeds": "requests",
         "StageContext": "requests",
+        "State": "state",
+        "StateSpec": "state",
         "WanCoreError": "errors",
         "WorkflowError": "errors",
         "WeightsError": "errors",
@@ -153,6 +159,7 @@ __getattr__, __dir__, _lazy = exports(
         "TaskProgress": "events",
         "TaskFinished": "events",
         "StageFinished": "events",
+        "Preview": "events",
         "Note": "events",
         "RunFinished": "events",
         "RerunCompared": "events",
@@ -165,6 +172,7 @@ __getattr__, __dir__, _lazy = exports(
         "Guidance": "protocols",
         "Denoiser": "protocols",
         "ChunkSource": "protocols",
+        "SoundSource": "protocols",
         "TextEncoder": "protocols",
     },
 )

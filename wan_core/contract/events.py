@@ -7,9 +7,16 @@ of the contract.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+PICTURES = "pictures"
+"""Marks fields, in their metadata, that no JSON object has."""
 
 
 @attrs.frozen
@@ -65,6 +72,24 @@ class TaskProgress(Event):
     stage: str
     task: str
     done: int
+
+
+@attrs.frozen(eq=False)
+class Preview(Event):
+    """What the video looks like so far; sent only in runs that were asked for previews, and not every step.
+
+    Attributes:
+        step, steps: the step that was done, from 1, and their number.
+        fps: frames per second at which the pictures play at the video's pace.
+        frames: some of the video's frames, evenly spaced and small, ``[frames, height, width, 3]`` uint8;
+            not in JSON.
+    """
+
+    stage: str
+    step: int
+    steps: int
+    fps: float
+    frames: NDArray[np.uint8] = attrs.field(repr=False, metadata={PICTURES: True})
 
 
 @attrs.frozen
@@ -155,5 +180,6 @@ Listener = Callable[[Event], None]
 
 
 def to_dict(event: Event) -> dict[str, Any]:
-    """The event as a flat JSON object, its kind under ``"event"``."""
-    return {"event": type(event).__name__, **attrs.asdict(event)}
+    """The event as a flat JSON object, its kind under ``"event"``; without pictures."""
+    fields = attrs.asdict(event, filter=lambda field, _: PICTURES not in field.metadata)
+    return {"event": type(event).__name__, **fields}

@@ -13,6 +13,7 @@ from wan_core.contract.attention import Attend
 from wan_core.contract.conditioning import ALWAYS, NOTHING, StepRange
 from wan_core.contract.descriptions import Component, Description, Family, Solver
 from wan_core.contract.events import Event
+from wan_core.contract.state import StateSpec
 
 if TYPE_CHECKING:
     import torch
@@ -102,8 +103,8 @@ class GivenFrames:
         name: what gave them: ``"image"``, ``"last_image"`` or ``"continues"``.
         start: number of the first of them.
         frames: ``[3, frames, height, width]`` float32 in -1…1 on the CPU, in the size of the video.
-        picture: ``[height, width, 3]`` uint8: the first of them as it was before it was brought to that size,
-            for image encoders.
+        picture: ``[height, width, 3]`` uint8: the latest of them as it was before it was brought to that
+            size, for image encoders.
     """
 
     name: str
@@ -234,6 +235,7 @@ class PlanContext:
         family: the family of the stage's model, None for a stage without one.
         solver: looks a solver up by name, or raises with the nearest name.
         inputs: what earlier stages make: ``"NAME.video"`` -> size; None where it is not known.
+        dtype: name of the precision that the model will run in.
     """
 
     stage: str
@@ -243,6 +245,7 @@ class PlanContext:
     family: Family | None
     solver: Callable[[str], Solver]
     inputs: Mapping[str, VideoSize | None] = NOTHING
+    dtype: str = "float32"
 
 
 @attrs.frozen
@@ -255,6 +258,7 @@ class StageNeeds:
         prompts: texts to be encoded by its model's text encoder.
         branches: number of model calls per step, for predictions of time.
         notes: things the user should know.
+        state: what the denoiser will keep across calls; counted as memory of sampling.
         steps: number of sampling steps that are run; None when there are none.
     """
 
@@ -263,6 +267,7 @@ class StageNeeds:
     prompts: tuple[str, ...] = ()
     branches: int = 1
     notes: tuple[str, ...] = ()
+    state: tuple[StateSpec, ...] = ()
     steps: int | None = None
 
 
@@ -292,6 +297,7 @@ class StageContext:
         emit: sends an event.
         folder: the folder that relative paths start from.
         device, dtype: what the model runs in.
+        previews: somebody wants to see the video grow (:func:`wan_core.stages.previewer` sends it).
     """
 
     stage: str
@@ -313,3 +319,4 @@ class StageContext:
     folder: Path
     device: torch.device
     dtype: torch.dtype
+    previews: bool = False

@@ -18,6 +18,7 @@ from wan_core.contract.attention import Attend, AttentionCall
 from wan_core.contract.conditioning import StepRange
 from wan_core.contract.descriptions import AttentionBackend, Description, Feature, Stage
 from wan_core.contract.errors import PluginError
+from wan_core.contract.options import show
 from wan_core.contract.protocols import ChunkSource
 from wan_core.contract.requests import AttentionPatch, VideoSize
 from wan_core.plugins import Plugins
@@ -39,6 +40,27 @@ class Attributed:
     def __iter__(self) -> Iterator[Any]:
         with self.plugins.attributed(self.owner):
             yield from self.source
+
+
+@attrs.define(eq=False)
+class AttributedSound(Attributed):
+    """A plugin's sound, which keeps its samples a second.
+
+    Raises:
+        PluginError: it has no positive whole number of them.
+    """
+
+    rate: int = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        Attributed.__attrs_post_init__(self)
+        with self.plugins.attributed(self.owner):
+            rate: Any = getattr(self.source, "rate", None)
+        if type(rate) is not int or rate < 1:
+            raise PluginError(
+                f"{self.plugins.title_of(self.owner)} made a sound of {show(rate)} samples a second"
+            )
+        self.rate = rate
 
 
 @attrs.define(eq=False)
@@ -156,4 +178,9 @@ def checked_outputs(outputs: Any, stage: Stage, plugins: Plugins) -> Mapping[str
             raise PluginError(
                 f'{title} returned {type(source).__name__} as "{name}", not a source of chunks'
             )
-    return {name: Attributed(source, plugins, stage) for name, source in outputs.items()}
+    with plugins.attributed(stage):
+        sounds = {name for name, source in outputs.items() if hasattr(source, "rate")}
+    return {
+        name: (AttributedSound if name in sounds else Attributed)(source, plugins, stage)
+        for name, source in outputs.items()
+    }

@@ -40,6 +40,7 @@ class Run:
     keepsakes: Keepsakes
     emit: Listener
     cache: Path
+    previews: bool = False
     _open: list[ModelComponents] = attrs.field(factory=list, init=False)
 
     def execute(self) -> tuple[Path, ...]:
@@ -100,6 +101,7 @@ class Run:
             folder=self.plan.workflow.source.folder,
             device=torch.device(model.device if model else self.plan.machine.device),
             dtype=getattr(torch, model.dtype if model else "float32"),
+            previews=self.previews,
         )
         with self.plugins.attributed(stage.description):
             outputs = resolve(stage.description.run)(context)

@@ -104,11 +104,18 @@ class Session:
             residency.budget = room if stated is None else min(room, stated)
         return self._residencies
 
-    def run(self, what: Workflow | Plan, *, listen: Listener | None = None) -> RunResult:
+    def run(
+        self,
+        what: Workflow | Plan,
+        *,
+        listen: Listener | None = None,
+        previews: bool = False,
+    ) -> RunResult:
         """Run a workflow or a plan.
 
         Args:
             listen: gets every event as it happens.
+            previews: the stages send :class:`~wan_core.contract.events.Preview` events, too, where they can.
 
         Raises:
             WanCoreError: one sentence for everything a user, a file or the machine can cause.
@@ -126,7 +133,7 @@ class Session:
             residencies = self._residencies_for(plan)
             _refuse_shortage(plan, residencies)
             outputs = Run(
-                plan, self.plugins, residencies, ledger, keepsakes, emit, self.cache
+                plan, self.plugins, residencies, ledger, keepsakes, emit, self.cache, previews
             ).execute()
         except (KeyboardInterrupt, Cancelled) as error:
             cancelled = Cancelled(_and("stopped", keepsakes))
@@ -156,7 +163,11 @@ class Session:
         return result
 
     def sweep(
-        self, what: Sequence[Workflow] | Sequence[Plan], *, listen: Listener | None = None
+        self,
+        what: Sequence[Workflow] | Sequence[Plan],
+        *,
+        listen: Listener | None = None,
+        previews: bool = False,
     ) -> SweepResult:
         """Run several workflows or plans; one that fails does not stop the others.
 
@@ -164,6 +175,7 @@ class Session:
             what: as :func:`wan_core.workflow.load_workflows` reads them from a workflow with lists, or
                 as :func:`wan_core.planning.make_plans` plans them.
             listen: gets every event as it happens.
+            previews: as for :meth:`run`.
 
         Raises:
             WanCoreError: a workflow can't be planned; nothing has run then.
@@ -175,7 +187,7 @@ class Session:
         for number, plan in enumerate(with_all_texts(plans), 1):
             emit(Note(title(number, plans)))
             try:
-                outcomes.append(self.run(plan, listen=listen))
+                outcomes.append(self.run(plan, listen=listen, previews=previews))
             except Cancelled as stop:
                 done = sum(isinstance(one, RunResult) for one in outcomes)
                 stop.problem += f" in run {number} of {len(plans)}; written before it: {done}"

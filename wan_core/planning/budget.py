@@ -37,7 +37,7 @@ def predict_memory(stage: PlannedStage, models: Mapping[str, PlannedModel]) -> l
     vae = vae_descriptor(open_weights(model.files["vae"].path))
     sampling = transformer_activations(
         tokens(size, vae.stride), sizes["dim"], sizes["ffn_dim"], item, stage.contexts(model)
-    )
+    ) + sum(state.bytes for state in stage.needs.state)
     parts = [
         ("text", "text_encoder", TEXT_ACTIVATIONS),
         *((_sampling(slot), slot, sampling) for slot in experts),

@@ -62,8 +62,8 @@ def _continued(context: StageContext, size: VideoSize) -> GivenFrames:
     if len(frames) < context.options.overlap:
         raise _too_short(context, "continues", len(frames), context.options.overlap)
     fitted = [_fitted(frame, size) for frame in frames]
-    first = np.rint((frames[0] + 1) * 127.5).clip(0, 255).astype(np.uint8)
-    return GivenFrames("continues", 0, torch.stack(fitted, dim=1), first)
+    latest = np.rint((frames[-1] + 1) * 127.5).clip(0, 255).astype(np.uint8)
+    return GivenFrames("continues", 0, torch.stack(fitted, dim=1), latest)
 
 
 def given_video(context: Given, size: VideoSize) -> Iterator[Tensor]:

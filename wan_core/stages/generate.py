@@ -31,6 +31,7 @@ from wan_core.sampling import (
 from wan_core.stages.experts import denoiser_of
 from wan_core.stages.frames import given_frames, given_video, mask_of_latents
 from wan_core.stages.generate_plan import begin_of
+from wan_core.stages.previews import previewer
 
 VIDEO = "video"
 
@@ -48,6 +49,7 @@ def _sample(context: StageContext, components: Components) -> Tensor:
     options, family, size = context.options, context.family, context.size
     assert family is not None and size is not None, "generate has a model and a size"
     slots = family.slots("transformer")
+    preview = previewer(context)
     shape, statistics = _of_latents(components, size)
     solver = context.solver(options.solver)
     with context.attributed(solver):
@@ -108,6 +110,7 @@ def _sample(context: StageContext, components: Components) -> Tensor:
 
         def advance(report: StepReport) -> None:
             progress(report.step.index + 1)
+            preview(report, slice(before, before + shape[1]))
 
         sampled = sample(
             denoiser_of(components, slots, boundary, patched, steps, leave),
@@ -168,8 +171,10 @@ def _with_mask(
     noise = noise_sources(options.seed, [VIDEO])[VIDEO].draw(clean.shape)
     before = conditioning.prepend.get(VIDEO, 0)
     frames = slice(before, before + anew.shape[2])
-    held = Held(clean[:, :, frames], before, keep=1 - anew, noise=noise[:, :, frames])
-    pinned = (*conditioning.pin.get(VIDEO, ()), held)
+    told = (clean[:, :, frames], 1 - anew, noise[:, :, frames])
+    value, keep, noise = (tensor.to(context.device) for tensor in told)
+    # what the family or a feature holds is written over it
+    pinned = (Held(value, before, keep, noise), *conditioning.pin.get(VIDEO, ()))
     return attrs.evolve(conditioning, pin={**conditioning.pin, VIDEO: pinned})
 
 

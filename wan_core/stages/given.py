@@ -190,10 +190,12 @@ def _with_size(
         if options.width is not None:
             return attrs.evolve(options, height=other)
         return attrs.evolve(options, width=other)
-    if name != "image" and not width % multiple and not height % multiple:
-        return attrs.evolve(options, width=width, height=height)
     area = preset.width * preset.height
     if name != "image":
+        made_here = isinstance(getattr(options, name), str)
+        fits = not width % multiple and not height % multiple
+        if fits and (made_here or width * height <= area):
+            return attrs.evolve(options, width=width, height=height)
         area = min(area, width * height)
     rule = best_size if family.pictures and family.pictures.size == "best" else area_size
     with naming(context, name):

@@ -60,6 +60,14 @@ GROUP = Group(
                 Case("flag-with-value",
                      "wan-core run: option '--json' does not take a value; see wan-core run --help.",
                      GOOD, "run w.toml --json=yes", usage=True),
+                Case("preview-where",
+                     "wan-core run: invalid value for '--preview': 'screen' is not one of 'auto', "
+                     "'terminal', 'file', 'off'; see wan-core run --help.",
+                     GOOD, "run w.toml --preview=screen", usage=True),
+                Case("preview-without-a-terminal",
+                     "--preview=terminal: there is no terminal here that can show pictures; use "
+                     "--preview=file.",
+                     GOOD, "run w.toml --preview=terminal"),
                 Case("workflow-left-out",
                      "wan-core run: missing argument 'WORKFLOW'; see wan-core run --help.",
                      run="run", usage=True),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from wan_core.models.families.tiny import TINY_RANDOM, TINY_T2V
+from wan_core.models.families.tiny import TINY_I2V, TINY_RANDOM, TINY_T2V
 from wan_core.models.families.wan import (
     WAN21_FLF2V_14B,
     WAN21_I2V_14B_480P,
@@ -28,5 +28,6 @@ FAMILIES = (
     WAN22_I2V_A14B,
     WAN22_TI2V_5B,
     TINY_T2V,
+    TINY_I2V,
     TINY_RANDOM,
 )

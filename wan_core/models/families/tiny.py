@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from wan_core.contract.descriptions import Component, Family, Preset
+from wan_core.contract.descriptions import Component, Family, Pictures, Preset
 from wan_core.models.families.parts import (
     LOADERS,
+    VERIFY_IMAGE_ENCODER,
     VERIFY_TEXT_ENCODER,
     VERIFY_TRANSFORMER,
     VERIFY_VAE,
@@ -12,17 +13,18 @@ from wan_core.models.families.parts import (
 
 TINY_TEXT_LENGTH = 64
 
-TINY_T2V = Family(
-    name="tiny-t2v",
-    title="bundled toy model: one coloured shape that moves, for demos and tests",
-    task="text-to-video",
-    components={
+WARN = "wan_core.models.tiny.vocabulary:warn"
+
+
+def _parts(transformer: str, **config: bool) -> dict[str, Component]:
+    """The components of a family of the toy world."""
+    return {
         "transformer": Component(
             kind="wan-transformer",
             load=f"{LOADERS}:load_transformer",
             verify=VERIFY_TRANSFORMER,
-            config={"num_heads": 4, "text_len": TINY_TEXT_LENGTH},
-            bundled="tiny/t2v.safetensors",
+            config={"num_heads": 4, "text_len": TINY_TEXT_LENGTH, **config},
+            bundled=f"tiny/{transformer}.safetensors",
         ),
         "text_encoder": Component(
             kind="umt5-encoder",
@@ -37,11 +39,43 @@ TINY_T2V = Family(
             verify=VERIFY_VAE,
             bundled="tiny/vae.safetensors",
         ),
-    },
+    }
+
+
+TINY_T2V = Family(
+    name="tiny-t2v",
+    title="bundled toy model: one coloured shape that moves, for demos and tests",
+    task="text-to-video",
+    components=_parts("t2v"),
     preset=Preset(
         width=96, height=96, frames=33, fps=12, steps=24, shift=3.0, guidance=4.0, sizes=((96, 96),)
     ),
-    warn="wan_core.models.tiny.vocabulary:warn",
+    warn=WARN,
+)
+
+TINY_I2V = Family(
+    name="tiny-i2v",
+    title="bundled toy model: a picture of the toy world that begins to move, for demos and tests",
+    task="image-to-video",
+    components={
+        **_parts("i2v", sees_images=True),
+        "image_encoder": Component(
+            kind="clip-vision",
+            load=f"{LOADERS}:load_image_encoder",
+            verify=VERIFY_IMAGE_ENCODER,
+            bundled="tiny/image_encoder.safetensors",
+        ),
+    },
+    preset=Preset(
+        width=96, height=96, frames=33, fps=12, steps=16, shift=3.0, guidance=2.0, sizes=((96, 96),)
+    ),
+    warn=WARN,
+    pictures=Pictures(
+        "wan_core.models.wan.pictures:as_channels",
+        takes=("image", "last_image", "continues"),
+        needs=("image",),
+        overlap=9,
+    ),
 )
 
 TINY_RANDOM = Family(

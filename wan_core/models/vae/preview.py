@@ -8,7 +8,8 @@ more. Latents of other VAEs have no map.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import attrs
 import torch
@@ -71,9 +72,18 @@ def latent_preview(latents: Tensor, descriptor: VaeDescriptor) -> Tensor:
     return colours(latents)
 
 
-def colours_of(descriptor: VaeDescriptor) -> Colours | None:
+class Normalised(Protocol):
+    """A VAE, or its descriptor: whatever has the constants of its latents."""
+
+    @property
+    def mean(self) -> Sequence[float] | None:
+        """One for each latent channel."""
+        ...
+
+
+def colours_of(vae: Normalised) -> Colours | None:
     """The map for the latents of a VAE; its mean tells which latents they are."""
-    return _KNOWN.get(descriptor.mean)
+    return None if vae.mean is None else _KNOWN.get(tuple(vae.mean))
 
 
 def mean_colours(video: Tensor, config: VaeConfig) -> Tensor:

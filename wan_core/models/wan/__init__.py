@@ -16,9 +16,18 @@ if TYPE_CHECKING:
     from wan_core.models.wan.config import WanConfig as WanConfig
     from wan_core.models.wan.denoiser import WanDenoiser as WanDenoiser
     from wan_core.models.wan.dialects import DIALECTS as DIALECTS
+    from wan_core.models.wan.embeddings import Head as Head
+    from wan_core.models.wan.embeddings import PatchEmbedding as PatchEmbedding
+    from wan_core.models.wan.embeddings import grid_of as grid_of
+    from wan_core.models.wan.embeddings import sinusoid as sinusoid
+    from wan_core.models.wan.embeddings import unpatchify as unpatchify
+    from wan_core.models.wan.layers import Float32LayerNorm as Float32LayerNorm
+    from wan_core.models.wan.layers import Float32Linear as Float32Linear
+    from wan_core.models.wan.layers import RMSNorm as RMSNorm
     from wan_core.models.wan.layers import gated_add as gated_add
     from wan_core.models.wan.layers import modulated_norm as modulated_norm
     from wan_core.models.wan.patches import AttentionPatches as AttentionPatches
+    from wan_core.models.wan.rope import RopeCache as RopeCache
     from wan_core.models.wan.rope import rope_tables as rope_tables
     from wan_core.models.wan.sub_steps import CrossAttention as CrossAttention
     from wan_core.models.wan.sub_steps import FeedForward as FeedForward
@@ -37,6 +46,12 @@ __getattr__, __dir__, __all__ = exports(
         "BlockCall": "block",
         "CrossAttention": "sub_steps",
         "FeedForward": "sub_steps",
+        "Float32LayerNorm": "layers",
+        "Float32Linear": "layers",
+        "Head": "embeddings",
+        "PatchEmbedding": "embeddings",
+        "RMSNorm": "layers",
+        "RopeCache": "rope",
         "SelfAttention": "sub_steps",
         "Source": "sub_steps",
         "VaceBlock": "vace",
@@ -46,8 +61,11 @@ __getattr__, __dir__, __all__ = exports(
         "WanTransformer": "transformer",
         "attend": "attention",
         "gated_add": "layers",
+        "grid_of": "embeddings",
         "modulated_norm": "layers",
         "rope_tables": "rope",
         "rotate": "attention",
+        "sinusoid": "embeddings",
+        "unpatchify": "embeddings",
     },
 )

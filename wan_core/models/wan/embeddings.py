@@ -88,23 +88,27 @@ class ImageEmbedding(nn.Module):
 
 
 class Head(nn.Module):
-    """Modulated norm and projection to patches, in float32."""
+    """Modulated norm and projection, in float32.
 
-    def __init__(self, dim: int, channels: int, eps: float) -> None:
+    Args:
+        outputs: numbers that a token becomes: those of its patch.
+    """
+
+    def __init__(self, dim: int, outputs: int, eps: float) -> None:
         super().__init__()
         self.eps = eps
         self.modulation = nn.Parameter(torch.zeros(1, 2, dim))
-        self.head = Float32Linear(dim, PATCH[0] * PATCH[1] * PATCH[2] * channels)
+        self.head = Float32Linear(dim, outputs)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        """Project to patches.
+        """Project.
 
         Args:
             x: ``[batch, tokens, dim]``.
             time: time embedding ``[batch, groups, dim]`` (groups: see ``modulated_norm``).
 
         Returns:
-            ``[batch, tokens, patch * channels]`` float32.
+            ``[batch, tokens, outputs]`` float32.
         """
         shift, scale = (self.modulation.float().unsqueeze(1) + time.unsqueeze(2)).unbind(2)
         out: Tensor = self.head(modulated_norm(x, shift, scale, self.eps, torch.float32))

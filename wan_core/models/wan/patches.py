@@ -18,7 +18,8 @@ class AttentionPatches:
     """Attention callables of a transformer's blocks: one default, and patches over it by step.
 
     Args:
-        transformer: whose blocks get them.
+        transformer: whose blocks get them; or blocks, numbered as they come, of a transformer that is built
+            in another way.
         default: serves every attention that no patch serves.
         patches: may cover all blocks or some, all steps or some.
 
@@ -29,12 +30,15 @@ class AttentionPatches:
 
     def __init__(
         self,
-        transformer: WanTransformer,
+        transformer: WanTransformer | Sequence[WanBlock],
         default: Attend,
         patches: Sequence[AttentionPatch] = (),
     ) -> None:
-        # numbered as in AttentionCall.block: VACE blocks follow the main ones
-        blocks = [*transformer.blocks, *getattr(transformer, "vace_blocks", ())]
+        blocks: Sequence[object]
+        if isinstance(transformer, Sequence):
+            blocks = transformer
+        else:  # numbered as in AttentionCall.block: VACE blocks follow the main ones
+            blocks = [*transformer.blocks, *getattr(transformer, "vace_blocks", ())]
         self._blocks = {i: b for i, b in enumerate(blocks) if isinstance(b, WanBlock)}
         self._default = default
         self._patches = tuple(patches)

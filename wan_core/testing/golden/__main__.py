@@ -1,7 +1,8 @@
-"""``python -m wan_core.testing.golden FOLDER… [--strict]``: compare with reference cases.
+"""``python -m wan_core.testing.golden FOLDER… [--strict] [--plugin MODULE]``: compare with reference cases.
 
 Prints case, worst error, tolerance and verdict. Exit code 0: every kind that is built passes; 1: a case
 failed, or nothing ran; 2: a case of an unknown kind. With ``--strict``, "not built" counts as failed.
+``--plugin`` adds the kinds of a plugin that is not installed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+from wan_core.plugins import Plugins
 from wan_core.testing.golden.kinds import PLANNED
 from wan_core.testing.golden.runner import Outcome, Verdict, find_cases, handlers, run_case
 
@@ -21,12 +23,23 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
     parser.add_argument("--strict", action="store_true", help='"not built" counts as failed')
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="use a plugin that is not installed, by the name of its module; may be given again",
+    )
     options = parser.parse_args(arguments)
     if missing := [str(folder) for folder in options.folders if not folder.exists()]:
         print(f"there is no folder {', '.join(missing)}", file=sys.stderr)
         return 1
 
-    known = handlers()
+    plugins = Plugins.discover(modules=options.plugin)
+    if any(one.problem for one in plugins.installed if one.name in options.plugin):
+        print(*plugins.problems, sep="\n", file=sys.stderr)
+        return 1
+    known = handlers(plugins)
     counts: Counter[Verdict] = Counter()
     for path in find_cases(options.folders):
         outcome = run_case(path, known, PLANNED)

@@ -1,0 +1,238 @@
+"""Train the tiny image-to-video model: ``python -m zoo.train_image --tiny IN --out OUT``.
+
+``IN`` holds the trained VAE, text encoder and text-to-video transformer, from which it begins. The transformer
+and a tiny CLIP vision tower are trained together, on clips of which some frames are given (``zoo.given``).
+Writes ``i2v.safetensors`` and ``image_encoder.safetensors`` (the average of the weights, float16, published
+names), ``i2v.state.safetensors`` (to go on from) and ``image.json``; then draws held-out combinations from
+given frames (``zoo.image_test``), adds the figures and writes contact sheets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from zoo import image_model, image_test, tiny_clip, train_vae, train_video
+from zoo.image_bank import Bank, Batch, fill, fill_unseen
+from zoo.image_model import Pair
+from zoo.train_video import Size, compile_blocks, sigmas
+from zoo.training import (
+    Average,
+    Clock,
+    Optimiser,
+    autocast,
+    command,
+    describe,
+    note,
+    prepare,
+    rate,
+    save,
+    say,
+)
+from zoo.world import FRAMES, HEIGHT, WIDTH
+
+#: held-out clips that the loss is measured on
+UNSEEN = 512
+
+
+Loss = Callable[[Batch, Tensor, Tensor], Tensor]
+
+
+def loss_function(pair: Pair, device: torch.device) -> Loss:
+    """Mean squared error of the velocity, of given and of new frames alike."""
+
+    def loss_of(batch: Batch, noise: Tensor, sigma: Tensor) -> Tensor:
+        clean = batch.latents.float()
+        noisy = torch.lerp(clean, noise, sigma.view(-1, 1, 1, 1, 1))
+        with autocast(device):
+            tokens = tiny_clip.tokens_of(pair.clip, batch.pixels)
+            predicted = pair.transformer.forward_seen(
+                torch.cat([noisy, batch.channels.float()], dim=1),
+                sigma * 1000,
+                batch.rows,
+                tokens,
+                batch.seen,
+            )
+        loss: Tensor = (predicted.float() - (noise - clean)).square().mean()
+        return loss
+
+    return loss_of
+
+
+@torch.no_grad()
+def unseen_loss(loss_of: Loss, bank: Bank, batch: int, device: torch.device) -> float:
+    """Loss on a fixed draw of clips, noise and levels."""
+    generator = torch.Generator(device).manual_seed(5)
+    total, turns = 0.0, max(1, len(bank.kinds) // batch)
+    with torch.compiler.set_stance("force_eager"):
+        for _ in range(turns):
+            drawn = bank.batch(batch, generator)
+            noise = torch.randn(drawn.latents.shape, device=device, generator=generator)
+            total += float(loss_of(drawn, noise, sigmas(batch, device, generator)))
+    return total / turns
+
+
+def is_matrix(name: str, parameter: nn.Parameter) -> bool:
+    """What Muon steps: the matrices inside the blocks of the transformer and the layers of the tower."""
+    return parameter.ndim == 2 and (".blocks." in name or ".layers." in name)
+
+
+def write(state: dict[str, Tensor], words: Sequence[str], out: Path) -> int:
+    """Save both halves as the product loads them; returns the bytes of both files."""
+    transformer, clip = image_model.halves(state)
+    save(out / image_model.FILE, transformer, train_video.header(image_model.CONFIG, "i2v", words))
+    return (out / image_model.FILE).stat().st_size + tiny_clip.write(clip, out)
+
+
+def keep(pair: Pair, out: Path) -> None:
+    """Save what training can go on from: the weights as they are, in float32."""
+    save(out / "i2v.state.safetensors", dict(pair.named_parameters()), {}, torch.float32)
+
+
+def begin(options: argparse.Namespace, device: torch.device) -> Pair:
+    """The pair at the start of this call."""
+    transformer = image_model.begin(options.tiny / "t2v.safetensors")
+    pair = Pair(transformer, tiny_clip.build(torch.device("cpu")))
+    if options.resume:
+        pair.load_state_dict(load_file(options.resume))
+    return pair.to(device).train()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tiny", type=Path, required=True, help="folder of the other weights")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=6.5, help="until training ends")
+    parser.add_argument("--bank", type=int, default=120_000, help="clips, at most")
+    parser.add_argument("--bank-seconds", type=float, default=75)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--muon-lr", type=float, default=0.015)
+    parser.add_argument("--adam-lr", type=float, default=1.5e-3)
+    parser.add_argument("--steps", type=int, default=1_000_000, help="stop here if time is left")
+    parser.add_argument("--size", type=int, nargs=3, default=(FRAMES, HEIGHT, WIDTH))
+    parser.add_argument("--resume", type=Path, help="i2v.state.safetensors to go on from")
+    parser.add_argument(
+        "--part",
+        type=float,
+        nargs=2,
+        default=(0.0, 1.0),
+        help="part of the schedule that this call runs",
+    )
+    parser.add_argument("--eager", action="store_true", help="do not compile")
+    parser.add_argument("--prompts", type=int, default=64, help="clips that are drawn at the end")
+    parser.add_argument(
+        "--sweep-seconds", type=float, default=110, help="no further setting is tried after"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """Train, write and measure."""
+    options = _parser().parse_args(arguments)
+    clock = Clock(options.minutes, *options.part)
+    device = prepare(search=True)
+    size: Size = tuple(options.size)
+    on_gpu = device.type == "cuda"
+
+    vae = train_vae.load(options.tiny / "vae.safetensors", device)
+    bank = fill(
+        vae,
+        options.tiny,
+        options.bank,
+        options.bank_seconds,
+        size,
+        device,
+        compile_it=on_gpu and not options.eager,
+        batch=128 if on_gpu else 8,
+    )
+    unseen = fill_unseen(vae, options.tiny, size, device, UNSEEN if on_gpu else 16)
+    torch._dynamo.reset()
+
+    pair = begin(options, device)
+    describe(pair, "transformer and vision tower")
+    optimiser = Optimiser.of(
+        pair, is_matrix, muon_lr=options.muon_lr, adam_lr=options.adam_lr, decay=0.02
+    )
+    average = Average(pair, 0.9995)
+    loss_of = loss_function(pair, device)
+
+    def one() -> Tensor:
+        drawn = bank.batch(options.batch)
+        noise = torch.randn(drawn.latents.shape, device=device)
+        loss = loss_of(drawn, noise, sigmas(options.batch, device))
+        torch.autograd.backward(loss)
+        return loss.detach()
+
+    def trial() -> None:
+        one()
+        pair.zero_grad(set_to_none=True)
+
+    def measured() -> float:
+        return round(unseen_loss(loss_of, unseen, min(128, len(unseen.kinds)), device), 4)
+
+    compile_blocks(pair.transformer, trial, wanted=on_gpu and not options.eager)
+    history = [(0, measured())]
+    say(f"unseen loss {history[0]}")
+    clock.begin()
+    step, kept, running = 0, clock.elapsed, torch.zeros((), device=device)
+    while not clock.over and step < options.steps:
+        loss = one()
+        progress = clock.progress if options.steps >= 1_000_000 else step / options.steps
+        optimiser.step(rate(step, progress, 300))
+        average.update()
+        running = loss if step == 0 else running.lerp(loss, 0.02)
+        if step % 500 == 0:
+            say(f"image step {step} at {clock.elapsed:.0f} s loss {float(running):.4f}")
+            if not bool(torch.isfinite(running)):
+                raise RuntimeError("the loss is no number any more")
+        if clock.elapsed - kept > 100:
+            kept = clock.elapsed
+            average.swap()
+            history.append((step, measured()))
+            average.swap()
+            say(f"unseen loss {history[-1]}")
+            write(average.state(), bank.clips.words, options.out)
+            keep(pair, options.out)
+        step += 1
+
+    trained = clock.elapsed
+    keep(pair, options.out)
+    written = write(average.state(), bank.clips.words, options.out)
+    average.swap()
+    history.append((step, measured()))
+    figures: dict[str, Any] = {
+        "command": command(),
+        "steps": step,
+        "training_seconds": round(trained, 1),
+        "parameters": sum(p.numel() for p in pair.parameters()),
+        "bank": len(bank.kinds),
+        "loss": round(float(running), 4),
+        "unseen_loss": history[-1][1],
+        "history": history,
+        "bytes": written,
+    }
+    if on_gpu:
+        figures["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 1)
+    note(options.out / "image.json", figures)
+    say(f"image done: {json.dumps(figures)}")
+    figures["drawn"] = image_test.image_test(
+        options.tiny,
+        options.out,
+        options.out,
+        prompts=options.prompts,
+        seconds=options.sweep_seconds,
+        size=size,
+    )
+    note(options.out / "image.json", figures)
+    return figures
+
+
+if __name__ == "__main__":
+    main()
