@@ -66,6 +66,7 @@ def _sample(context: StageContext, components: Components) -> Tensor:
         latent_shapes={VIDEO: shape},
         seed=options.seed,
         components=components,
+        task=context.task,
         **circumstances,
     )
     conditioning, state, kept = _start(context, components, setup, conditioning, shape)
