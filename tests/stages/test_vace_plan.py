@@ -10,7 +10,6 @@ from vace_samples import PLUGINS, write_files
 
 from wan_core.contract.errors import WanCoreError
 from wan_core.planning import Plan, make_plan
-from wan_core.planning.predict import transformer_activations
 from wan_core.stages.vace_options import VaceOptions
 from wan_core.stages.vace_plan import spans
 from wan_core.workflow import parse_workflow, to_toml
@@ -100,9 +99,6 @@ def test_each_context_is_in_the_prediction(folder: Path) -> None:
     made = plan(folder, VIDEO)
     (model,) = made.models.values()
     assert (stage.contexts(model), made.stages[0].contexts(model)) == (2, 1)
-    tokens, dim = 1000, 48
-    plain, one, two = (transformer_activations(tokens, dim, 64, 4, n) for n in range(3))
-    assert (one - plain, two - one) == (3 * tokens * dim * 4, tokens * dim * 4)
 
 
 def test_other_families_are_refused(folder: Path) -> None:
