@@ -13,7 +13,7 @@ from wan_core.contract.options import show
 from wan_core.weights.places import exists, place
 
 if TYPE_CHECKING:
-    from wan_core.contract.descriptions import Preset
+    from wan_core.contract.descriptions import Family, Preset
     from wan_core.plugins import Plugins
     from wan_core.workflow import ModelSpec, StageSpec, Workflow
 
@@ -34,7 +34,7 @@ def describe_workflow(path: Path, plugins: Plugins) -> Found:
         )
     for name, model in workflow.models.items():
         rows.append((f"model {name}", f"{model.family}: {plugins.family(model.family).title}"))
-        rows += [("", line) for line in _files(model)]
+        rows += [("", line) for line in _files(model, plugins.family(model.family))]
     for stage in workflow.stages:
         options = _options(stage, _preset(stage, workflow, plugins))
         rows.append((f"stage {stage.name}", f"{stage.use}: {plugins.stage(stage.use).summary}"))
@@ -70,12 +70,14 @@ def _facts(workflow: Workflow, plugins: Plugins) -> dict[str, Any]:
     }
 
 
-def _files(model: ModelSpec) -> Iterator[str]:
+def _files(model: ModelSpec, family: Family) -> Iterator[str]:
     for slot, given in model.files.items():
         paths = given.values() if isinstance(given, Mapping) else (given,)
         for one in paths:
-            missing = "" if exists(Path(one)) else " (not there)"
-            yield f"{slot} = {place(one)}{missing}"
+            part = family.components.get(slot)
+            remarks = ["optional"] if part and part.optional else []
+            remarks += [] if exists(Path(one)) else ["not there"]
+            yield f"{slot} = {place(one)}" + (f" ({', '.join(remarks)})" if remarks else "")
 
 
 def _preset(stage: StageSpec, workflow: Workflow, plugins: Plugins) -> Preset | None:

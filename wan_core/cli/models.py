@@ -95,6 +95,7 @@ def _in_brief(family: Family, library: Library) -> list[str]:
 
 def _in_full(family: Family, library: Library) -> list[str]:
     needed = [slot for slot, part in family.components.items() if _from_user(part)]
+    more = [slot for slot, part in family.components.items() if part.optional]
     return [
         f"{family.name}: {family.title}",
         "",
@@ -110,6 +111,7 @@ def _in_full(family: Family, library: Library) -> list[str]:
         "  [model]",
         f'  family = "{family.name}"',
         *(f"  {line}" for line in _lines(family, needed)),
+        *(f"  # {line}  (optional)" for line in _lines(family, more)),
     ]
 
 
@@ -169,7 +171,8 @@ def _guidance(guidance: float | tuple[float, float]) -> str:
 
 def _files(family: Family, library: Library) -> list[str]:
     rows = []
-    for slot, part in family.components.items():
+    for name, part in family.components.items():
+        slot = f"{name} (optional)" if part.optional else name
         if part.bundled:
             rows.append((slot, "here", "comes with the package"))
             continue
@@ -211,7 +214,7 @@ def _not_here(size: int) -> str:
 
 
 def _from_user(part: Component) -> bool:
-    return part.needs_file and part.bundled is None
+    return part.needs_file and part.bundled is None and not part.optional
 
 
 def _example(part: Component) -> str:

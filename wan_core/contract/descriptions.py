@@ -118,6 +118,8 @@ class Component:
         published: the files of the makers that fill the slot: what ``wan-core models pull`` fetches, and what
             a workflow gets that names none.
         needs_file: False when the component makes its own weights.
+        optional: the family does without it. It is planned, identified and loaded only where the workflow's
+            ``[model]`` table names a file for it; it is never found by itself and not fetched with the others.
     """
 
     kind: str = attrs.field(validator=valid.text)
@@ -131,6 +133,14 @@ class Component:
     needs_file: bool = attrs.field(default=True, validator=valid.flag)
     identify: str | None = attrs.field(default=None, validator=valid.optional_text)
     verify: str | None = attrs.field(default=None, validator=valid.optional_text)
+    optional: bool = attrs.field(default=False, validator=valid.flag)
+
+    def __attrs_post_init__(self) -> None:
+        if self.optional and (self.bundled or not self.needs_file):
+            raise PluginError(
+                "Component: an optional one has the file that a workflow names, so it neither comes with the "
+                "package nor makes its own weights"
+            )
 
 
 @attrs.frozen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from wan_core.contract.errors import ResourceError
 from wan_core.memory import gigabytes
+from wan_core.models.vae.descriptor import PREVIEW_SLOT
 from wan_core.planning.known import Known
 from wan_core.planning.machine import Machine
 from wan_core.planning.plan import PlannedStage
@@ -11,6 +12,7 @@ from wan_core.planning.predict import (
     ITEM_SIZE,
     Phase,
     clip_activations,
+    preview_decoding,
     transformer_activations,
     vae_decoding,
     vae_encoding,
@@ -42,9 +44,13 @@ def predict_memory(stage: PlannedStage, known: Known | None) -> list[Phase]:
     )
     sampling += sum(state.bytes for state in stage.needs.state)
     parts += [(_sampling(slot), slot, sampling) for slot in known.experts]
+    if known.tiny:
+        parts.append(("previews", PREVIEW_SLOT, preview_decoding(known.tiny, size, item)))
     parts.append(("decoding", "vae", vae_decoding(vae, size, item)))
+    # previews are decoded beside the transformer, between two of its steps
+    beside = {PREVIEW_SLOT: max(model.resident_bytes(slot) for slot in known.experts)}
     return [
-        Phase(stage.name, part, slot, model.resident_bytes(slot), activations)
+        Phase(stage.name, part, slot, model.resident_bytes(slot) + beside.get(slot, 0), activations)
         for part, slot, activations in parts
     ]
 

@@ -65,7 +65,7 @@ def plan_files(
     given = _by_slot(family, given, where)
     planned: dict[str, PlannedFile] = {}
     for slot, component in family.components.items():
-        if component.needs_file:
+        if component.needs_file and (slot in given or not component.optional):
             path, found = _choose(family, slot, component, given, where, places)
             try:
                 file = _read(family, slot, component, path, where(slot), plugins, places)

@@ -14,7 +14,8 @@ import attrs
 from wan_core.contract.descriptions import Pictures
 from wan_core.contract.requests import VideoSize
 from wan_core.models.encoders.clip_files import ClipConfig, vision_tower
-from wan_core.models.vae import VaeDescriptor, vae_descriptor
+from wan_core.models.vae import TaehvConfig, VaeDescriptor, taehv_config, vae_descriptor
+from wan_core.models.vae.descriptor import PREVIEW_SLOT
 from wan_core.models.wan import WanConfig
 from wan_core.models.wan.dialects import COMPONENT, DIALECTS
 from wan_core.models.wan.files import transformer_config
@@ -22,7 +23,7 @@ from wan_core.planning.plan import PlannedModel, PlannedStage
 from wan_core.weights import in_official_names, open_weights
 
 NEEDED = {"text_encoder", "transformer", "vae"}
-PARTS = NEEDED | {"image_encoder"}
+PARTS = NEEDED | {"image_encoder", PREVIEW_SLOT}
 PICTURES, VIDEO, CONTEXTS = "encoding pictures", "encoding video", "encoding for vace"
 """Tasks of a run in which the VAE encodes."""
 
@@ -36,6 +37,7 @@ class Known:
         size: what it makes.
         transformer: sizes of its transformer, or of one of two experts, which are equal.
         vae: its VAE.
+        tiny: sizes of the tiny VAE that previews are decoded with; None when there is none.
         clip: sizes of its image encoder; None when there is none.
         encoded: task -> frames that the VAE encodes in it, in the order of a run.
         pictures: pictures that become image tokens.
@@ -46,6 +48,7 @@ class Known:
     size: VideoSize
     transformer: WanConfig
     vae: VaeDescriptor
+    tiny: TaehvConfig | None
     clip: ClipConfig | None
     encoded: Mapping[str, int]
     pictures: int
@@ -96,11 +99,17 @@ def what_is_known(stage: PlannedStage, models: Mapping[str, PlannedModel]) -> Kn
         size,
         transformer,
         vae,
+        _tiny(model),
         clip,
         encoded,
         _shown(given, model.family.pictures) if clip else 0,
         contexts,
     )
+
+
+def _tiny(model: PlannedModel) -> TaehvConfig | None:
+    file = model.files.get(PREVIEW_SLOT)
+    return taehv_config(open_weights(file.path)) if file else None
 
 
 def _clip(model: PlannedModel) -> ClipConfig | None:

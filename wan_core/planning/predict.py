@@ -12,7 +12,7 @@ import attrs
 
 from wan_core.contract.requests import VideoSize
 from wan_core.models.encoders.clip_files import ClipConfig
-from wan_core.models.vae import VaeConfig, decoder_memory, encoder_memory
+from wan_core.models.vae import TaehvConfig, VaeConfig, decoder_memory, encoder_memory
 from wan_core.models.vae.descriptor import COLOURS
 from wan_core.models.wan import WanConfig
 
@@ -62,6 +62,19 @@ def vae_encoding(config: VaeConfig, size: VideoSize, item: int) -> int:
     832x480 and 1280x704, in bfloat16 and in float32.
     """
     return encoder_memory(config, size.height, size.width, item=item).peak * 136 // 100
+
+
+def preview_decoding(config: TaehvConfig, size: VideoSize, item: int) -> int:
+    """Peak of decoding a latent frame with a tiny VAE, beside the weights: constant in the frames.
+
+    The frame that each of its nine blocks carries, and four frames before and behind the last layers at full
+    size; what convolutions need on top is taken to be as in :func:`vae_encoding`.
+    """
+    first, second, third, fourth = config.decoder_widths
+    area = size.height * size.width // config.patch**2
+    carried = 3 * (first * area // 64 + second * area // 16 + third * area // 4)
+    live = 4 * (third + fourth + COLOURS * config.patch**2) * area
+    return (carried + live) * item * 136 // 100
 
 
 def clip_activations(config: ClipConfig, pictures: int, item: int) -> int:

@@ -18,35 +18,46 @@ import attrs
 import torch
 from torch import Tensor
 
+from wan_core.contract.errors import ResourceError, WeightsError
 from wan_core.contract.events import Note, Preview
 from wan_core.contract.requests import StageContext
-from wan_core.media.pixels import to_pixels
-from wan_core.models.vae.preview import Colours, colours_of
+from wan_core.models.vae.descriptor import PREVIEW_SLOT
+from wan_core.models.vae.preview import colours_of
 from wan_core.sampling import StepReport
+from wan_core.stages.preview_pictures import Decoded, Draw, InColours
 
 SECONDS = 1.0
 """From one preview to the next, at least."""
 
 SHARE = 0.05
-"""Of the run's time, at most, that goes into what listeners do with previews."""
-
-MOST_FRAMES = 48
+"""Of the run's time, at most, that goes into previews and what listeners do with them."""
 
 
-def previewer(context: StageContext, *, slot: str = "vae", latents: str = "video") -> Previewer:
+def previewer(
+    context: StageContext,
+    *,
+    slot: str = "vae",
+    latents: str = "video",
+    preview_slot: str = PREVIEW_SLOT,
+) -> Previewer:
     """What sends the previews of a stage. Without anybody who wants them it does nothing, and loads nothing.
 
     Args:
         slot: of the VAE that the latents belong to; where its latents have no known colours, a note says
             that there is no preview.
         latents: name of the latents that are the video.
+        preview_slot: of a tiny VAE, which shows more than colours where the workflow names a file for it.
     """
-    colours = None
-    if context.previews and context.components is not None:
-        colours = colours_of(context.components.get(slot))
-        if colours is None:
+    draw: Draw | None = None
+    components = context.components
+    if context.previews and components is not None:
+        if components.details(preview_slot):
+            draw = Decoded(components, preview_slot)
+        elif colours := colours_of(components.get(slot)):
+            draw = InColours(colours)
+        else:
             context.emit(Note(f"no preview of {context.stage}: no colours are known for its VAE"))
-    return Previewer(context, colours, latents)
+    return Previewer(context, draw, latents)
 
 
 @attrs.define(eq=False)
@@ -54,12 +65,12 @@ class Previewer:
     """Sends previews of one stage: the first step, then one a second or less often, and the last step.
 
     Attributes:
-        colours: what turns latents into pictures; None = nothing is sent.
+        draw: what turns latents into pictures; None = nothing is sent.
         latents: name of the latents that are the video.
     """
 
     context: StageContext
-    colours: Colours | None
+    draw: Draw | None
     latents: str = "video"
     clock: Callable[[], float] = time.monotonic
     _due: float = attrs.field(default=float("-inf"), init=False)
@@ -81,21 +92,26 @@ class Previewer:
             clean: called when a preview is due: the video's latents as they will be, as far as is known,
                 ``[1, channels, latent frames, height, width]``.
         """
-        if self.colours is None or (step < steps and self.clock() < self._due):
+        if self.draw is None or (step < steps and self.clock() < self._due):
             return
-        pixels = to_pixels(_pictures(clean(), self.colours))
+        # what is broken is for the loop to find, not for a preview
+        latents = torch.nan_to_num(clean())
+        if latents.is_cuda:  # what is queued is no work of the preview
+            torch.cuda.synchronize(latents.device)
+        start = self.clock()
+        try:
+            pixels = self.draw(latents)
+        except (ResourceError, WeightsError, torch.OutOfMemoryError) as error:
+            self._give_up(error)
+            return
         size = self.context.size
         fps = size.fps * len(pixels) / size.frames if size else float(len(pixels))
-        start = self.clock()
         self.context.emit(Preview(self.context.stage, step, steps, fps, pixels))
         end = self.clock()
         self._due = end + max(SECONDS, (end - start) / SHARE)
 
-
-def _pictures(latents: Tensor, colours: Colours) -> Tensor:
-    """``[frames, 3, height, width]`` in -1…1, a frame for a latent frame or, of a long video, for some."""
-    count = latents.shape[2]
-    if count > MOST_FRAMES:
-        latents = latents[:, :, [i * (count - 1) // (MOST_FRAMES - 1) for i in range(MOST_FRAMES)]]
-    # what is broken is for the loop to find, not for a preview
-    return colours(torch.nan_to_num(latents))[0].transpose(0, 1)
+    def _give_up(self, error: Exception) -> None:
+        """A run does not fail because it can't be looked at."""
+        self.draw = None
+        why = error.problem if isinstance(error, ResourceError | WeightsError) else "out of memory"
+        self.context.emit(Note(f"no preview of {self.context.stage}: {why}", "warning"))

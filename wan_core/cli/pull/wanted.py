@@ -29,9 +29,11 @@ class Wanted:
 
 
 def wanted(family: Family, library: Library, store: Store, pins: Pins) -> list[Wanted]:
-    """All published files of a family, each once."""
+    """All published files that a family needs, each once; those of optional components it does without."""
     found: dict[str, Wanted] = {}
     for slot, component in family.components.items():
+        if component.optional:
+            continue
         for one in _of_component(slot, component, library, store, pins):
             found.setdefault(one.file.name, one)
     return list(found.values())

@@ -7,6 +7,7 @@ from typing import Any
 
 from wan_core.contract.descriptions import Component, PublishedFile
 from wan_core.models.families import published
+from wan_core.models.vae.descriptor import PREVIEW_SLOT
 
 TEXT_LENGTH = 512
 
@@ -15,6 +16,7 @@ VERIFY_TRANSFORMER = "wan_core.models.wan.files:verify_transformer"
 VERIFY_TEXT_ENCODER = "wan_core.models.encoders.files:verify_text_encoder"
 VERIFY_IMAGE_ENCODER = "wan_core.models.encoders.clip_files:verify_image_encoder"
 VERIFY_VAE = "wan_core.models.vae.files:verify_vae"
+VERIFY_TAEHV = "wan_core.models.vae.taehv_files:verify_taehv"
 
 WIDE = {"dim": 5120, "ffn_dim": 13824, "num_heads": 40, "num_layers": 40}
 """Sizes of the transformers of 14 B parameters."""
@@ -69,23 +71,31 @@ def image_encoder() -> Component:
     )
 
 
-def vae() -> Component:
-    """The VAE of Wan 2.1, which all families but the 5B have."""
+def vaes() -> dict[str, Component]:
+    """The VAE of Wan 2.1, which all families but the 5B have, and the tiny one for previews."""
+    return {"vae": _vae(16, published.VAE), PREVIEW_SLOT: _preview_vae(16)}
+
+
+def vaes_2_2() -> dict[str, Component]:
+    """The VAE of Wan 2.2 TI2V-5B (48 channels, strides of 16) and the tiny one for previews."""
+    return {"vae": _vae(48, published.VAE_2_2), PREVIEW_SLOT: _preview_vae(48)}
+
+
+def _vae(channels: int, files: tuple[PublishedFile, ...]) -> Component:
     return Component(
         kind="wan-vae",
         load=f"{LOADERS}:load_vae",
         verify=VERIFY_VAE,
-        config={"z_dim": 16},
-        published=published.VAE,
+        config={"z_dim": channels},
+        published=files,
     )
 
 
-def vae_2_2() -> Component:
-    """The VAE of Wan 2.2 TI2V-5B: 48 channels, strides of 16."""
+def _preview_vae(channels: int) -> Component:
     return Component(
-        kind="wan-vae",
-        load=f"{LOADERS}:load_vae",
-        verify=VERIFY_VAE,
-        config={"z_dim": 48},
-        published=published.VAE_2_2,
+        kind="taehv",
+        load=f"{LOADERS}:load_taehv",
+        verify=VERIFY_TAEHV,
+        config={"z_dim": channels},
+        optional=True,
     )

@@ -14,8 +14,8 @@ from wan_core.models.families.parts import (
     image_encoder,
     text_encoder,
     transformer,
-    vae,
-    vae_2_2,
+    vaes,
+    vaes_2_2,
 )
 
 # Wan-Video/Wan2.1 wan/configs/shared_config.py: what the unconditional branch is told by default
@@ -68,7 +68,7 @@ def _preset(
 
 
 def _parts(of_transformer: Component) -> dict[str, Component]:
-    return {"transformer": of_transformer, "text_encoder": text_encoder(), "vae": vae()}
+    return {"transformer": of_transformer, "text_encoder": text_encoder(), **vaes()}
 
 
 def _experts(repository: str, variant: str, in_dim: int = 16) -> dict[str, Component]:
@@ -84,7 +84,7 @@ def _experts(repository: str, variant: str, in_dim: int = 16) -> dict[str, Compo
             for expert in ("high", "low")
         },
         "text_encoder": text_encoder(),
-        "vae": vae(),
+        **vaes(),
     }
 
 
@@ -203,7 +203,7 @@ WAN22_TI2V_5B = Family(
             MIDDLE, published.TI2V_5B, in_dim=48, out_dim=48, variant="ti2v"
         ),
         "text_encoder": text_encoder(),
-        "vae": vae_2_2(),
+        **vaes_2_2(),
     },
     preset=Preset(
         width=1280,
