@@ -187,6 +187,16 @@ def test_a_workflow_with_a_file_that_is_not_there(tmp_path: Path, capsys: Captur
     assert "x.safetensors (not there)" in capsys.readouterr().out
 
 
+def test_a_workflow_with_an_optional_file(tmp_path: Path, capsys: Capture) -> None:
+    text = WORKFLOW.replace('"tiny-random"', '"wan2.1-t2v-1.3b"\npreview_vae = "x.safetensors"')
+    (tmp_path / "flow.toml").write_text(text)
+    (tmp_path / "x.safetensors").touch()
+    for remarks in ("(optional)", "(optional, not there)"):
+        assert main(["inspect", str(tmp_path / "flow.toml")]) == 0
+        assert f"x.safetensors {remarks}" in capsys.readouterr().out
+        (tmp_path / "x.safetensors").unlink(missing_ok=True)
+
+
 COMMENTS = [
     ('{"seed": 7, "prompt": "a red circle\\u001b[31m"}', ['"seed": 7,', r"circle\u001b[31m"]),
     ("made \x07 by me\nsecond", [r"made \x07 by me", "second"]),

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import pytest
 from fake_engine import Script
 from fake_plugins import found
@@ -259,6 +260,27 @@ def test_a_model_in_full(install_plugins: Install, capsys: Capture) -> None:
     ):
         assert line in lines
     assert not any(line.startswith("vae =") for line in lines)
+
+
+def test_what_a_family_does_without_is_called_optional(
+    install_plugins: Install, capsys: Capture
+) -> None:
+    look = Component("look", "m:k", optional=True)
+    kept = Component("kept", "m:k", published=(PublishedFile("Org/Big", "k.bin"),), optional=True)
+    parts = {"own": FAMILY.components["own"], "look": look, "kept": kept}
+    install_plugins(found("x", attrs.evolve(FAMILY, components=parts)))
+    assert main(["models", "big-t2v"]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    for line in ("look (optional) your own file", "kept (optional) not here Org/Big: k.bin"):
+        assert line in lines
+    assert lines[-3:] == [
+        'own = "FILE"',
+        '# look = "FILE" (optional)',
+        '# kept = "k.bin" (optional)',
+    ]
+    assert main(["models", "big-t2v", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["components"]
+    assert [told[slot]["optional"] for slot in parts] == [False, True, True]
 
 
 def test_a_published_family_says_which_pictures_it_takes(

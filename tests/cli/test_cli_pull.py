@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import huggingface_hub.constants
 import huggingface_hub.file_download
 import pytest
@@ -504,3 +505,13 @@ def test_what_makes_no_sense(pull: Callable[..., Any], tmp_path: Path) -> None:
         assert pull("--to", to)[::2] == (2, says)
     bundled = family(vae=())
     assert pull(family=bundled)[1] == ["big has no published files to fetch"]
+
+
+def test_what_a_family_does_without_is_not_fetched(pull: Callable[..., Any], hub: StandIn) -> None:
+    look = Component(
+        "look", "m:l", published=(PublishedFile("Org/Big", "look.bin"),), optional=True
+    )
+    more = attrs.evolve(BIG, components={**BIG.components, "look": look})
+    code, _, _ = pull(family=more)
+    assert code == 0
+    assert hub.asked and not any("look.bin" in path for _, path, _ in hub.asked)

@@ -36,6 +36,10 @@ def published(**wrong: Any) -> PublishedFile:
     return PublishedFile(**{"repository": "Org/Name", "path": "a/b*.safetensors", **wrong})
 
 
+def component(**wrong: Any) -> Component:
+    return Component(**{"kind": "k", "load": "a:b", "optional": True, **wrong})
+
+
 def family(**wrong: Any) -> Family:
     parts = {"vae": Component("vae", "a:b")}
     right = {"name": "f", "title": "", "task": "", "components": parts, "preset": preset()}
@@ -71,6 +75,13 @@ def test_right_ones_are_taken() -> None:
         ),
         (family, {"components": {"vae": "a:b"}}, "components must be"),
         (family, {"preset": None}, 'Family "f": preset must be a Preset, not nothing.'),
+        (
+            component,
+            {"bundled": "tiny/x"},
+            "neither comes with the package nor makes its own weights",
+        ),
+        (component, {"needs_file": False}, "an optional one has the file that a workflow names"),
+        (component, {"optional": 1}, "optional must be"),
         (published, {"repository": "Name"}, 'repository must be a repository, such as "ORG/NAME"'),
         (published, {"repository": "Org/../x"}, "repository must be"),
         (published, {"repository": "Org/.."}, "repository must be"),

@@ -15,12 +15,14 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from live_bytes import LiveBytes
 from safetensors.torch import save_file
+from taehv_samples import tiny
 from torch import Tensor
 
 from wan_core.contract.descriptions import Component
 from wan_core.contract.errors import WeightsError
-from wan_core.contract.requests import LoadRequest
+from wan_core.contract.requests import LoadRequest, VideoSize
 from wan_core.models.loaders import load_taehv, load_vae
 from wan_core.models.vae import (
     LIGHT21,
@@ -39,7 +41,9 @@ from wan_core.models.vae import (
     verify_taehv,
 )
 from wan_core.models.vae.preview import Colours, fit_colours, mean_colours
+from wan_core.models.vae.taehv_files import taehv_shapes
 from wan_core.planning.fitting import bundled
+from wan_core.planning.predict import preview_decoding
 from wan_core.weights import StateDict, open_weights
 from zoo.training import psnr
 from zoo.world import draw_clips
@@ -54,20 +58,6 @@ SMALL = {
 
 def random(*shape: int, seed: int = 1) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def tiny(config: TaehvConfig) -> Taehv:
-    """Random weights that give pictures between black and white."""
-    network = Taehv(config).requires_grad_(False)
-    generator = torch.Generator().manual_seed(0)
-    for parameter in network.parameters():
-        fan = max(1, parameter[0].numel())
-        parameter.copy_(torch.randn(parameter.shape, generator=generator) / fan**0.5)
-    last = network.decoder[-1]
-    assert isinstance(last, torch.nn.Conv2d) and last.bias is not None
-    last.weight.mul_(0.05)
-    last.bias.fill_(0.5)
-    return network
 
 
 @pytest.fixture(params=SMALL)
@@ -87,6 +77,7 @@ def test_full_size_has_exactly_the_published_tensors(name: str, config: TaehvCon
     with torch.device("meta"):
         network = Taehv(config)
     assert {k: tuple(v.shape) for k, v in network.state_dict().items()} == published
+    assert taehv_shapes(config) == published
     assert TaehvConfig.from_shapes(published) == config
     assert config.stride == (4, 8 * config.patch, 8 * config.patch)
 
@@ -157,6 +148,22 @@ def test_what_a_stream_carries_does_not_grow(network: Taehv) -> None:
     # three blocks each, of one frame of 4, 16 and 64 positions
     assert held == [4 * (3 * 8 * 4 + 3 * 6 * 16 + 3 * 4 * 64)] * LATENTS
     assert state.nbytes == held[0]
+
+
+@pytest.mark.parametrize("item", [2, 4])
+@pytest.mark.parametrize(("config", "vae"), [(TAEW21, WAN21), (TAEW22, WAN22)], ids=["2.1", "2.2"])
+def test_predicted_bytes_are_those_of_the_live_tensors(
+    config: TaehvConfig, vae: VaeDescriptor, item: int
+) -> None:
+    with torch.device("meta"):
+        network = Taehv(config).to({2: torch.bfloat16, 4: torch.float32}[item])
+        latents = torch.empty(1, *vae.config.latent_shape(13, 480, 832))
+    with LiveBytes([latents, *network.parameters()]) as live:
+        for part in network.decode_stream(latents):
+            del part
+    # the last of the formula is for the convolutions
+    predicted = preview_decoding(config, VideoSize(832, 480, 13, 16), item) / 1.36
+    assert predicted == pytest.approx(live.peak, rel=0.02)
 
 
 def test_what_can_not_be_coded_is_refused() -> None:
@@ -246,8 +253,36 @@ def test_a_file_for_other_latents_is_refused() -> None:
     source = StateDict(tiny(SMALL["2.1"]).state_dict(), label="mine")
     verify_taehv(source, {})
     verify_taehv(source, {"z_dim": 5})
+    verify_taehv(StateDict(tiny(SMALL["2.2"]).state_dict(), label="mine"), {"z_dim": 6})
     with pytest.raises(WeightsError, match="latents of 5 channels, those of the model have 48"):
         verify_taehv(source, {"z_dim": 48})
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "refused"),
+    [
+        ("decoder.4.conv.2.bias", None, True),
+        ("decoder.4.conv.2.bias", (9,), True),
+        ("decoder.13.conv.weight", (11, 6, 1, 1), True),
+        ("decoder.13.conv.weight", (18, 6, 1, 1), False),
+        ("decoder.13.conv.weight", (18, 5, 1, 1), True),
+        ("encoder.12.conv.weight", None, True),
+    ],
+)
+def test_what_could_not_be_loaded_is_refused_by_the_header(
+    name: str, shape: tuple[int, ...] | None, refused: bool
+) -> None:
+    tensors = tiny(SMALL["2.1"]).state_dict()
+    assert name in tensors
+    del tensors[name]
+    if shape:
+        tensors[name] = torch.zeros(shape)
+    source = StateDict(tensors, label="mine")
+    if not refused:
+        verify_taehv(source, {})
+        return
+    with pytest.raises(WeightsError, match="^mine: its tensors do not make a whole tiny preview"):
+        verify_taehv(source, {})
 
 
 # -- colours --------------------------------------------------------------------------------------------

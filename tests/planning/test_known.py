@@ -14,10 +14,19 @@ from published_files import TRANSFORMER_OF, needed, plan_with
 from wan_core.media import write_video
 from wan_core.models.encoders import ClipConfig
 from wan_core.models.families import FAMILIES
-from wan_core.models.vae import WAN21, WAN22, decoder_memory, encoder_memory
+from wan_core.models.vae import (
+    TAEW21,
+    TAEW22,
+    WAN21,
+    WAN22,
+    TaehvConfig,
+    decoder_memory,
+    encoder_memory,
+)
 from wan_core.models.wan import WanConfig
 from wan_core.planning import Plan, look
 from wan_core.planning.calibration import save_calibration
+from wan_core.planning.predict import preview_decoding
 from wan_core.planning.work import (
     clip_work,
     decoder_work,
@@ -196,3 +205,24 @@ def test_hints_take_memory_and_time(folder: Path) -> None:
     )
     ratio = tasks(hinted)["sampling"] / tasks(plain)["sampling"]
     assert ratio == pytest.approx(1 + 15 / 30, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "tiny", "config"),
+    [("wan2.2-t2v-a14b", "taew2_1", TAEW21), ("wan2.2-ti2v-5b", "taew2_2", TAEW22)],
+)
+def test_previews_of_a_tiny_vae_take_memory_beside_the_transformer(
+    folder: Path, name: str, tiny: str, config: TaehvConfig
+) -> None:
+    plain = plan_with(FAMILY[name], folder)
+    seen = plan_with(FAMILY[name], folder, preview_vae=tiny)
+    assert seen.seconds == plain.seconds
+    (added,) = [phase for phase in seen.phases if phase not in plain.phases]
+    assert (added.part, added.slot) == ("previews", "preview_vae")
+    model, size = seen.models["main"], seen.stages[0].needs.size
+    transformer = max(model.resident_bytes(s) for s in model.family.slots("transformer"))
+    assert added.weights == transformer + model.resident_bytes("preview_vae")
+    assert size is not None
+    assert added.activations == preview_decoding(config, size, 4)
+    assert seen.headroom("generate", model, "preview_vae") == added.activations
+    assert added.peak < max(phase.peak for phase in plain.phases)

@@ -92,7 +92,7 @@ def test_a_family_takes_its_own_transformer_and_no_other(
 def test_a_plan_is_made_from_the_right_files(folder: Path, family: Family, written: str) -> None:
     plan = plan_with(family, folder, written, needed(family, folder))
     files = plan.models["main"].files
-    assert set(files) == set(family.components)
+    assert set(files) == {s for s, part in family.components.items() if not part.optional}
     for slot in family.slots("transformer"):
         dialect = "diffusers" if written == "diffusers" else "official"
         assert files[slot].identity.dialect == dialect
@@ -106,6 +106,8 @@ def test_a_plan_is_made_from_the_right_files(folder: Path, family: Family, writt
         ("wan2.2-ti2v-5b", {"vae": "wan2.2-vae.diffusers"}),
         ("wan2.1-i2v-14b-480p", {"image_encoder": "clip-vit-h-14-visual"}),
         ("wan2.1-flf2v-14b", {"image_encoder": "clip-vit-h-14-visual.hf"}),
+        ("wan2.2-i2v-a14b", {"preview_vae": "taew2_1"}),
+        ("wan2.2-ti2v-5b", {"preview_vae": "taew2_2"}),
     ],
 )
 def test_the_other_parts_are_taken_as_others_write_them(
@@ -128,6 +130,9 @@ def test_the_other_parts_are_taken_as_others_write_them(
             "slot image_encoder of family",
         ),
         ("wan2.1-t2v-14b", {"text_encoder": "clip-vit-h-14-visual"}, "slot text_encoder of family"),
+        ("wan2.1-t2v-14b", {"preview_vae": "wan2.1-vae"}, "slot preview_vae of family"),
+        ("wan2.1-t2v-14b", {"preview_vae": "taew2_2"}, "its z_dim is 48, that of family"),
+        ("wan2.2-ti2v-5b", {"preview_vae": "taew2_1"}, "its z_dim is 16, that of family"),
     ],
 )
 def test_the_other_parts_of_another_family_are_refused(

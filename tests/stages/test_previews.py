@@ -20,7 +20,7 @@ from wan_core.models.vae import preview as maps
 from wan_core.models.vae.preview import TINY_COLOURS, WAN21_COLOURS, Colours
 from wan_core.sampling import StepReport
 from wan_core.stages import Previewer, previewer
-from wan_core.stages.previews import MOST_FRAMES
+from wan_core.stages.preview_pictures import MOST_FRAMES, Draw, InColours
 from wan_core.workflow import Workflow, parse_workflow
 
 TEXT = """
@@ -34,7 +34,7 @@ frames = 13
 steps = 3
 """
 # the first two channels are red and blue
-PLAIN = Colours(((1.0, 0.0, 0.0), (0.0, 0.0, 1.0)), base=(0.0, -1.0, 0.0))
+PLAIN = InColours(Colours(((1.0, 0.0, 0.0), (0.0, 0.0, 1.0)), base=(0.0, -1.0, 0.0)))
 
 
 @pytest.fixture
@@ -115,10 +115,10 @@ class Clock:
         self.now += self.listening
 
 
-def sender(clock: Clock, colours: Colours | None = PLAIN, **fields: Any) -> Previewer:
+def sender(clock: Clock, draw: Draw | None = PLAIN, **fields: Any) -> Previewer:
     size = VideoSize(width=16, height=16, frames=9, fps=8.0)
     context: Any = SimpleNamespace(stage="s", size=size, emit=clock.emit, **fields)
-    return Previewer(context, colours, clock=clock)
+    return Previewer(context, draw, clock=clock)
 
 
 def steps_shown(sender: Previewer, clock: Clock, steps: int, seconds: float) -> list[int]:
@@ -151,7 +151,7 @@ def test_latents_are_asked_for_only_when_a_preview_is_due() -> None:
         asked.append(clock.now)
         return torch.zeros(1, 2, 1, 2, 2)
 
-    due, never = sender(clock), sender(clock, colours=None)
+    due, never = sender(clock), sender(clock, draw=None)
     for step in range(1, 5):
         clock.now += 0.5
         due.show(step, 9, clean)
@@ -201,9 +201,10 @@ def test_nothing_is_loaded_unless_previews_are_wanted() -> None:
         loaded.append(slot)
         return vae
 
-    context: Any = SimpleNamespace(previews=False, components=SimpleNamespace(get=get))
-    assert previewer(context).colours is None
+    components = SimpleNamespace(get=get, details=lambda slot: {})
+    context: Any = SimpleNamespace(previews=False, components=components)
+    assert previewer(context).draw is None
     assert loaded == []
     context.previews = True
-    assert previewer(context, slot="vae.video").colours is WAN21_COLOURS
+    assert previewer(context, slot="vae.video").draw == InColours(WAN21_COLOURS)
     assert loaded == ["vae.video"]

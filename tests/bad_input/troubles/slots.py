@@ -6,6 +6,7 @@ import json
 
 from makers import (
     REAL,
+    Maker,
     bundled,
     folder,
     gguf,
@@ -35,6 +36,17 @@ T5 = {
     **{f"encoder.block.{n}.layer.0.SelfAttention.q.weight": [4096, 4096] for n in range(24)},
     "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight": [32, 64],
 }
+
+
+def previewed() -> dict[str, Maker]:
+    """A workflow with published files that fit, and a tiny VAE for previews (line 7)."""
+    parts = {"transformer": REAL, "text_encoder": "umt5-xxl-encoder", "vae": "wan2.1-vae"}
+    named = [*(f'{slot} = "{slot}.safetensors"' for slot in parts), 'preview_vae = "m.safetensors"']
+    return {
+        "w.toml": workflow(family=REAL, model="\n".join(named)),
+        **{f"{slot}.safetensors": manifest(name) for slot, name in parts.items()},
+    }
+
 
 TROUBLES = (
     Trouble(
@@ -169,6 +181,33 @@ TROUBLES = (
                   "t.safetensors": manifest("wan2.1-t2v-1.3b"),
                   "e.safetensors": manifest("umt5-xxl-encoder"),
                   "m.safetensors": manifest("wan2.2-vae")}, code=3),
+            Case("preview-vae-2.2-with-2.1",
+                 "w.toml, line 7, model.preview_vae: m.safetensors is a tiny preview VAE (TAEHV) (2.2, z_dim "
+                 "48): its z_dim is 48, that of family wan2.1-t2v-1.3b is 16; name a file of Wan 2.1 text "
+                 "to video, 1.3 B parameters, or another family.",
+                 {**previewed(), "m.safetensors": manifest("taew2_2")}, code=3),
+            Case("vae-in-preview-vae",
+                 "w.toml, line 7, model.preview_vae: m.safetensors is a Wan VAE (2.1, z_dim 16); slot "
+                 "preview_vae of family wan2.1-t2v-1.3b needs a tiny preview VAE (TAEHV); name another file.",
+                 {**previewed(), "m.safetensors": manifest("wan2.1-vae")}, code=3),
+            Case("preview-vae-in-vae",
+                 "w.toml, line 4, model.vae: m.safetensors is a tiny preview VAE (TAEHV) (2.1, z_dim 16); "
+                 "slot vae of family tiny-t2v needs a Wan VAE; name another file.",
+                 {"w.toml": vae(), "m.safetensors": manifest("taew2_1")}, code=3),
+            Case("preview-vae-half",
+                 "w.toml, line 7, model.preview_vae, m.safetensors: its tensors do not make a whole "
+                 "tiny preview VAE (TAEHV); name taew2_1, taew2_2 or a conversion of one of them.",
+                 {**previewed(), "m.safetensors": safetensors(
+                     {"decoder.1.weight": [256, 16, 3, 3], "decoder.3.conv.0.weight": [256, 512, 3, 3],
+                      "decoder.5.conv.0.weight": [256, 512, 3, 3]})}, code=3),
+            Case("preview-vae-missing",
+                 "w.toml, line 7, model.preview_vae: {folder}/m.safetensors does not exist, and there are no "
+                 "model folders to look in; correct the path.",
+                 previewed(), code=3),
+            Case("preview-vae-of-tiny",
+                 'w.toml, line 4, model.preview_vae: [model] has no option "preview_vae"; known are: '
+                 "attention, device, family, precision, text_encoder, tokenizer, transformer, vae.",
+                 {"w.toml": workflow(family="tiny-t2v", model='preview_vae = "x"')}),
             Case("vae-2.2-with-2.1",
                  "w.toml, line 4, model.vae, m.safetensors: this is the VAE of Wan 2.2 5B, and the model "
                  "takes that of Wan 2.1; name Wan2.1_VAE or a conversion of it.",

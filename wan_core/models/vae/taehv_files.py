@@ -78,6 +78,40 @@ class TaehvConfig:
 TAEW21 = TaehvConfig()
 TAEW22 = TaehvConfig(z_dim=48, patch=2)
 
+Shapes = dict[str, tuple[int, ...]]
+
+
+def taehv_shapes(config: TaehvConfig) -> Shapes:
+    """Every tensor of a tiny auto-encoder of these sizes."""
+    widths, pixel = config.decoder_widths, COLOURS * config.patch**2
+    shapes = _conv("decoder.1", config.z_dim, widths[0]) | _conv("decoder.22", widths[-1], pixel)
+    for at, width, following in zip((3, 9, 15), widths, widths[1:], strict=False):
+        grown = f"decoder.{at + 4}.conv"
+        shapes |= _blocks("decoder", at, width)
+        shapes |= _conv(grown, width, config.grown[f"{grown}.weight"], side=1, bias=False)
+        shapes |= _conv(f"decoder.{at + 5}", width, following, bias=False)
+    if (width := config.encoder_width) is None:
+        return shapes
+    shapes |= _conv("encoder.0", pixel, width) | _conv("encoder.17", width, config.z_dim)
+    for at, stride in ((2, 2), (7, 2), (12, 1)):
+        shapes |= _conv(f"encoder.{at}.conv", stride * width, width, side=1, bias=False)
+        shapes |= _conv(f"encoder.{at + 1}", width, width, bias=False)
+        shapes |= _blocks("encoder", at + 2, width)
+    return shapes
+
+
+def _blocks(part: str, at: int, width: int) -> Shapes:
+    shapes: Shapes = {}
+    for index in range(at, at + 3):
+        for layer, inputs in ((0, 2 * width), (2, width), (4, width)):
+            shapes |= _conv(f"{part}.{index}.conv.{layer}", inputs, width)
+    return shapes
+
+
+def _conv(name: str, inputs: int, outputs: int, *, side: int = 3, bias: bool = True) -> Shapes:
+    weight: Shapes = {f"{name}.weight": (outputs, inputs, side, side)}
+    return weight | ({f"{name}.bias": (outputs,)} if bias else {})
+
 
 def _is_taehv(names: Set[str]) -> bool:
     return "decoder.1.weight" in names and "decoder.3.conv.0.weight" in names
@@ -133,6 +167,11 @@ def verify_taehv(source: TensorSource, known: Mapping[str, Any]) -> None:
             where=source.label,
             remedy="name taew2_2 for 48 channels, taew2_1 for 16",
         )
+    for name, shape in taehv_shapes(config).items():
+        found = source.shape(name) if name in source.tensors else ()
+        more = name in config.grown and found[:1] > shape[:1]  # of which the last rows count
+        if found != ((found[0], *shape[1:]) if more else shape):
+            raise _not_whole(source)
 
 
 def latents_of(source: TensorSource, config: TaehvConfig) -> VaeDescriptor | None:
