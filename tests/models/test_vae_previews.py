@@ -281,7 +281,7 @@ def test_what_could_not_be_loaded_is_refused_by_the_header(
     if not refused:
         verify_taehv(source, {})
         return
-    with pytest.raises(WeightsError, match="^mine: its tensors do not make a whole tiny preview"):
+    with pytest.raises(WeightsError, match=r"^mine: its tensors do not make a whole tiny preview"):
         verify_taehv(source, {})
 
 

@@ -90,13 +90,14 @@ def taehv_shapes(config: TaehvConfig) -> Shapes:
         shapes |= _blocks("decoder", at, width)
         shapes |= _conv(grown, width, config.grown[f"{grown}.weight"], side=1, bias=False)
         shapes |= _conv(f"decoder.{at + 5}", width, following, bias=False)
-    if (width := config.encoder_width) is None:
+    inner = config.encoder_width
+    if inner is None:
         return shapes
-    shapes |= _conv("encoder.0", pixel, width) | _conv("encoder.17", width, config.z_dim)
+    shapes |= _conv("encoder.0", pixel, inner) | _conv("encoder.17", inner, config.z_dim)
     for at, stride in ((2, 2), (7, 2), (12, 1)):
-        shapes |= _conv(f"encoder.{at}.conv", stride * width, width, side=1, bias=False)
-        shapes |= _conv(f"encoder.{at + 1}", width, width, bias=False)
-        shapes |= _blocks("encoder", at + 2, width)
+        shapes |= _conv(f"encoder.{at}.conv", stride * inner, inner, side=1, bias=False)
+        shapes |= _conv(f"encoder.{at + 1}", inner, inner, bias=False)
+        shapes |= _blocks("encoder", at + 2, inner)
     return shapes
 
 
