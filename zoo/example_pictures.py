@@ -20,7 +20,7 @@ Place = tuple[float, float]
 #: name -> what is seen, and where its middle is (fractions of the picture from the top left corner)
 STILLS: dict[str, tuple[str, Place]] = {
     "middle.png": ("a small orange circle stays still on a navy background", (0.5, 0.5)),
-    "corner.png": ("a small cyan triangle stays still on a brown background", (0.24, 0.76)),
+    "corner.png": ("a large cyan triangle stays still on a brown background", (0.28, 0.70)),
     "first.png": ("a large green square stays still on a black background", (0.27, 0.68)),
     "last.png": ("a large green square stays still on a black background", (0.70, 0.68)),
 }
@@ -28,9 +28,7 @@ STILLS: dict[str, tuple[str, Place]] = {
 
 def still(caption: str, middle: Place) -> Tensor:
     """A picture of one shape, ``[3, height, width]`` uint8."""
-    scenes = scenes_of(
-        torch.tensor([indices_of(caption)]), torch.Generator().manual_seed(SEED)
-    )
+    scenes = scenes_of(torch.tensor([indices_of(caption)]), torch.Generator().manual_seed(SEED))
     clips = render(KINDS["plain"], scenes | {"middle": torch.tensor([middle])})
     return ((clips[0, :, 0] + 1) * 127.5).round().byte()
 
