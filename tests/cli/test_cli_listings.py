@@ -24,6 +24,12 @@ from wan_core.contract.descriptions import (
     Solver,
     Stage,
 )
+from wan_core.models.families import (
+    WAN21_FLF2V_14B,
+    WAN21_I2V_14B_480P,
+    WAN21_T2V_14B,
+    WAN22_TI2V_5B,
+)
 
 Install = Callable[..., None]
 Capture = pytest.CaptureFixture[str]
@@ -253,6 +259,35 @@ def test_a_model_in_full(install_plugins: Install, capsys: Capture) -> None:
     ):
         assert line in lines
     assert not any(line.startswith("vae =") for line in lines)
+
+
+def test_a_published_family_says_which_pictures_it_takes(
+    install_plugins: Install, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install_plugins(found("x", WAN21_I2V_14B_480P, WAN21_FLF2V_14B, WAN22_TI2V_5B, WAN21_T2V_14B))
+
+    def lines(name: str) -> list[str]:
+        assert main(["models", name]) == 0
+        return [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+    shown = lines("wan2.1-i2v-14b-480p")
+    assert "takes image, last_image (not trained), continues" in shown
+    assert "needs image or continues" in shown
+    index = "diffusion_pytorch_model.safetensors.index.json"
+    repository = "Wan-AI/Wan2.1-I2V-14B-480P"
+    assert f"transformer not here {repository}: {index} and 7 shards" in shown
+    assert f'transformer = "Wan2.1-I2V-14B-480P/{index}"' in shown
+    assert "needs image, last_image" in lines("wan2.1-flf2v-14b")
+    shown = lines("wan2.2-ti2v-5b")
+    assert "takes image" in shown and not any(line.startswith("needs") for line in shown)
+    assert any(line.startswith("transformer not here, 20.0 GB Wan-AI/Wan2.2") for line in shown)
+    assert not any(line.startswith("takes") for line in lines("wan2.1-t2v-14b"))
+    folder = tmp_path / "Wan2.1-I2V-14B-480P"
+    folder.mkdir()
+    for file in WAN21_I2V_14B_480P.components["transformer"].published:
+        (folder / file.path).touch()
+    monkeypatch.setenv("WAN_CORE_MODELS", str(tmp_path))
+    assert f"transformer here {folder}/{index} and 7 shards" in lines("wan2.1-i2v-14b-480p")
 
 
 def test_models_as_json(install_plugins: Install, capsys: Capture) -> None:

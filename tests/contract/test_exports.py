@@ -19,6 +19,7 @@ MODULES = (
     "errors",
     "events",
     "protocols",
+    "state",
 )
 
 

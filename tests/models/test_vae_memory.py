@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from torch import Tensor, UntypedStorage
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from live_bytes import LiveBytes, fused_attention
+from torch import Tensor
 
 from wan_core.models.vae import (
     LIGHT21,
@@ -24,42 +20,6 @@ from wan_core.models.vae import (
     decoder_memory,
     encoder_memory,
 )
-
-
-class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of all storages that operations make, for as long as they live."""
-
-    def __init__(self, known: Iterable[Tensor]) -> None:
-        super().__init__()
-        self.live: dict[int, weakref.ref[UntypedStorage]] = {}
-        self.now = self.peak = 0
-        for tensor in known:
-            self._note(tensor)
-        self.now = self.peak = 0
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
-    ) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(out):
-            if isinstance(leaf, Tensor):
-                self._note(leaf)
-        return out
-
-    def _note(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        key, size = id(storage), storage.nbytes()
-        known = self.live.get(key)
-        if known is not None and known() is storage:
-            return
-
-        def gone(_: object) -> None:
-            self.now -= size
-            self.live.pop(key, None)
-
-        self.live[key] = weakref.ref(storage, gone)
-        self.now += size
-        self.peak = max(self.peak, self.now)
 
 
 def peak(vae: WanVAE, source: Tensor, run: Callable[[], Iterator[object]]) -> int:
@@ -105,15 +65,6 @@ def test_a_state_holds_two_frames_and_no_more(vae: WanVAE) -> None:
     assert state.started and len(slots) == len(state.slots) == 24
     assert all(slot.shape[2] == 2 for slot in slots)
     assert all(slot.untyped_storage().nbytes() == slot.nbytes for slot in slots)
-
-
-@contextmanager
-def fused_attention(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """On the meta device attention would make its scores; the kernels in use do not."""
-    attention = "torch.nn.functional.scaled_dot_product_attention"
-    with monkeypatch.context() as patch:
-        patch.setattr(attention, lambda q, k, v: torch.empty_like(q))
-        yield
 
 
 @pytest.mark.parametrize("item", [2, 4])

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from wan_samples import latents, random_transformer, scale_of_error
 
 from wan_core.contract.attention import AttentionCall
+from wan_core.contract.state import State, StateSpec
 from wan_core.models.wan import (
     BlockCall,
     CrossAttention,
@@ -183,13 +184,44 @@ def test_attention_is_replaced_by_assignment() -> None:
     want = transformer(*arguments, image_tokens=image)
     transformer.blocks[1].self_attn.attend = watching
     transformer.blocks[2].cross_attn.attend["image"] = watching
-    states = {"attention": ["none", "mine", "none"]}
-    got = transformer(*arguments, image_tokens=image, branch="uncond", state=states)
+    mine = {"k": torch.ones(1)}
+    state = {"attention": State(StateSpec("attention", 4), {"blocks.1": mine})}
+    got = transformer(*arguments, image_tokens=image, branch="uncond", state=state)
     assert torch.equal(got, want)
     first, second = calls
-    assert (first.source, first.block, first.branch, first.state) == ("self", 1, "uncond", "mine")
+    assert (first.source, first.block, first.branch) == ("self", 1, "uncond")
+    assert first.state == mine
     assert first.grid == (5, 2, 3) and first.lengths is None and first.rope_q is not None
     assert (second.source, second.block, second.rope_q) == ("image", 2, None)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("mutable", [True, False])
+def test_only_mutable_state_is_carried_from_call_to_call(mutable: bool) -> None:
+    transformer = random_transformer(vace_layers=(0,), vace_in_dim=8)
+    seen: list[tuple[int, float]] = []
+
+    def counting(q: Tensor, k: Tensor, v: Tensor, call: AttentionCall) -> Tensor:
+        assert call.state is not None
+        count = call.state.get("count", torch.zeros(1))
+        seen.append((call.block, float(count)))
+        call.state["count"] = count + 1
+        return attend(q, k, v, call)
+
+    for block in (*transformer.blocks, *transformer.vace_blocks):
+        block.self_attn.attend = counting
+    units = [unit.name for unit in transformer.units()]
+    start = {} if mutable else {unit: {"count": torch.ones(1)} for unit in units}
+    state = State(StateSpec("attention", 0, mutable=mutable), dict(start))
+    add_ons = {"vace": {"context": latents(1, 8, 3, 4, 4)}}
+    for _ in range(2):
+        arguments = (latents(1, 16, 3, 4, 4), torch.ones(1), latents(1, 3, 16))
+        transformer(*arguments, add_ons=add_ons, state={"attention": state})
+    blocks = len(transformer.blocks)
+    assert sorted(seen[: blocks + 1]) == [(i, 0.0 if mutable else 1.0) for i in range(blocks + 1)]
+    assert sorted(seen[blocks + 1 :]) == [(i, 1.0) for i in range(blocks + 1)]
+    assert set(state.parts) == set(units)
+    assert all(float(part["count"]) == (2 if mutable else 1) for part in state.parts.values())
 
 
 @torch.no_grad()

@@ -205,6 +205,25 @@ def test_a_sharded_component_is_here_when_all_of_it_is(tmp_path: Path) -> None:
     assert library.component(files) == index
 
 
+def test_shards_count_under_the_name_of_their_repository_only(tmp_path: Path) -> None:
+    """Two experts, or two models of one architecture, have shards of the same names and sizes."""
+    names = (
+        "m.safetensors.index.json",
+        "m-00001-of-00002.safetensors",
+        "m-00002-of-00002.safetensors",
+    )
+    high, low = (
+        [PublishedFile("Org/Big", f"{expert}/{name}", bytes=1) for name in names]
+        for expert in ("high", "low")
+    )
+    for name in names:
+        put(tmp_path / "Big/high" / name)
+    library = Library([tmp_path])
+    assert library.component(high) == tmp_path / "Big/high" / names[0]
+    assert library.component(low) is None
+    assert [library.holds(file) for file in low] == [None] * 3
+
+
 def test_a_pattern_is_the_folder_that_has_such_files(tmp_path: Path) -> None:
     file = PublishedFile("Org/Big", "t/part*.safetensors")
     one = put(tmp_path / "a/Big/t/part-1.safetensors")

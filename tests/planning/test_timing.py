@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import attrs
+import numpy as np
 import pytest
 from calibrations import calibration_of
 
 from wan_core.contract.events import Event, RunStarted, TaskStarted
+from wan_core.media import write_video
 from wan_core.models.vae import VaeConfig
 from wan_core.models.wan import WanConfig
 from wan_core.planning import Plan, look, make_plan
@@ -153,12 +155,15 @@ def test_rates_are_taken_at_the_size_of_the_call() -> None:
     assert seconds_of([narrow, wide], found, "float32") == pytest.approx(2)
 
 
-def test_every_predicted_task_is_one_that_the_run_reports(tmp_path: Path) -> None:
+@pytest.mark.parametrize("given", ["", 'video = "given.mkv"\nstrength = 0.5\n'])
+def test_every_predicted_task_is_one_that_the_run_reports(tmp_path: Path, given: str) -> None:
     """Listeners find their tasks in the prediction by name."""
     from wan_core.engine import Session
 
     save_calibration(calibration_of(CPU))
-    made = plan("width = 32\nheight = 32\nframes = 5\nsteps = 2", folder=tmp_path)
+    write_video(tmp_path / "given.mkv", [np.zeros((5, 3, 32, 32), np.float32)], 12)
+    made = plan(f"{given}width = 32\nheight = 32\nframes = 5\nsteps = 2", folder=tmp_path)
+    assert ("generate / encoding video" in made.seconds) == bool(given)
     seen: list[Event] = []
     with Session(plugins=PLUGINS, device="cpu") as session:
         result = session.run(made, listen=seen.append)

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import attrs
 import pytest
 import torch
+from live_bytes import fused_attention
 from torch.utils.flop_counter import FlopCounterMode
 
 from wan_core.contract.requests import VideoSize
+from wan_core.models.encoders import ClipConfig, ClipVision
+from wan_core.models.encoders.clip import build_clip
 from wan_core.models.vae import WAN21, VaeConfig, WanVAE
-from wan_core.models.wan import WanConfig
-from wan_core.planning.predict import tokens
+from wan_core.models.wan import WanConfig, WanTransformer
+from wan_core.planning.known import tokens
 from wan_core.planning.work import (
     SMALL_CONVOLUTION,
     Work,
     attention,
+    clip_work,
     decoder_work,
     encoder_work,
     flop,
     linear,
     transformer_work,
+    video_encoder_work,
 )
 
 SMALL = WanConfig(dim=1536, ffn_dim=8960, num_heads=12, num_layers=30)
@@ -56,14 +64,43 @@ def test_a_forward_pass_of_14b_is_what_its_parameters_say() -> None:
 
 def test_image_tokens_and_hints_are_counted() -> None:
     plain = WanConfig(dim=64, ffn_dim=128, num_heads=2, num_layers=3)
-    image = WanConfig(dim=64, ffn_dim=128, num_heads=2, num_layers=3, image_dim=1280)
-    hinted = WanConfig(dim=64, ffn_dim=128, num_heads=2, num_layers=3, vace_layers=(0, 2))
+    image = attrs.evolve(plain, image_dim=1280)
+    hinted = attrs.evolve(plain, vace_layers=(0, 2), vace_in_dim=96)
     usual = flop(transformer_work(plain, 100, 4))
-    of_image = 3 * (2 * 2 * 257 * 64**2 + 4 * 100 * 257 * 64)
-    assert flop(transformer_work(image, 100, 4)) == pytest.approx(usual + of_image)
+    # no picture is shown, nothing is attended to
+    assert flop(transformer_work(image, 100, 4)) == usual
+    for rows in (257, 514):
+        embedded = 2 * rows * 1280 * (1280 + 64)
+        of_image = embedded + 3 * (2 * 2 * rows * 64**2 + 4 * 100 * rows * 64)
+        shown = flop(transformer_work(image, 100, 4, image_rows=rows))
+        assert shown == pytest.approx(usual + of_image)
     block = 2 * (6 * 100 * 64**2 + 2 * 512 * 64**2 + 2 * 100 * 64 * 128) + 4 * 100 * 612 * 64
-    more = 2 * (block + 2 * 100 * 64**2)
+    start = 2 * 100 * (4 * 96 * 64 + 64**2)
+    more = start + 2 * (block + 2 * 100 * 64**2)
     assert flop(transformer_work(hinted, 100, 4)) == pytest.approx(usual + more)
+
+
+@pytest.mark.parametrize("more", [{}, {"image_dim": 96}, {"vace_layers": (0, 2), "vace_in_dim": 8}])
+def test_a_forward_pass_against_what_torch_counts(
+    monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
+) -> None:
+    config = WanConfig(dim=64, ffn_dim=128, num_heads=2, num_layers=3, text_len=16, **more)
+    with torch.device("meta"), torch.no_grad():
+        transformer = WanTransformer(config)
+        told: dict[str, Any] = {}
+        if config.image_dim:
+            told["image_tokens"] = torch.empty(1, 10, config.image_dim)
+        if config.vace_layers:
+            told["add_ons"] = {"vace": {"context": torch.empty(1, 8, 3, 8, 12)}}
+        counter = FlopCounterMode(display=False)
+        with counter, fused_attention(monkeypatch):
+            transformer(
+                torch.empty(1, 16, 3, 8, 12), torch.empty(1), torch.empty(1, 9, 4096), **told
+            )
+    work = transformer_work(config, 3 * 4 * 6, 4, image_rows=10 if config.image_dim else 0)
+    # torch counts the time embedding, too, which is one row
+    time = 2 * (config.freq_dim * 64 + 64**2 + 6 * 64**2)
+    assert flop(work, "matmul") == counter.get_total_flops() - time
 
 
 def by_hand(config: VaeConfig, height: int, width: int, frames: int) -> float:
@@ -107,6 +144,44 @@ def test_decoding_against_what_torch_counts(newer: bool) -> None:
     work = decoder_work(config, 2 * down, 3 * across, 9, 4)
     # torch does not count attention where a fused kernel computes it
     assert flop(work) - flop(work, "attention") == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("frames", [1, 9])
+@pytest.mark.parametrize("newer", [False, True])
+def test_encoding_against_what_torch_counts(newer: bool, frames: int) -> None:
+    config = VaeConfig(dim=4, z_dim=6, num_res_blocks=1, patch=1 + newer, shortcuts=newer)
+    vae = WanVAE(config)
+    counter = FlopCounterMode(display=False)
+    _, down, across = config.stride
+    with counter, torch.no_grad():
+        for latents in vae.encode_stream(torch.zeros(1, 3, frames, 2 * down, 3 * across)):
+            del latents
+    work = video_encoder_work(config, 2 * down, 3 * across, frames, 4)
+    assert flop(work) - flop(work, "attention") == counter.get_total_flops()
+
+
+@pytest.mark.parametrize("pictures", [1, 2])
+def test_image_tokens_against_what_torch_counts(pictures: int) -> None:
+    config = ClipConfig(28, 14, 32, 64, 2, 4)
+    clip = ClipVision(build_clip(config).to_empty(device="cpu"), config)
+    clip.model.embeddings.position_ids = torch.arange(config.tokens)[None]
+    counter = FlopCounterMode(display=False)
+    with counter:
+        clip.encode(torch.zeros(pictures, 3, 28, 28))
+    work = clip_work(config, pictures, 4)
+    counted = counter.get_flop_counts()["Global"]
+    plain = sum(n for name, n in counted.items() if "attention" not in str(name))
+    assert flop(work) - flop(work, "attention") == plain
+    assert (
+        flop(work, "attention") == pictures * 3 * 4 * 5 * 5 * 32
+    )  # three of four layers, 5 tokens
+
+
+def test_image_tokens_of_the_published_tower() -> None:
+    """0.6 G parameters that see 257 rows of a picture."""
+    assert flop(clip_work(ClipConfig(224, 14, 1280, 5120, 16, 32), 1, 2)) == pytest.approx(
+        2 * 0.61e9 * 257, rel=0.05
+    )
 
 
 def test_decoding_is_linear_in_frames_after_the_first() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import attrs
 import torch
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from wan_core.contract.conditioning import Conditioning, Inputs, Timed
 from wan_core.contract.protocols import Latents
+from wan_core.contract.state import State
 from wan_core.sampling.noise import noise_sources, start_latents
 from wan_core.sampling.recipes import SamplerSetup
 from wan_core.sampling.state import SamplerState
@@ -34,10 +34,11 @@ class Scripted:
     told: list[Mapping[str, Tensor]] = attrs.field(factory=list)
     saw: list[Latents] = attrs.field(factory=list)
     prefilled: int = 0
+    state: Mapping[str, State] = attrs.field(factory=dict)
 
-    def prefill(self, conditioning: Conditioning) -> Mapping[str, Any]:
+    def prefill(self, conditioning: Conditioning) -> Mapping[str, State]:
         self.prefilled += 1
-        return {}
+        return self.state
 
     def __call__(
         self, latents: Latents, timesteps: Mapping[str, Tensor], inputs: Inputs

@@ -14,6 +14,7 @@ from torch import Tensor
 from wan_core.contract.conditioning import Conditioning, Held, Inputs, StepRange, Timed
 from wan_core.contract.errors import Cancelled
 from wan_core.contract.lazy import resolve
+from wan_core.contract.state import State, StateSpec
 from wan_core.sampling import recipes
 from wan_core.sampling.catalog import SOLVERS
 from wan_core.sampling.experts import TwoExperts
@@ -313,6 +314,38 @@ def test_two_experts_take_turns_with_their_own_guidance() -> None:
     assert [c.branch for c in low.calls] == ["cond"] * 7
     assert (high.prefilled, low.prefilled) == (1, 1)
     assert [c.step for c in low.calls] == list(range(13, 20))
+
+
+def test_state_reaches_every_call_of_its_own_expert_only() -> None:
+    def state(name: str) -> dict[str, State]:
+        return {name: State(StateSpec(name, 4), {"blocks.0": {"k": torch.ones(1)}})}
+
+    high, low = Scripted(state=state("kv") | state("more")), Scripted(state=state("kv"))
+    setup = recipes.unipc(4, 5.0)
+    experts = TwoExperts(high, low, 0.9)
+    assert set(experts.prefill(EMPTY)) == {"high.kv", "high.more", "low.kv"}
+    options = {"conditioning": prompted(), "guidance": CFG(2.0)}
+    sample(experts, setup.schedule, begin(setup), **options)
+    for expert in (high, low):
+        assert expert.calls
+        for call in expert.calls:
+            assert call.state == expert.state
+
+
+def test_a_call_knows_which_frames_its_branch_is_given() -> None:
+    frames = SHAPE[2]
+    last = attrs.evolve(first_frames(0.5)[0], start=-1)
+    conditioning = Conditioning(
+        freeze={"video": first_frames(0.1)}, pin={"video": (last,)}
+    ).with_branch("uncond", overlay={"video": (attrs.evolve(last, start=1),)})
+    denoiser = Scripted()
+    run(setup_of(), denoiser, conditioning=conditioning, guidance=CFG(2.0))
+    for call in denoiser.calls:
+        more = ((1, 2),) if call.branch == "uncond" else ()
+        assert call.held == {"video": ((0, 1), *more, (frames - 1, frames))}
+    denoiser = Scripted()
+    run(setup_of(), denoiser)
+    assert not any(call.held for call in denoiser.calls)
 
 
 def test_experts_of_different_signs_are_refused() -> None:

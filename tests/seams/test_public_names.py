@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import wan_core
+from wan_core.models.families import FAMILIES
 
 HERE = Path(__file__).parent
 PLUGINS = sorted(HERE.glob("*/plugin.py"))
@@ -69,6 +70,14 @@ def test_the_core_does_not_know_the_plugin(path: Path) -> None:
         if name in file.read_text(encoding="utf-8")
     ]
     assert told == []
+
+
+@pytest.mark.parametrize("file", ["sampling/loop.py", "models/wan/block.py", "stages/generate.py"])
+def test_the_loop_and_the_block_name_no_family(file: str) -> None:
+    code = (CORE / file).read_text(encoding="utf-8")
+    names = [family.name for family in FAMILIES]
+    assert [name for name in names if name in code] == []
+    assert not re.search(r"family\.(name|task)|isinstance\(\w+, Wan", code)
 
 
 def test_the_check_finds_what_is_not_public(tmp_path: Path) -> None:

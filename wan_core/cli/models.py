@@ -13,7 +13,7 @@ import click
 from wan_core.cli.failures import tell
 from wan_core.cli.options import Strict, debug_option, discover, to_json, without_option
 from wan_core.cli.text import columns
-from wan_core.contract.descriptions import Component, Family, Preset, PublishedFile
+from wan_core.contract.descriptions import Component, Family, Pictures, Preset, PublishedFile
 from wan_core.contract.options import show
 from wan_core.contract.text import TWO_FILES
 from wan_core.memory import gigabytes
@@ -98,7 +98,7 @@ def _in_full(family: Family, library: Library) -> list[str]:
     return [
         f"{family.name}: {family.title}",
         "",
-        *columns([("task", family.task), ("stages", ", ".join(family.stages))], indent=2),
+        *columns(_about(family), indent=2),
         "",
         "Preset",
         *columns(_preset(family.preset), indent=2),
@@ -111,6 +111,27 @@ def _in_full(family: Family, library: Library) -> list[str]:
         f'  family = "{family.name}"',
         *(f"  {line}" for line in _lines(family, needed)),
     ]
+
+
+def _about(family: Family) -> list[tuple[str, str]]:
+    rows = [("task", family.task), ("stages", ", ".join(family.stages))]
+    if pictures := family.pictures:
+        rows.append(("takes", ", ".join(_taken(name, pictures) for name in pictures.takes)))
+        rows.append(("needs", ", ".join(_needed(name, pictures) for name in pictures.needs)))
+    return [(key, value) for key, value in rows if value]
+
+
+def _taken(name: str, pictures: Pictures) -> str:
+    """An option for pictures with what is to be said of it: ``"last_image (not trained)"``."""
+    if name in pictures.untrained:
+        return f"{name} (not trained)"
+    frames = name == "continues" and pictures.overlap > 1
+    return f"{name} ({pictures.overlap} frames)" if frames else name
+
+
+def _needed(name: str, pictures: Pictures) -> str:
+    # a continued video does for a first picture
+    return f"{name} or continues" if name == "image" and "continues" in pictures.takes else name
 
 
 def _lines(family: Family, slots: Sequence[str]) -> Iterator[str]:
@@ -151,7 +172,14 @@ def _files(family: Family, library: Library) -> list[str]:
         if part.bundled:
             rows.append((slot, "here", "comes with the package"))
             continue
-        rows += [(file.slot or slot, *_state(file, library)) for file in part.published]
+        parts = [file for file in part.published if not file.slot]
+        if len(parts) > 1:
+            rows.append((slot, *_state_of_shards(parts, library)))
+        rows += [
+            (file.slot or slot, *_state(file, library))
+            for file in part.published
+            if file.slot or len(parts) == 1
+        ]
         if not part.published:
             own = "your own file" if part.needs_file else "makes its own weights"
             rows.append((slot, "", own))
@@ -164,8 +192,21 @@ def _state(file: PublishedFile, library: Library) -> tuple[str, str]:
     """Whether a file is here, and where; or where it is published."""
     if here := library.holds(file):
         return "here", str(here)
-    size = f", {gigabytes(file.bytes)}" if file.bytes else ""
-    return f"not here{size}", f"{file.repository}: {file.path}"
+    return _not_here(file.bytes), f"{file.repository}: {file.path}"
+
+
+def _state_of_shards(files: Sequence[PublishedFile], library: Library) -> tuple[str, str]:
+    """The same of a checkpoint in several files, which is here when all of it is."""
+    index, *shards = files
+    if here := library.component(files):
+        return "here", f"{here} and {len(shards)} shards"
+    known = all(file.bytes for file in shards)
+    size = sum(file.bytes for file in shards) if known else 0
+    return _not_here(size), f"{index.repository}: {index.path} and {len(shards)} shards"
+
+
+def _not_here(size: int) -> str:
+    return f"not here, {gigabytes(size)}" if size else "not here"
 
 
 def _from_user(part: Component) -> bool:
@@ -173,6 +214,9 @@ def _from_user(part: Component) -> bool:
 
 
 def _example(part: Component) -> str:
+    own = [file for file in part.published if not file.slot]
+    if len(own) > 1:  # whose index has the same name in every repository
+        return f'"{own[0].repository.split("/")[1]}/{own[0].path}"'
     name = PurePosixPath(part.published[0].path).name if part.published else ""
     if not name or part.published[0].is_pattern:
         return f'"FILE"  # {name}'.rstrip(" #")

@@ -88,6 +88,8 @@ if TYPE_CHECKING:
     from wan_core.contract.requests import StageContext as StageContext
     from wan_core.contract.requests import StageNeeds as StageNeeds
     from wan_core.contract.requests import VideoSize as VideoSize
+    from wan_core.contract.state import State as State
+    from wan_core.contract.state import StateSpec as StateSpec
 
 CONTRACT_VERSION = (1, 0)
 """Major and minor version. A plugin made for another major version is not loaded."""
@@ -139,6 +141,8 @@ __getattr__, __dir__, _lazy = exports(
         "PlanContext": "requests",
         "StageNeeds": "requests",
         "StageContext": "requests",
+        "State": "state",
+        "StateSpec": "state",
         "WanCoreError": "errors",
         "WorkflowError": "errors",
         "WeightsError": "errors",

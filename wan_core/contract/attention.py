@@ -9,7 +9,7 @@ Rope followed by scaled-dot-product attention is the reference of all others.
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
@@ -41,7 +41,8 @@ class AttentionCall:
         lengths: true number of keys per sample ``[batch]`` int64; None = all keys count.
         block: index of the block.
         branch: guidance branch of this call.
-        state: this block's state across calls (a KV cache), or None.
+        state: this block's part of a state across calls (a KV cache), or None. A callable changes a mutable
+            state by putting other tensors under its names.
     """
 
     source: str = "self"
@@ -52,7 +53,7 @@ class AttentionCall:
     lengths: Tensor | None = None
     block: int = 0
     branch: str = "cond"
-    state: Any = None
+    state: dict[str, Tensor] | None = None
 
 
 class Attend(Protocol):

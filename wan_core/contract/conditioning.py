@@ -21,6 +21,8 @@ import attrs
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from wan_core.contract.state import State
+
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -167,6 +169,8 @@ class Inputs:
         add_ons: add-on name -> input name -> tensor.
         positions: latent name -> rope positions, where they differ from the natural ones.
         skip_blocks: indices of blocks that this call leaves out.
+        held: latent name -> spans ``(first, one past the last)`` of the latent frames that are given and not
+            generated, in whichever way they are held.
         state: what the denoiser's ``prefill`` returned, by name.
     """
 
@@ -179,7 +183,8 @@ class Inputs:
     add_ons: Mapping[str, Mapping[str, Tensor]] = NOTHING
     positions: Mapping[str, Positions] = NOTHING
     skip_blocks: frozenset[int] = frozenset()
-    state: Mapping[str, Any] = NOTHING
+    held: Mapping[str, tuple[tuple[int, int], ...]] = NOTHING
+    state: Mapping[str, State] = NOTHING
 
 
 @attrs.frozen(eq=False)
@@ -197,8 +202,8 @@ class Conditioning:
         pin: given frames, written into the latents before each step and after the last.
         overlay: given frames, written into the model's input only (normally in a branch's override).
         freeze: given frames, which neither the solver nor the sums of guidance touch.
-        held_timestep: the timestep of pinned, overlaid and frozen frames that are clean; None = that of the
-            step.
+        held_timestep: the timestep of pinned, overlaid and frozen frames that are whole and clean; None =
+            that of the step.
         prepend, append: latent name -> number of latent frames that are sampled before or after those of
             the output and dropped from it (places of reference pictures). What the other slots hold counts
             them: they are frames of the latents like all others.
@@ -266,7 +271,7 @@ class Conditioning:
         *,
         timestep: float = 0.0,
         skip_blocks: frozenset[int] = frozenset(),
-        state: Mapping[str, Any] = NOTHING,
+        state: Mapping[str, State] = NOTHING,
     ) -> Inputs:
         """What ``branch`` tells the denoiser at step ``step`` of ``steps``, whose timestep is given."""
         seen = self.view(branch)

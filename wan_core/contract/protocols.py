@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from wan_core.contract.conditioning import Conditioning, Inputs
+from wan_core.contract.state import State
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,8 +72,11 @@ class Denoiser(Protocol):
         """1, or -1 for a model that predicts the opposite."""
         ...
 
-    def prefill(self, conditioning: Conditioning) -> Mapping[str, Any]:
-        """State computed once before the loop (KV caches); ``{}`` when there is none."""
+    def prefill(self, conditioning: Conditioning) -> Mapping[str, State]:
+        """State computed once before the loop (KV caches), by the name in its spec; ``{}`` for none.
+
+        All branches get the same. It is computed again for every run of the loop, whose state it is.
+        """
         ...
 
     def __call__(

@@ -13,6 +13,7 @@ from wan_core.contract.attention import Attend
 from wan_core.contract.conditioning import ALWAYS, NOTHING, StepRange
 from wan_core.contract.descriptions import Component, Description, Family, Solver
 from wan_core.contract.events import Event
+from wan_core.contract.state import StateSpec
 
 if TYPE_CHECKING:
     import torch
@@ -224,6 +225,7 @@ class PlanContext:
         family: the family of the stage's model, None for a stage without one.
         solver: looks a solver up by name, or raises with the nearest name.
         inputs: what earlier stages make: ``"NAME.video"`` -> size; None where it is not known.
+        dtype: name of the precision that the model will run in.
     """
 
     stage: str
@@ -233,6 +235,7 @@ class PlanContext:
     family: Family | None
     solver: Callable[[str], Solver]
     inputs: Mapping[str, VideoSize | None] = NOTHING
+    dtype: str = "float32"
 
 
 @attrs.frozen
@@ -245,6 +248,7 @@ class StageNeeds:
         prompts: texts to be encoded by its model's text encoder.
         branches: number of model calls per step, for predictions of time.
         notes: things the user should know.
+        state: what the denoiser will keep across calls; counted as memory of sampling.
     """
 
     options: Any
@@ -252,6 +256,7 @@ class StageNeeds:
     prompts: tuple[str, ...] = ()
     branches: int = 1
     notes: tuple[str, ...] = ()
+    state: tuple[StateSpec, ...] = ()
 
 
 @attrs.frozen(eq=False)

@@ -2,47 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from wan_core.contract.errors import ResourceError
 from wan_core.memory import gigabytes
-from wan_core.models.vae import vae_descriptor
+from wan_core.planning.known import Known
 from wan_core.planning.machine import Machine
-from wan_core.planning.plan import PlannedModel, PlannedStage
+from wan_core.planning.plan import PlannedStage
 from wan_core.planning.predict import (
     ITEM_SIZE,
     Phase,
-    tokens,
+    clip_activations,
     transformer_activations,
     vae_decoding,
+    vae_encoding,
 )
-from wan_core.weights import open_weights
 from wan_core.workflow import Workflow
 
 # 512 rows of the largest text encoder: scores of 64 heads and the gated hidden rows, in float32
 TEXT_ACTIVATIONS = 110_000_000
 
 
-def predict_memory(stage: PlannedStage, models: Mapping[str, PlannedModel]) -> list[Phase]:
-    """Memory part by part; nothing for a family whose components are not those of text to video."""
-    size = stage.needs.size
-    model = models.get(stage.spec.model or "")
-    if model is None or size is None or model.parts != {"text_encoder", "transformer", "vae"}:
+def predict_memory(stage: PlannedStage, known: Known | None) -> list[Phase]:
+    """Memory part by part; nothing for a stage of which nothing is known."""
+    if known is None:
         return []
-    experts = model.family.slots("transformer")
-    sizes = model.files[experts[0]].identity.details
-    if not {"dim", "ffn_dim"} <= set(sizes):
-        return []
+    model, size, vae = known.model, known.size, known.vae.config
     item = ITEM_SIZE[model.dtype]
-    vae = vae_descriptor(open_weights(model.files["vae"].path))
+    parts = [("text", "text_encoder", TEXT_ACTIVATIONS)]
+    if known.encoded:
+        parts.append(("encoding", "vae", vae_encoding(vae, size, item)))
+    if known.clip and known.pictures:
+        activations = clip_activations(known.clip, known.pictures, item)
+        parts.append(("image tokens", "image_encoder", activations))
     sampling = transformer_activations(
-        tokens(size, vae.stride), sizes["dim"], sizes["ffn_dim"], item
+        known.transformer, known.tokens, item, image_rows=known.image_rows
     )
-    parts = [
-        ("text", "text_encoder", TEXT_ACTIVATIONS),
-        *((_sampling(slot), slot, sampling) for slot in experts),
-        ("decoding", "vae", vae_decoding(vae.config, size, item)),
-    ]
+    sampling += sum(state.bytes for state in stage.needs.state)
+    parts += [(_sampling(slot), slot, sampling) for slot in known.experts]
+    parts.append(("decoding", "vae", vae_decoding(vae, size, item)))
     return [
         Phase(stage.name, part, slot, model.resident_bytes(slot), activations)
         for part, slot, activations in parts

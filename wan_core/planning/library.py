@@ -22,6 +22,7 @@ from wan_core.contract.errors import WeightsError, WorkflowError
 from wan_core.contract.options import show
 from wan_core.planning.shelves import Shelf, forget, shelf
 from wan_core.weights import content_fingerprint
+from wan_core.weights.files import INDEX_SUFFIX, is_shard
 
 MOST_SHOWN = 6
 FRESH = 2.0
@@ -94,8 +95,8 @@ class Library:
         """Where a published file is, or None.
 
         That is, in a cache of the Hub, the file of the commit that is meant; else one under the name of its
-        repository; else, where its size is known, one of the same name and size. For a pattern it is the
-        folder that has such files, or the only one.
+        repository; else, where its size is known and it is no shard, one of the same name and size. For a
+        pattern it is the folder that has such files, or the only one.
         """
         found = self._search(
             lambda one: islice(_published(one, file), None if file.is_pattern else 1)
@@ -192,8 +193,13 @@ def _published(one: Shelf, file: PublishedFile) -> Iterator[Path]:
         if _has_size(exact, file.bytes):
             yield exact
     yield from (path for path in _ending_with(one, parts) if _has_size(path, file.bytes))
-    if file.bytes:
+    if file.bytes and not _is_part(parts[-1]):
         yield from (path for path in _ending_with(one, parts[-1:]) if _has_size(path, file.bytes))
+
+
+def _is_part(name: str) -> bool:
+    """Whether a file is one of several, which have the same names and sizes in many repositories."""
+    return is_shard(Path(name)) or name.endswith(INDEX_SUFFIX)
 
 
 def _complete(path: Path, main: PublishedFile, others: Sequence[PublishedFile]) -> bool:

@@ -22,6 +22,7 @@ from wan_core.models.encoders import TokenizerFile, find_tokenizer, open_tokeniz
 from wan_core.planning.budget import check_budget, predict_memory, shortages
 from wan_core.planning.files import PlannedFile, plan_files
 from wan_core.planning.fitting import check_vocabulary
+from wan_core.planning.known import what_is_known
 from wan_core.planning.library import Library, configured
 from wan_core.planning.machine import Machine, look, precision
 from wan_core.planning.output import alike
@@ -93,7 +94,8 @@ def _plan(
     stages = plan_stages(workflow, models, plugins)
     output = plan_output(workflow, stages, models, taken)
     machine = look(device if device != "auto" else _first_device(models))
-    phases = tuple(p for s in stages for p in predict_memory(s, models))
+    known = [(stage, what_is_known(stage, models)) for stage in stages]
+    phases = tuple(phase for stage, one in known for phase in predict_memory(stage, one))
     check_budget(workflow, machine, phases)
     texts: dict[str, tuple[str, ...]] = {}
     for stage in stages:
@@ -111,7 +113,7 @@ def _plan(
     ]
     inexact += shortages(machine, phases)
     notes = tuple(dict.fromkeys((*inexact, *(note for s in stages for note in s.needs.notes))))
-    seconds, hint = predict_seconds(stages, models, texts, machine)
+    seconds, hint = predict_seconds(known, models, texts, machine)
     return Plan(resolved, machine, models, stages, texts, phases, notes, output, seconds, hint)
 
 

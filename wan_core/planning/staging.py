@@ -72,6 +72,7 @@ def _plan_stage(
             family=model.family if model else None,
             solver=plugins.solver,
             inputs=inputs,
+            dtype=model.dtype if model else "float32",
         )
         with plugins.attributed(description):
             needs = resolve(description.plan)(context)

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from wan_core.contract.requests import VideoSize
 from wan_core.contract.text import slot_in_words
-from wan_core.models.vae import vae_descriptor
-from wan_core.models.wan.dialects import DIALECTS
-from wan_core.models.wan.files import transformer_config
 from wan_core.planning.calibration import Calibration, Curve, find_calibration, rate_at
+from wan_core.planning.known import PICTURES, Known
 from wan_core.planning.machine import Machine
 from wan_core.planning.pagecache import cached_share
 from wan_core.planning.plan import PlannedModel, PlannedStage
-from wan_core.planning.predict import ITEM_SIZE, tokens
-from wan_core.planning.work import Work, decoder_work, encoder_work, transformer_work
+from wan_core.planning.predict import ITEM_SIZE
+from wan_core.planning.work import (
+    Work,
+    clip_work,
+    decoder_work,
+    encoder_work,
+    transformer_work,
+    video_encoder_work,
+)
 from wan_core.sampling.levels import first_step
-from wan_core.weights import in_official_names, open_weights
 
 CALIBRATE = "run wan-core doctor --calibrate for predicted times"
 BY_DTYPE = ("matmul", "attention", "convolution", "small_convolution", "flat_convolution")
-PARTS = {"text_encoder", "transformer", "vae"}
 BYTES_PER_ROW = 4.0  # of a prompt, in the mean of languages that use letters
 
 
 def predict_seconds(
-    stages: Sequence[PlannedStage],
+    stages: Sequence[tuple[PlannedStage, Known | None]],
     models: Mapping[str, PlannedModel],
     texts: Mapping[str, Sequence[str]],
     machine: Machine,
@@ -36,34 +40,65 @@ def predict_seconds(
     prompts and room for all components.
 
     Args:
+        stages: each with what is known of it.
         texts: model name -> its prompts.
         machine: where all models run.
     """
-    known = [s for s in stages if _is_known(s, models, machine)]
+    known = [
+        (stage, one)
+        for stage, one in stages
+        if one and stage.spec.use == "generate" and one.model.device == machine.device
+    ]
     if not known:
         return {}, ""
     found, problem = find_calibration(machine)
     if found is None:
         return {}, f"{problem} and not used; {CALIBRATE}" if problem else CALIBRATE
-    if any(not _has_rates(found, models[s.spec.model or ""].dtype) for s in known):
+    if any(not _has_rates(found, one.model.dtype) for _, one in known):
         return {}, "this precision is not calibrated"
     seconds: dict[str, float] = {}
     for name, prompts in texts.items():
         model = models[name]
-        if any(s.spec.model == name for s in known):
+        if any(one.model is model for _, one in known):
             _add(seconds, "text / loading text encoder", _loading_text(model, found))
             _add(seconds, "text / encoding", _encoding(model, prompts, found))
     loaded: set[tuple[str, str]] = set()
-    for stage in known:
-        model = models[stage.spec.model or ""]
-        for slot in ("vae", *model.family.slots("transformer")):
-            if (slot, model.files[slot].fingerprint) not in loaded:
-                loaded.add((slot, model.files[slot].fingerprint))
-                task = f"{stage.name} / loading {slot_in_words(slot)}"
-                _add(seconds, task, loading(model, slot, found))
-        _add(seconds, f"{stage.name} / sampling", _sampling(stage, model, found))
-        _add(seconds, f"{stage.name} / decoding and writing", _decoding(stage, model, found))
+    for stage, one in known:
+        for task, slot, taken in _tasks(stage, one, found):
+            file = one.model.files[slot]
+            if (slot, file.fingerprint) not in loaded:
+                loaded.add((slot, file.fingerprint))
+                load = f"{stage.name} / loading {slot_in_words(slot)}"
+                _add(seconds, load, loading(one.model, slot, found))
+            if task:
+                _add(seconds, f"{stage.name} / {task}", taken)
     return seconds, ""
+
+
+def _tasks(
+    stage: PlannedStage, known: Known, found: Calibration
+) -> Iterator[tuple[str, str, float]]:
+    """What a stage does, in its order: task, the slot that is loaded for it, seconds."""
+    model, size, vae = known.model, known.size, known.vae.config
+    item = ITEM_SIZE[model.dtype]
+
+    def taking(work: Iterable[Work]) -> float:
+        return seconds_of(work, found, model.dtype)
+
+    # the size of the latents is asked of it first
+    yield "", "vae", 0.0
+    for task, frames in known.encoded.items():
+        work = video_encoder_work(vae, size.height, size.width, frames, item)
+        yield task, "vae", taking(work)
+        if task == PICTURES and known.clip and known.pictures:
+            work = clip_work(known.clip, known.pictures, item)
+            yield "encoding image tokens", "image_encoder", taking(work)
+    for slot in known.experts:
+        yield "", slot, 0.0
+    work = transformer_work(known.transformer, known.tokens, item, image_rows=known.image_rows)
+    yield "sampling", known.experts[0], _passes(stage) * taking(work)
+    work = decoder_work(vae, size.height, size.width, size.frames, item)
+    yield "decoding and writing", "vae", taking(work) + _writing(size, found)
 
 
 def seconds_of(work: Iterable[Work], found: Calibration, dtype: str) -> float:
@@ -105,18 +140,6 @@ def _of_call(one: Work, found: Calibration, dtype: str) -> float:
     return max(moving, one.flop / rate_at(curve, size))
 
 
-def _is_known(stage: PlannedStage, models: Mapping[str, PlannedModel], machine: Machine) -> bool:
-    model = models.get(stage.spec.model or "")
-    return (
-        model is not None
-        and stage.needs.size is not None
-        and stage.spec.use == "generate"
-        and model.parts == PARTS
-        and {"dim", "ffn_dim"} <= set(model.files[_expert(model)].identity.details)
-        and model.device == machine.device
-    )
-
-
 def _has_rates(found: Calibration, dtype: str) -> bool:
     return all(dtype in getattr(found, sort) for sort in BY_DTYPE)
 
@@ -143,32 +166,15 @@ def _encoding(model: PlannedModel, prompts: Sequence[str], found: Calibration) -
     return total
 
 
-def _sampling(stage: PlannedStage, model: PlannedModel, found: Calibration) -> float:
-    size = stage.needs.size
-    assert size is not None, "only stages with a size are predicted"
+def _passes(stage: PlannedStage) -> int:
+    """Forward passes of the transformer: steps that are run, times branches."""
     options = stage.needs.options
-    slot = _expert(model)
-    source = open_weights(model.files[slot].path)
-    official = in_official_names(source, (*DIALECTS, *model.dialects.get(slot, ())))
-    config = transformer_config(official, model.family.components[slot].config)
-    stride = vae_descriptor(open_weights(model.files["vae"].path)).stride
-    work = transformer_work(config, tokens(size, stride), ITEM_SIZE[model.dtype])
     last = options.steps if options.end_step is None else min(options.end_step, options.steps)
     first = max(options.start_step, first_step(options.steps, options.strength))
     passes: int = (last - first) * stage.needs.branches
-    return passes * seconds_of(work, found, model.dtype)
+    return passes
 
 
-def _expert(model: PlannedModel) -> str:
-    """The slot of the transformer, or of one of two experts, which are of one size."""
-    return model.family.slots("transformer")[0]
-
-
-def _decoding(stage: PlannedStage, model: PlannedModel, found: Calibration) -> float:
-    size = stage.needs.size
-    assert size is not None, "only stages with a size are predicted"
-    config = vae_descriptor(open_weights(model.files["vae"].path)).config
-    work = decoder_work(config, size.height, size.width, size.frames, ITEM_SIZE[model.dtype])
+def _writing(size: VideoSize, found: Calibration) -> float:
     pixels = size.width * size.height
-    written = pixels * size.frames / rate_at(found.encoding, pixels) if found.encoding else 0.0
-    return seconds_of(work, found, model.dtype) + written
+    return pixels * size.frames / rate_at(found.encoding, pixels) if found.encoding else 0.0

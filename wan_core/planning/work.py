@@ -1,6 +1,6 @@
 """The work of a model in closed form: operations and bytes of every call, before anything exists. No torch.
 
-Counted as this code computes: what the transformer, the VAE's decoder and the text encoder call, and how
+Counted as this code computes: what the transformer, the VAE, the text encoder and CLIP call, and how
 large each call is. A multiplication and its addition are two operations (FLOP).
 """
 
@@ -11,8 +11,10 @@ from typing import Literal
 
 import attrs
 
+from wan_core.models.encoders.clip_files import ClipConfig
 from wan_core.models.vae import VaeConfig
-from wan_core.models.vae.layout import Block, Residual, Stage, decoder_blocks
+from wan_core.models.vae.descriptor import COLOURS
+from wan_core.models.vae.layout import Block, Residual, Stage, decoder_blocks, encoder_blocks
 from wan_core.models.wan import WanConfig
 
 Sort = Literal[
@@ -25,13 +27,14 @@ Sort = Literal[
     "elementwise",
 ]
 
-IMAGE_ROWS = 257  # image tokens of a cross-attention that has them
+PATCHES = 4  # latents of a token
 NORM_PASSES = 8  # over the tensor: division, two factors and SiLU, read and written
 # torch computes a 3-D convolution in float32 on a CPU in another way up to here, a tenth as fast
 SMALL_CONVOLUTION = 20480  # channels x frames x height, past frames included
 PAST = 2
 SMALL_CALLS = 45  # of a transformer's block beside its large calls: norms, casts, views, sums
 SMALL_CALLS_OF_CONV = 14  # of a normed convolution
+SMALL_CALLS_OF_LAYER = 12  # of CLIP: norms, splits, sums
 LINEARS_OF_LAYER = 7  # of a text encoder's layer: q, k, v, o and three of the feed-forward
 
 
@@ -78,8 +81,14 @@ def attention(queries: int, keys: int, width: int, item: int, times: float = 1) 
     return Work("attention", 4.0 * queries * keys * width, moved, times=times)
 
 
-def transformer_work(config: WanConfig, tokens: int, item: int) -> list[Work]:
-    """One branch of one step: a forward pass of the transformer for ``tokens`` tokens."""
+def transformer_work(
+    config: WanConfig, tokens: int, item: int, *, image_rows: int = 0
+) -> list[Work]:
+    """One branch of one step: a forward pass of the transformer for ``tokens`` tokens.
+
+    Args:
+        image_rows: image tokens beside the text.
+    """
     dim, rows = config.dim, config.text_len
     block = [
         linear(tokens, dim, dim, item, 6),
@@ -90,18 +99,29 @@ def transformer_work(config: WanConfig, tokens: int, item: int) -> list[Work]:
         linear(tokens, config.ffn_dim, dim, item),
         *_around_block(tokens, dim, config.ffn_dim, item),
     ]
-    if config.image_dim is not None:
-        block += [
-            linear(IMAGE_ROWS, dim, dim, item, 2),
-            attention(tokens, IMAGE_ROWS, dim, item),
-        ]
-    hinted = [*block, linear(tokens, dim, dim, item)]
-    patch = 4
-    return [
-        linear(tokens, patch * config.in_dim, dim, item),
-        linear(tokens, dim, patch * config.out_dim, 4),
+    once = [
+        linear(tokens, PATCHES * config.in_dim, dim, item),
+        linear(tokens, dim, PATCHES * config.out_dim, 4),
         linear(rows, config.text_dim, dim, item),
         linear(rows, dim, dim, item),
+    ]
+    if config.image_dim is not None and image_rows:
+        block += [
+            linear(image_rows, dim, dim, item, 2),
+            attention(tokens, image_rows, dim, item),
+        ]
+        once += [
+            linear(image_rows, config.image_dim, config.image_dim, item),
+            linear(image_rows, config.image_dim, dim, item),
+        ]
+    hinted = [*block, linear(tokens, dim, dim, item)]
+    if config.vace_layers:
+        once += [
+            linear(tokens, PATCHES * (config.vace_in_dim or config.in_dim), dim, item),
+            linear(tokens, dim, dim, item),
+        ]
+    return [
+        *once,
         *repeated(block, config.num_layers),
         *repeated(hinted, len(config.vace_layers)),
     ]
@@ -132,9 +152,22 @@ def decoder_work(config: VaeConfig, height: int, width: int, frames: int, item: 
     return [*first, *repeated(later, latents - 1)]
 
 
+def video_encoder_work(
+    config: VaeConfig, height: int, width: int, frames: int, item: int
+) -> list[Work]:
+    """Encoding a clip of so many pixels and frames: its first frame, then as many as a latent stands for."""
+    stride = config.stride[0]
+    size = (height // config.patch, width // config.patch)
+    folded = COLOURS * config.patch**2
+    first = _Walk(item, *size, folded, True).encode(config)
+    later = _Walk(item, *size, folded, False, stride).encode(config)
+    return [*first, *repeated(later, (frames - 1) // stride)]
+
+
 @attrs.define
 class _Walk:
-    """Goes through a decoder with one latent frame, as ``models.vae.sizes`` does for memory.
+    """Goes through a decoder with one latent frame, or through an encoder with the frames of one, as
+    ``models.vae.sizes`` does for memory.
 
     ``first``: the clip's first latent, which is one frame to the end.
     """
@@ -162,6 +195,17 @@ class _Walk:
         self.normed(3 * config.patch**2)
         return self.work
 
+    def encode(self, config: VaeConfig) -> Sequence[Work]:
+        self.conv(config.dim, 27)
+        for block in encoder_blocks(config):
+            self.block(block)
+        self.residual(self.channels)
+        self.middle()
+        self.residual(self.channels)
+        self.normed(2 * config.z_dim)
+        self.conv(2 * config.z_dim, 1)  # conv1
+        return self.work
+
     def block(self, block: Block) -> None:
         if isinstance(block, Stage):
             for one in block.blocks:
@@ -169,8 +213,10 @@ class _Walk:
             self.passes(3 if block.short else 0)
         elif isinstance(block, Residual):
             self.residual(block.outputs)
-        else:
+        elif block.up:
             self.up(block.outputs, block.time)
+        else:
+            self.down(block.time)
 
     def moved(self, outputs: int) -> float:
         return float((self.channels + outputs) * self.frames * self.area * self.item)
@@ -233,6 +279,31 @@ class _Walk:
         self.passes(2)
         self.conv(outputs, 9, flat=True)
         self.passes(2)
+
+    def down(self, time: bool) -> None:
+        self.passes(2)
+        self.height, self.width = self.height // 2, self.width // 2
+        self.conv(self.channels, 9, flat=True)
+        self.passes(2)
+        if time and not self.first:
+            self.frames //= 2
+            self.conv(self.channels, 3)
+            self.passes(2)
+
+
+def clip_work(config: ClipConfig, pictures: int, item: int) -> list[Work]:
+    """Image tokens of so many pictures: the vision tower but for its last layer, which is not run."""
+    rows, width = pictures * config.tokens, config.width
+    patch = COLOURS * config.patch_size**2
+    layer = [
+        linear(rows, width, width, item, 4),
+        *([attention(config.tokens, config.tokens, width, item)] * pictures),
+        linear(rows, width, config.mlp_width, item),
+        linear(rows, config.mlp_width, width, item),
+        Work("elementwise", 0, float(rows * width * item), times=8, small=SMALL_CALLS_OF_LAYER),
+    ]
+    patches = linear(rows - pictures, patch, width, item)
+    return [patches, *repeated(layer, config.layers - 1)]
 
 
 def encoder_work(elements: int, layers: int, rows: int, item: int) -> list[Work]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wan_core.sampling.guidance_edits import FreSca as FreSca
     from wan_core.sampling.guidance_edits import TemporalScoreRescaling as TemporalScoreRescaling
     from wan_core.sampling.guidance_edits import ZeroStar as ZeroStar
+    from wan_core.sampling.guidance_option import guidance_field as guidance_field
     from wan_core.sampling.guidance_options import build_guidance as build_guidance
     from wan_core.sampling.health import Health as Health
     from wan_core.sampling.health import LatentStatistics as LatentStatistics
@@ -61,6 +62,7 @@ __getattr__, __dir__, __all__ = exports(
         "ZeroStar": "guidance_edits",
         "beta_spaced": "schedules",
         "build_guidance": "guidance_options",
+        "guidance_field": "guidance_option",
         "noise_sources": "noise",
         "sample": "loop",
         "shifted": "schedules",

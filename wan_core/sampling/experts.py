@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import attrs
 from torch import Tensor
 
 from wan_core.contract.conditioning import Conditioning, Inputs
 from wan_core.contract.protocols import Denoiser, Latents
+from wan_core.contract.state import State
 from wan_core.sampling.schedules import TRAINING_STEPS
 
 
@@ -40,11 +40,12 @@ class TwoExperts:
         """The experts' sign."""
         return self.high.sign
 
-    def prefill(self, conditioning: Conditioning) -> Mapping[str, Any]:
-        """Each expert's own state, under its name."""
+    def prefill(self, conditioning: Conditioning) -> Mapping[str, State]:
+        """Each expert's own state, with the expert's name before its own: ``"high.kv"``."""
         return {
-            "high": self.high.prefill(conditioning),
-            "low": self.low.prefill(conditioning),
+            f"{expert}.{name}": state
+            for expert, denoiser in (("high", self.high), ("low", self.low))
+            for name, state in denoiser.prefill(conditioning).items()
         }
 
     def __call__(
@@ -53,4 +54,9 @@ class TwoExperts:
         """Predict with the expert of the step's timestep; at what frames are held does not count."""
         name = "high" if is_high_noise(inputs.timestep, self.boundary) else "low"
         expert: Denoiser = getattr(self, name)
-        return expert(latents, timesteps, attrs.evolve(inputs, state=inputs.state.get(name, {})))
+        own = {
+            key.removeprefix(f"{name}."): state
+            for key, state in inputs.state.items()
+            if key.startswith(f"{name}.")
+        }
+        return expert(latents, timesteps, attrs.evolve(inputs, state=own))

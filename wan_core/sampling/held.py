@@ -70,8 +70,7 @@ def timesteps(latents: Latents, view: Conditioning, timestep: float) -> dict[str
     told = {}
     for name, latent in latents.items():
         batch, frames = latent.shape[0], latent.shape[FRAMES]
-        slots = (view.pin, view.overlay, view.freeze)
-        held = [h for slot in slots for h in slot.get(name, ()) if h.noise is None]
+        held = _clean(view, name)
         if view.held_timestep is None or not held:
             told[name] = torch.full((batch,), timestep, device=latent.device)
             continue
@@ -80,6 +79,12 @@ def timesteps(latents: Latents, view: Conditioning, timestep: float) -> dict[str
             first, last = given.span(frames)
             told[name][:, first:last] = view.held_timestep
     return told
+
+
+def _clean(view: Conditioning, name: str) -> list[Held]:
+    """The given frames of a latent that are held whole and without noise."""
+    given = [h for slot in (view.pin, view.overlay, view.freeze) for h in slot.get(name, ())]
+    return [h for h in given if h.noise is None and h.keep is None]
 
 
 class Moving:
@@ -114,3 +119,13 @@ class Moving:
             else latent
             for name, latent in moved.items()
         }
+
+
+def spans(latents: Latents, view: Conditioning) -> dict[str, tuple[tuple[int, int], ...]]:
+    """Which latent frames one branch is given, whole and clean, of the latents that have any."""
+    given = {name: _clean(view, name) for name in latents}
+    return {
+        name: tuple(sorted({h.span(latents[name].shape[FRAMES]) for h in frames}))
+        for name, frames in given.items()
+        if frames
+    }

@@ -20,7 +20,6 @@ Example (what the stage ``generate`` does)::
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import attrs
 import torch
@@ -28,6 +27,7 @@ from torch import Tensor
 
 from wan_core.contract.conditioning import Conditioning
 from wan_core.contract.protocols import BranchCall, Denoiser, Guidance, Latents, Step
+from wan_core.contract.state import State
 from wan_core.sampling import held
 from wan_core.sampling.health import STANDARD, Health
 from wan_core.sampling.schedules import Schedule
@@ -124,7 +124,7 @@ def predict(
     step: Step,
     conditioning: Conditioning,
     call: BranchCall,
-    prefilled: Mapping[str, Any],
+    prefilled: Mapping[str, State],
 ) -> dict[str, Tensor]:
     """One branch at one step: what the denoiser says, as it says it."""
     view = conditioning.view(call.name)
@@ -136,6 +136,7 @@ def predict(
         skip_blocks=call.skip_blocks,
         state=prefilled,
     )
+    inputs = attrs.evolve(inputs, held=held.spans(latents, view))
     timesteps = held.timesteps(latents, view, step.timestep)
     now = held.Moment(step.sigma, step.index / step.steps)
     return denoiser(held.write(latents, view.overlay, now), timesteps, inputs)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any
 
 from torch import Tensor
 
 from wan_core.contract.conditioning import Conditioning, Inputs
 from wan_core.contract.protocols import Denoiser, Latents
 from wan_core.contract.requests import Components
+from wan_core.contract.state import State
 from wan_core.models.wan import AttentionPatches, WanDenoiser
 from wan_core.sampling import TwoExperts
 
@@ -41,7 +41,7 @@ class OnCall:
         self._active = ExitStack()
         self._step = -1
 
-    def prefill(self, conditioning: Conditioning) -> Mapping[str, Any]:
+    def prefill(self, conditioning: Conditioning) -> Mapping[str, State]:
         """Nothing is computed ahead by a Wan transformer, so none is loaded for it."""
         return {}
 

@@ -170,8 +170,10 @@ def _with_mask(
     noise = noise_sources(options.seed, [VIDEO])[VIDEO].draw(clean.shape)
     before = conditioning.prepend.get(VIDEO, 0)
     frames = slice(before, before + anew.shape[2])
-    held = Held(clean[:, :, frames], before, keep=1 - anew, noise=noise[:, :, frames])
-    pinned = (*conditioning.pin.get(VIDEO, ()), held)
+    told = (clean[:, :, frames], 1 - anew, noise[:, :, frames])
+    value, keep, noise = (tensor.to(context.device) for tensor in told)
+    # what the family or a feature holds is written over it
+    pinned = (Held(value, before, keep, noise), *conditioning.pin.get(VIDEO, ()))
     return attrs.evolve(conditioning, pin={**conditioning.pin, VIDEO: pinned})
 
 

@@ -17,7 +17,7 @@ from wan_core.contract.options import (
     source,
     text,
 )
-from wan_core.stages.guidance_field import guidance_field
+from wan_core.sampling import guidance_field
 
 PRESET = "the family's preset"
 BY_PICTURE = "as the picture or video that is given, else the family's preset"

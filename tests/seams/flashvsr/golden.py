@@ -45,6 +45,7 @@ def dit_stream(case: Case) -> None:
     check_once(case, stream)
     lengths = case["latent_frames_per_chunk"]
     case.check_value("chunks", len(lengths), case["chunks"])
+    last = f"blocks.{case['config']['num_layers'] - 1}"
     windows, empty = [], 0
     for chunk, noise in enumerate(case.tensor("inputs.latents").split(lengths, dim=2)):
         tokens = [rows.float() for rows in case.series(f"inputs.lq_tokens.{chunk}")]
@@ -53,11 +54,11 @@ def dit_stream(case: Case) -> None:
         case.check(f"outputs.x0.{chunk}", noise - velocity)
         for block in case.group(f"outputs.block_mask.{chunk}."):
             case.check(f"outputs.block_mask.{chunk}.{block}", masks[int(block)][0].byte())
-        windows.append(stream.caches[-1]["k"].shape[1])
+        windows.append(stream.state.parts[last]["k"].shape[1])
         empty += sum(int((~mask.any(dim=-1)).sum()) for mask in masks.values())
     case.check_value("windows", windows, case["kv_cache_windows_after_chunk"])
     case.check_value("empty query blocks", empty, case["empty_query_blocks_total"])
-    oldest = stream.caches[-1]["k"][0, 0]
+    oldest = stream.state.parts[last]["k"][0, 0]
     case.check("outputs.kv_cache_k_last_block_first_window", oldest.flatten(1))
 
 

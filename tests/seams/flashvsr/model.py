@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wan_core.contract import Attend, AttentionPatch, Axis, Inputs, Positions
+from wan_core.contract import Attend, AttentionPatch, Axis, Inputs, Positions, State, StateSpec
 from wan_core.models.wan import (
     AttentionPatches,
     BlockCall,
@@ -62,7 +62,7 @@ class Stream:
         text: ``[rows, text width]``.
         sparse: serves the self-attention.
         default: serves every other attention.
-        caches: the state of each block's self-attention.
+        spec: of the state of the self-attention, which begins empty.
         first: place of the next latent frame in the video.
     """
 
@@ -70,11 +70,12 @@ class Stream:
     text: Tensor
     sparse: LocalSparseAttention
     default: Attend
-    caches: list[dict[str, Tensor]] = attrs.field(init=False)
+    spec: StateSpec = StateSpec("attention", 0, mutable=True)
+    state: State = attrs.field(init=False)
     first: int = attrs.field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.caches = [{} for _ in self.denoiser.transformer.blocks]
+        self.state = State(self.spec)
 
     def predict(
         self, noise: Tensor, tokens: Sequence[Tensor], timestep: float = TIMESTEP
@@ -90,7 +91,7 @@ class Stream:
             text={VIDEO: self.text.unsqueeze(0)},
             add_ons={LQ: {layer(block): rows for block, rows in enumerate(tokens)}},
             positions={VIDEO: Positions(frames=Axis(offset=self.first))},
-            state={"attention": self.caches},
+            state={self.spec.name: self.state},
         )
         times = {VIDEO: torch.full((len(noise),), timestep, device=noise.device)}
         patches = AttentionPatches(

@@ -19,6 +19,7 @@ from wan_core.contract import (
     Preset,
     Stage,
     StageNeeds,
+    StateSpec,
     VideoSize,
     WorkflowError,
 )
@@ -133,7 +134,18 @@ def plan(context: PlanContext) -> StageNeeds:
         )
     made = frames_read(given.frames) - LOOK_AHEAD
     notes = () if made == given.frames else (CUT.format(given=given.frames, made=made),)
-    return StageNeeds(options, VideoSize(width, height, made, given.fps), notes=notes)
+    size = VideoSize(width, height, made, given.fps)
+    item = 4 if context.dtype == "float32" else 2
+    return StageNeeds(options, size, notes=notes, state=(state_spec(options, size, item),))
+
+
+def state_spec(options: UpscaleOptions, size: VideoSize, item: int) -> StateSpec:
+    """Keys and values that the blocks keep, in pairs of latent frames: at least 2, at most ``kv_ratio``."""
+    sizes = CONFIGS["transformer"]
+    pairs = min((size.frames + 3) // 8, max(2, int(options.kv_ratio)))
+    tokens = 2 * (size.height // 16) * (size.width // 16)
+    numbers = 2 * pairs * tokens * sizes["dim"] * sizes["num_layers"]
+    return StateSpec("attention", numbers * item, "run", mutable=True)
 
 
 def scaled(side: int, scale: float) -> int:

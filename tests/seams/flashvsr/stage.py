@@ -19,7 +19,7 @@ from wan_core.sampling import SeededNoise
 
 from .attention import LocalSparseAttention
 from .model import LqProjection, ProjectionState, Stream, clips, streaming_transformer
-from .plugin import LOOK_AHEAD, UpscaleOptions, scaled
+from .plugin import LOOK_AHEAD, UpscaleOptions, scaled, state_spec
 
 M = TypeVar("M", bound=nn.Module)
 FIRST, LATER = 6, 2
@@ -85,7 +85,8 @@ class Upscaled:
         sparse = LocalSparseAttention(
             options.sparse_ratio * 768 * 1280 / pixels, options.kv_ratio, options.local_range
         )
-        return Stream(self.model.transformer, self.model.prompt, sparse, self.attention)
+        spec = state_spec(options, self.size, self.model.prompt.element_size())
+        return Stream(self.model.transformer, self.model.prompt, sparse, self.attention, spec)
 
     def frames(self) -> Iterator[Tensor]:
         """The frames of the input, in the size of the result; no more of them than are asked for."""

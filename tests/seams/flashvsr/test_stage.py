@@ -351,3 +351,14 @@ def test_what_can_not_be_made_larger_is_refused_at_planning(
 ) -> None:
     with pytest.raises(WorkflowError, match=says):
         session.plan(make(frames, more=more))
+
+
+@pytest.mark.parametrize(("frames", "kv_ratio"), [(21, 1), (29, 1), (29, 3), (29, 4), (45, 5)])
+def test_the_state_has_the_bytes_that_the_plan_says(frames: int, kv_ratio: float) -> None:
+    upscaled = of_model(loaded(), frames)
+    upscaled = attrs.evolve(upscaled, options=attrs.evolve(upscaled.options, kv_ratio=kv_ratio))
+    stream, generator = upscaled.stream(), torch.Generator().manual_seed(0)
+    for latents in [6] + [2] * ((frames - 21) // 8):
+        noise = torch.randn(1, 16, latents, 16, 16, generator=generator)
+        stream.step(noise, [torch.zeros(1, latents * 64, 48)])
+    assert stream.state.bytes == stream.spec.bytes

@@ -114,7 +114,7 @@ def _i2v(size: str, pixels: tuple[int, int], shift: float) -> Family:
             **_parts(
                 transformer(
                     WIDE,
-                    published.shards(f"Wan-AI/Wan2.1-I2V-14B-{size}"),
+                    published.I2V_14B[size],
                     in_dim=36,
                     variant="i2v",
                     sees_images=True,
@@ -138,7 +138,7 @@ WAN21_FLF2V_14B = Family(
         **_parts(
             transformer(
                 WIDE,
-                published.shards("Wan-AI/Wan2.1-FLF2V-14B-720P"),
+                published.FLF2V_14B,
                 in_dim=36,
                 variant="flf2v",
                 sees_images=True,
@@ -164,9 +164,7 @@ def _vace(size: str, widths: dict[str, int], pixels: tuple[int, int]) -> Family:
         components=_parts(
             transformer(
                 widths,
-                published.VACE_1_3B
-                if size == "1.3B"
-                else published.shards("Wan-AI/Wan2.1-VACE-14B"),
+                published.VACE_1_3B if size == "1.3B" else published.VACE_14B,
                 variant="vace",
             )
         ),
@@ -201,7 +199,7 @@ WAN22_TI2V_5B = Family(
     task="text-to-video",
     components={
         "transformer": transformer(
-            MIDDLE, published.shards("Wan-AI/Wan2.2-TI2V-5B"), in_dim=48, out_dim=48, variant="ti2v"
+            MIDDLE, published.TI2V_5B, in_dim=48, out_dim=48, variant="ti2v"
         ),
         "text_encoder": text_encoder(),
         "vae": vae_2_2(),

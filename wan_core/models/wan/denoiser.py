@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from wan_core.contract.conditioning import NATURAL, Conditioning, Inputs
 from wan_core.contract.protocols import Latents
+from wan_core.contract.state import State
 from wan_core.models.wan.config import PATCH
 from wan_core.models.wan.fitting import (
     check_add_ons,
@@ -39,7 +39,7 @@ class WanDenoiser:
         self.transformer = transformer
         self.name = name
 
-    def prefill(self, conditioning: Conditioning) -> Mapping[str, Any]:
+    def prefill(self, conditioning: Conditioning) -> Mapping[str, State]:
         """Nothing is computed ahead."""
         return {}
 

@@ -7,7 +7,6 @@ have the official names, so official state dicts load strictly.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import attrs
 import torch
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from wan_core.contract.attention import AttentionCall
 from wan_core.contract.conditioning import NATURAL, NOTHING, Positions
+from wan_core.contract.state import State
 from wan_core.memory.units import Unit, rest_of
 from wan_core.models.wan.block import BlockCall, WanBlock
 from wan_core.models.wan.config import PATCH, WanConfig
@@ -53,11 +53,10 @@ class Circumstances:
     branch: str = "cond"
     add_ons: Mapping[str, Mapping[str, Tensor]] = NOTHING
     skip_blocks: frozenset[int] = frozenset()
-    state: Mapping[str, Any] = NOTHING
+    state: Mapping[str, State] = NOTHING
 
-    def self_attention(self, block: int) -> AttentionCall:
-        """The call of a block's self-attention."""
-        states = self.state.get("attention")
+    def self_attention(self, block: int, unit: str) -> AttentionCall:
+        """The call of a block's self-attention; ``unit`` is the block's name."""
         return AttentionCall(
             rope_q=self.rope,
             rope_k=self.rope,
@@ -65,8 +64,23 @@ class Circumstances:
             lengths=self.lengths,
             block=block,
             branch=self.branch,
-            state=None if states is None else states[block],
+            state=self._part(unit),
         )
+
+    def _part(self, unit: str) -> dict[str, Tensor] | None:
+        state = self.state.get("attention")
+        if state is None:
+            return None
+        try:  # one look: a part may have to be fetched
+            return dict(state.parts[unit])
+        except KeyError:
+            return {} if state.spec.mutable else None
+
+    def put_back(self, unit: str, call: AttentionCall) -> None:
+        """Keep what a block's self-attention made of its part of a mutable state."""
+        state = self.state.get("attention")
+        if state is not None and state.spec.mutable:
+            state.parts[unit] = call.state or {}
 
     def cross_attention(self, block: int, source: str) -> AttentionCall:
         """The call of a block's attention to one source."""
@@ -126,7 +140,7 @@ class WanTransformer(nn.Module):
         branch: str = "cond",
         add_ons: Mapping[str, Mapping[str, Tensor]] = NOTHING,
         skip_blocks: frozenset[int] = frozenset(),
-        state: Mapping[str, Any] = NOTHING,
+        state: Mapping[str, State] = NOTHING,
     ) -> Tensor:
         """Predict the velocity ``noise - clean``.
 
@@ -143,7 +157,8 @@ class WanTransformer(nn.Module):
                 vace_in_dim, frames, height, width]`` and their scales, named as
                 :func:`~wan_core.models.wan.vace.contexts_of` says.
             skip_blocks: blocks that this call leaves out.
-            state: ``state["attention"][block]`` reaches that block's self-attention.
+            state: the part of ``state["attention"]`` for a unit reaches that block's self-attention; of a
+                mutable state it is put back after the block.
 
         Returns:
             ``[batch, out_dim, frames, height, width]`` float32.
@@ -240,12 +255,12 @@ class WanTransformer(nn.Module):
         time, projected = self.embed_time(timesteps)
         dtype = self.compute_dtype(tokens.device)
 
-        def call(unit: int) -> BlockCall:
+        def call(index: int, unit: str) -> BlockCall:
             sources = tuple(
-                Source(name, rows, shared.cross_attention(unit, name))
+                Source(name, rows, shared.cross_attention(index, name))
                 for name, rows in context.items()
             )
-            attention = shared.self_attention(unit)
+            attention = shared.self_attention(index, unit)
             return BlockCall(projected, attention, sources, dtype, shared.add_ons)
 
         x, start = tokens, tokens if vace else None
@@ -253,13 +268,15 @@ class WanTransformer(nn.Module):
         hinting = self.hinting
         for index, block in enumerate(self.blocks):
             if index not in shared.skip_blocks:
-                x = block(x, call(index))
+                told = call(index, f"blocks.{index}")
+                x = block(x, told)
+                shared.put_back(f"blocks.{index}", told.attention)
             # hints depend on the chain alone: made here, only one is alive at a time
             for one in vace if index in hinting else ():
                 k = hinting[index]
-                one.stream, hint = self.vace_blocks[k](
-                    one.stream, call(len(self.blocks) + k), start
-                )
+                told = call(len(self.blocks) + k, f"vace_blocks.{k}")
+                one.stream, hint = self.vace_blocks[k](one.stream, told, start)
+                shared.put_back(f"vace_blocks.{k}", told.attention)
                 if index not in shared.skip_blocks:
                     x = one.add(x, hint)
         out: Tensor = self.head(x, time)

@@ -13,6 +13,7 @@ from torch import Tensor
 from wan_core.contract.conditioning import Conditioning, Held, Inputs
 from wan_core.contract.lazy import resolve
 from wan_core.contract.protocols import Latents, Step
+from wan_core.contract.state import State
 from wan_core.sampling.catalog import SOLVERS
 from wan_core.sampling.experts import TwoExperts
 from wan_core.sampling.guidance import CFG, ByExpert
@@ -45,7 +46,7 @@ class Field:
     said: list[Tensor] = attrs.field(factory=list)
     times: list[Mapping[str, Tensor]] = attrs.field(factory=list)
 
-    def prefill(self, conditioning: Conditioning) -> Mapping[str, Any]:
+    def prefill(self, conditioning: Conditioning) -> Mapping[str, State]:
         return {}
 
     def __call__(
