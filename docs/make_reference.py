@@ -31,6 +31,8 @@ def default_of(field: attrs.Attribute[Any]) -> str:
         return str(field.metadata.get("unset") or "not set")
     if isinstance(field.default, Path):
         return f"`{field.default}`"
+    if field.default == ():
+        return "none"
     return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
 
 
@@ -49,6 +51,11 @@ def workflow(plugins: Plugins) -> str:
         f"{', '.join(stage.outputs)}.\n\n{options_of(resolve(stage.options))}"
         for stage in plugins.stages.values()
     ]
+    features = [
+        f'### `use = "{feature.name}"`\n\n{feature.summary[:1].upper()}{feature.summary[1:]}. For: '
+        f"{', '.join(feature.families) or 'all families'}.\n\n{options_of(resolve(feature.options))}"
+        for feature in plugins.features.values()
+    ]
     return "\n\n".join(
         [
             "# Workflow files\n\nMade from the code by `docs/make_reference.py`. Every file begins with "
@@ -61,6 +68,8 @@ def workflow(plugins: Plugins) -> str:
             "stages say `NAME.video`), `model` (which model it drives, when there are several), and "
             "`[[stages.apply]]` tables with the features it asks for, in order.",
             *stages,
+            "## `[[stages.apply]]`\n\nFeatures; plugins bring more.",
+            *features,
             "## `[memory]`\n\n" + options_of(MemorySpec),
             "## `[output]`\n\n" + options_of(OutputSpec),
         ]

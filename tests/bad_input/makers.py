@@ -9,6 +9,7 @@ import gzip
 import json
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
 from pathlib import Path
@@ -209,15 +210,15 @@ def gguf(
 # -- videos and pictures ------------------------------------------------------------------------
 
 
-def video(comment: str | None = None) -> Maker:
-    """A video of two black frames with this comment in it."""
+def video(comment: str | None = None, *, frames: int = 2) -> Maker:
+    """A video of so many black frames with this comment in it."""
 
     def write(path: Path) -> None:
         import numpy as np
 
         from wan_core.media import write_video
 
-        write_video(path, [np.zeros((2, 32, 32, 3), np.uint8)], 8, comment=comment)
+        write_video(path, [np.zeros((frames, 32, 32, 3), np.uint8)], 8, comment=comment)
 
     return write
 
@@ -240,11 +241,25 @@ def record(text: str | None = None, **changes: object) -> str:
     return json.dumps({key: value for key, value in fields.items() if value is not None})
 
 
-def picture(path: Path) -> None:
-    """A PNG picture of 8x8 pixels."""
-    from PIL import Image
+def picture_of(width: int, height: int) -> Callable[[Path], None]:
+    """A black PNG picture."""
 
-    Image.new("RGB", (8, 8)).save(path, "PNG")
+    def write(path: Path) -> None:
+        from PIL import Image
+
+        Image.new("RGB", (width, height)).save(path, "PNG")
+
+    return write
+
+
+picture = picture_of(8, 8)
+
+
+def picture_that_claims(width: int, height: int) -> bytes:
+    """The start of a PNG picture that says it is so large."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header
+    return data + struct.pack(">I", zlib.crc32(header))
 
 
 # -- things that are no files -------------------------------------------------------------------

@@ -9,9 +9,10 @@ import attrs
 import pytest
 
 from wan_core.contract import CONTRACT_VERSION
-from wan_core.contract.descriptions import Stage
+from wan_core.contract.descriptions import Description, Stage
 from wan_core.contract.options import source
 from wan_core.hookspecs import hookimpl
+from wan_core.models.families import TINY_RANDOM
 from wan_core.plugins import Found
 
 
@@ -23,21 +24,29 @@ class JoinOptions:
 
 
 def a_joining_stage(monkeypatch: pytest.MonkeyPatch) -> None:
-    from wan_core import plugins
-
     options = f"{__name__}:JoinOptions"
     stage = Stage("join", "join videos", options, run=f"{__name__}:no_such_function")
+    _install(monkeypatch, "joiner", stage)
+
+
+def a_vace_family(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without files to be found: it is looked at no further than planning goes."""
+    _install(monkeypatch, "small", attrs.evolve(TINY_RANDOM, name="small-vace", features=("vace",)))
+
+
+def _install(monkeypatch: pytest.MonkeyPatch, name: str, brought: Description) -> None:
+    from wan_core import plugins
 
     @hookimpl
-    def wan_register() -> list[Stage]:
-        return [stage]
+    def wan_register() -> list[Description]:
+        return [brought]
 
     plugin = SimpleNamespace(WAN_CORE_CONTRACT=CONTRACT_VERSION, wan_register=wan_register)
     own = list(plugins.installed_entry_points())
 
     def found() -> Iterator[Found]:
         yield from own
-        yield Found("joiner", "wan-plugin-joiner", "1.0", lambda: plugin)
+        yield Found(name, f"wan-plugin-{name}", "1.0", lambda: plugin)
 
     monkeypatch.setattr(plugins, "installed_entry_points", found)
 
@@ -73,6 +82,7 @@ def no_permission(monkeypatch: pytest.MonkeyPatch) -> None:
 
 CONDITIONS: Mapping[str, Callable[[pytest.MonkeyPatch], None]] = {
     "a plugin with the stage join": a_joining_stage,
+    "a small VACE family": a_vace_family,
     "no GPU": gpus(0),
     "one GPU": gpus(1),
     "1 kB left on the disk": disk(1000),

@@ -91,10 +91,22 @@ def groups() -> list[Group]:
         rerun,
         strangers,
         text,
+        vace,
         weights,
     )
 
-    modules = (weights, text, options, machine, output, rerun, looking, strangers, command_line)
+    modules = (
+        weights,
+        text,
+        options,
+        vace,
+        machine,
+        output,
+        rerun,
+        looking,
+        strangers,
+        command_line,
+    )
     return [module.GROUP for module in modules]
 
 

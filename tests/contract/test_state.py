@@ -11,6 +11,7 @@ import torch
 from wan_core.contract import State, StateSpec
 from wan_core.planning import make_plan
 from wan_core.planning.budget import predict_memory
+from wan_core.planning.known import what_is_known
 from wan_core.plugins import Plugins
 from wan_core.workflow import parse_workflow
 
@@ -36,7 +37,8 @@ def test_a_plan_counts_the_state_of_a_stage_as_memory_of_sampling(tmp_path: Path
     plan = make_plan(workflow, plugins, device="cpu")
     specs = (StateSpec("kv", 3_000_000), StateSpec("past", 500, mutable=True))
     needs = attrs.evolve(plan.stages[0].needs, state=specs)
-    with_state = predict_memory(attrs.evolve(plan.stages[0], needs=needs), plan.models)
+    stage = attrs.evolve(plan.stages[0], needs=needs)
+    with_state = predict_memory(stage, what_is_known(stage, plan.models))
     more = {
         after.part: after.peak - before.peak
         for before, after in zip(plan.phases, with_state, strict=True)

@@ -59,6 +59,32 @@ def run(workflow: Workflow, plugins: Plugins, **more: Any) -> np.ndarray:
         return frames(session.run(workflow, **more).outputs[0])
 
 
+def check_notes(request: Any) -> list[str]:
+    assert request.where("odd") == "test.toml, line 8, stages.0.apply.0.odd"
+    return [f"{request.steps} steps of {request.feature}"]
+
+
+def check_text(request: Any) -> str:
+    return "no list"
+
+
+@pytest.mark.parametrize(
+    ("check", "says"),
+    [("check_notes", None), ("check_text", "check returned 'no list', not a list")],
+)
+def test_a_check_returns_notes(
+    make: Make, plugins_with: WithPlugins, check: str, says: str | None
+) -> None:
+    one = plugin("one", description={"check": f"{__name__}:{check}"})
+    plugins = plugins_with(one=one)
+    with Session(plugins=plugins) as session:
+        if says is None:
+            assert "2 steps of one" in session.plan(make(apply("one"), plugins)).notes
+        else:
+            with pytest.raises(PluginError, match=says):
+                session.plan(make(apply("one"), plugins))
+
+
 def test_conditioning_is_changed_in_the_workflows_order(
     make: Make, plugins_with: WithPlugins
 ) -> None:

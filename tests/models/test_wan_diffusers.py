@@ -17,7 +17,13 @@ diffusers = pytest.importorskip("diffusers")
 def theirs(transformer: WanTransformer) -> Any:
     config = transformer.config
     image = config.image_dim is not None
-    model = diffusers.WanTransformer3DModel(
+    hinted = {"vace_layers": list(config.vace_layers), "vace_in_channels": config.vace_in_dim}
+    kind = (
+        diffusers.WanVACETransformer3DModel
+        if config.vace_layers
+        else diffusers.WanTransformer3DModel
+    )
+    model = kind(
         num_attention_heads=config.num_heads,
         attention_head_dim=config.head_width,
         in_channels=config.in_dim,
@@ -28,6 +34,7 @@ def theirs(transformer: WanTransformer) -> Any:
         num_layers=config.num_layers,
         image_dim=config.image_dim,
         added_kv_proj_dim=config.dim if image else None,
+        **hinted if config.vace_layers else {},
     )
     weights = transformer.state_dict()
     model.load_state_dict({str(DIFFUSERS.from_official(name)): weights[name] for name in weights})
@@ -35,7 +42,7 @@ def theirs(transformer: WanTransformer) -> Any:
 
 
 @pytest.mark.parametrize("image_dim", [None, 24], ids=["text to video", "image to video"])
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, 1, 2])
 @torch.no_grad()
 def test_same_prediction(image_dim: int | None, seed: int) -> None:
     channels = 16 if image_dim is None else 36
@@ -54,6 +61,29 @@ def test_same_prediction(image_dim: int | None, seed: int) -> None:
     )[0]
     got = transformer(video, timesteps, text, image_tokens=image)
     assert scale_of_error(got, want) < 1e-5
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@torch.no_grad()
+def test_same_prediction_with_hints(seed: int) -> None:
+    transformer = random_transformer(
+        seed, dim=96, num_heads=2, vace_layers=(0, 2), vace_in_dim=96, text_len=512
+    )
+    video, text = latents(2, 16, 3, 6, 4), latents(2, 512, 16, seed=2)
+    context, timesteps = latents(2, 96, 3, 6, 4, seed=3), torch.tensor([999.0, 41.5])
+    want = theirs(transformer)(
+        hidden_states=video,
+        timestep=timesteps,
+        encoder_hidden_states=text,
+        control_hidden_states=context,
+        control_hidden_states_scale=torch.full((2,), 0.7),
+        return_dict=False,
+    )[0]
+    given = {"vace": {"context": context, "scale": torch.tensor(0.7)}}
+    got = transformer(video, timesteps, text, add_ons=given)
+    assert scale_of_error(got, want) < 1e-5
+    plain = transformer(video, timesteps, text)
+    assert scale_of_error(plain, want) > 0.01
 
 
 @torch.no_grad()

@@ -173,12 +173,26 @@ def test_a_changed_video_is_encoded_before_the_transformer_is_loaded(folder: Pat
 
 
 def test_hints_take_memory_and_time(folder: Path) -> None:
-    plain, hinted = (
-        plan_with(FAMILY[f"wan2.1-{name}-1.3b"], folder, stage=f"{SMALL}\nsteps = 2")
-        for name in ("t2v", "vace")
+    few = f"{SMALL}\nsteps = 2"
+    asked = '\n[[stages.apply]]\nuse = "vace"'
+    plain, unasked, hinted, twice = (
+        plan_with(FAMILY[f"wan2.1-{name}-1.3b"], folder, stage=stage)
+        for name, stage in (
+            ("t2v", few),
+            ("vace", few),
+            ("vace", few + asked),
+            ("vace", few + 2 * asked),
+        )
     )
-    tokens = 3 * 30 * 52
-    # three float32 streams: the chain's, its start, and the context that begins it
-    assert phases(hinted)["sampling"] - phases(plain)["sampling"] == 3 * tokens * 1536 * 4
+    stream = 3 * 30 * 52 * 1536 * 4
+    # without a context there are no hints
+    assert phases(unasked)["sampling"] == phases(plain)["sampling"]
+    # three float32 streams: the context's, where it starts from, and the main one, which waits
+    assert phases(hinted)["sampling"] - phases(plain)["sampling"] == 3 * stream
+    assert phases(twice)["sampling"] - phases(hinted)["sampling"] == stream
+    assert "encoding for vace" in tasks(hinted)
+    assert tasks(twice)["encoding for vace"] == pytest.approx(
+        2 * tasks(hinted)["encoding for vace"], rel=0.05
+    )
     ratio = tasks(hinted)["sampling"] / tasks(plain)["sampling"]
     assert ratio == pytest.approx(1 + 15 / 30, rel=0.05)

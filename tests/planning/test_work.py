@@ -78,6 +78,7 @@ def test_image_tokens_and_hints_are_counted() -> None:
     start = 2 * 100 * (4 * 96 * 64 + 64**2)
     more = start + 2 * (block + 2 * 100 * 64**2)
     assert flop(transformer_work(hinted, 100, 4)) == pytest.approx(usual + more)
+    assert flop(transformer_work(hinted, 100, 4, contexts=3)) == pytest.approx(usual + 3 * more)
 
 
 @pytest.mark.parametrize("more", [{}, {"image_dim": 96}, {"vace_layers": (0, 2), "vace_in_dim": 8}])

@@ -115,6 +115,7 @@ def _in_full(family: Family, library: Library) -> list[str]:
 
 def _about(family: Family) -> list[tuple[str, str]]:
     rows = [("task", family.task), ("stages", ", ".join(family.stages))]
+    rows.append(("features", ", ".join(family.features)))
     if pictures := family.pictures:
         rows.append(("takes", ", ".join(_taken(name, pictures) for name in pictures.takes)))
         rows.append(("needs", ", ".join(_needed(name, pictures) for name in pictures.needs)))

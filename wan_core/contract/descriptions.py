@@ -185,6 +185,8 @@ class Family:
         warn: import string of ``warn(prompt) -> str | None``: a note about a prompt this family can't
             follow (the bundled models know few words); None when there is none.
         pictures: how it takes pictures to start from; None when it takes none.
+        features: names of the features that it was made for. They fit it whatever their own description
+            says, and a stage that asks for none of them gets a note.
     """
 
     name: str = attrs.field(validator=valid.name)
@@ -202,6 +204,7 @@ class Family:
             "a Pictures or None", lambda value: value is None or isinstance(value, Pictures)
         ),
     )
+    features: tuple[str, ...] = attrs.field(default=(), validator=valid.names)
 
     def slots(self, part: str) -> tuple[str, ...]:
         """The slots of a part: ``("transformer",)``, or those of its two experts, high noise first."""
@@ -238,11 +241,13 @@ class Feature:
         name: what ``use = "…"`` says under ``[[stages.apply]]``.
         summary: one line for people.
         options: import string of the attrs class of its options (its module must not import torch).
-        families: names of the families it fits; empty = all.
+        families: names of the families it fits; empty = all. A family may say itself that a feature fits it.
         writes: slots of :class:`~wan_core.contract.conditioning.Conditioning` it writes, and
             ``"attention"`` or ``"post"``. Two features that write one slot fail at planning.
         replaces: slots it writes on purpose over what an earlier feature wrote.
-        check: import string of ``check(request: FeatureCheck) -> None``, called at planning.
+        check: import string of ``check(request: FeatureCheck) -> Sequence[str] | None``, called at planning:
+            notes for the user; raises :class:`~wan_core.contract.errors.WanCoreError` for everything that can't
+            work.
     """
 
     name: str = attrs.field(validator=valid.name)

@@ -190,16 +190,19 @@ def choice(*names: str, default: Any = attrs.NOTHING, help: str = "", unset: str
 def path(*, default: Any = attrs.NOTHING, help: str = "", unset: str = "") -> Any:
     """A file or folder. In a workflow it starts from the workflow's folder; ``~`` is the home."""
 
-    def check(value: Any, name: str) -> Path:
-        if not isinstance(value, str | Path):
-            raise OptionError(name, f"must be a path, not {show(value)}")
-        if not str(value):
-            raise OptionError(name, "must be a path, not empty text")
-        if problem := unprintable(str(value)):
-            raise OptionError(name, problem)
-        return Path(value)
+    return _field(_path, default=default, allowed="a path", help=help, unset=unset)
 
-    return _field(check, default=default, allowed="a path", help=help, unset=unset)
+
+def paths(most: int, *, default: Any = attrs.NOTHING, help: str = "", unset: str = "") -> Any:
+    """At most ``most`` files or folders, like :func:`path`. Annotate the attribute ``tuple[Path, ...]``."""
+    allowed = f"a list of at most {most} paths"
+
+    def check(value: Any, name: str) -> tuple[Path, ...]:
+        if not isinstance(value, list | tuple) or len(value) > most:
+            raise OptionError(name, f"must be {allowed}, not {show(value)}")
+        return tuple(_path(one, f"{name}.{index}") for index, one in enumerate(value))
+
+    return _field(check, default=default, allowed=allowed, help=help, unset=unset)
 
 
 def source(
@@ -343,6 +346,16 @@ def _field(
     return attrs.field(
         default=default, converter=attrs.Converter(convert, takes_field=True), metadata=told
     )
+
+
+def _path(value: Any, name: str) -> Path:
+    if not isinstance(value, str | Path):
+        raise OptionError(name, f"must be a path, not {show(value)}")
+    if not str(value):
+        raise OptionError(name, "must be a path, not empty text")
+    if problem := unprintable(str(value)):
+        raise OptionError(name, problem)
+    return Path(value)
 
 
 def _bounded(value: Any, name: str, minimum: float, maximum: float, kind: str) -> float:

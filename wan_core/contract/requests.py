@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -76,20 +76,22 @@ class FeatureCheck:
         feature: its name.
         options: its options, an instance of its options class.
         stage: name of the stage.
-        where: file, line and key of the feature in the workflow, for error messages.
+        where: turns the name of one of its options, or ``"use"``, into file, line and key, for error messages.
         folder: the folder that relative paths start from.
         family: the stage's family.
         size: what the stage makes.
+        steps: number of sampling steps that are run; None where the stage does not say.
         inputs: what earlier stages make: ``"NAME.video"`` -> size; None where it is not known.
     """
 
     feature: str
     options: Any
     stage: str
-    where: str
+    where: Callable[[str], str]
     folder: Path
     family: Family
     size: VideoSize
+    steps: int | None = None
     inputs: Mapping[str, VideoSize | None] = NOTHING
 
 
@@ -135,6 +137,12 @@ class PictureRequest:
     task: Callable[..., AbstractContextManager[Callable[[int], None]]]
 
 
+@contextmanager
+def unreported(name: str, **more: Any) -> Iterator[Callable[[int], None]]:
+    """A ``task`` that nobody follows."""
+    yield lambda done: None
+
+
 @attrs.frozen
 class ConditioningRequest:
     """What ``wan_condition`` is asked (see :mod:`wan_core.hookspecs`).
@@ -153,6 +161,7 @@ class ConditioningRequest:
             with it should release.
         device, dtype: what the transformer runs in.
         inputs: sources of earlier stages by ``"NAME.video"``.
+        task: times and reports a long step, as in :class:`StageContext`.
     """
 
     feature: str
@@ -168,6 +177,7 @@ class ConditioningRequest:
     device: torch.device
     dtype: torch.dtype
     inputs: Mapping[str, Any] = NOTHING
+    task: Callable[..., AbstractContextManager[Callable[[int], None]]] = unreported
 
 
 @attrs.frozen
@@ -249,6 +259,7 @@ class StageNeeds:
         branches: number of model calls per step, for predictions of time.
         notes: things the user should know.
         state: what the denoiser will keep across calls; counted as memory of sampling.
+        steps: number of sampling steps that are run; None when there are none.
     """
 
     options: Any
@@ -257,6 +268,7 @@ class StageNeeds:
     branches: int = 1
     notes: tuple[str, ...] = ()
     state: tuple[StateSpec, ...] = ()
+    steps: int | None = None
 
 
 @attrs.frozen(eq=False)

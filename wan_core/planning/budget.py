@@ -34,7 +34,11 @@ def predict_memory(stage: PlannedStage, known: Known | None) -> list[Phase]:
         activations = clip_activations(known.clip, known.pictures, item)
         parts.append(("image tokens", "image_encoder", activations))
     sampling = transformer_activations(
-        known.transformer, known.tokens, item, image_rows=known.image_rows
+        known.transformer,
+        known.tokens,
+        item,
+        image_rows=known.image_rows,
+        contexts=known.contexts,
     )
     sampling += sum(state.bytes for state in stage.needs.state)
     parts += [(_sampling(slot), slot, sampling) for slot in known.experts]

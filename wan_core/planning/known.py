@@ -23,7 +23,7 @@ from wan_core.weights import in_official_names, open_weights
 
 NEEDED = {"text_encoder", "transformer", "vae"}
 PARTS = NEEDED | {"image_encoder"}
-PICTURES, VIDEO = "encoding pictures", "encoding video"
+PICTURES, VIDEO, CONTEXTS = "encoding pictures", "encoding video", "encoding for vace"
 """Tasks of a run in which the VAE encodes."""
 
 
@@ -39,6 +39,7 @@ class Known:
         clip: sizes of its image encoder; None when there is none.
         encoded: task -> frames that the VAE encodes in it, in the order of a run.
         pictures: pictures that become image tokens.
+        contexts: of VACE.
     """
 
     model: PlannedModel
@@ -48,6 +49,7 @@ class Known:
     clip: ClipConfig | None
     encoded: Mapping[str, int]
     pictures: int
+    contexts: int
 
     @property
     def experts(self) -> tuple[str, ...]:
@@ -85,14 +87,19 @@ def what_is_known(stage: PlannedStage, models: Mapping[str, PlannedModel]) -> Kn
     vae = vae_descriptor(open_weights(model.files["vae"].path))
     clip = _clip(model)
     given = _given(stage.needs.options)
+    contexts = stage.contexts(model)
+    encoded = _encoded(given, stage.needs.options, transformer, size)
+    if contexts:  # of each what stays, and what is made anew
+        encoded = {**encoded, CONTEXTS: 2 * contexts * size.frames}
     return Known(
         model,
         size,
         transformer,
         vae,
         clip,
-        _encoded(given, stage.needs.options, transformer, size),
+        encoded,
         _shown(given, model.family.pictures) if clip else 0,
+        contexts,
     )
 
 

@@ -64,6 +64,13 @@ class PlannedStage:
     def name(self) -> str:
         return self.spec.name
 
+    def contexts(self, model: PlannedModel) -> int:
+        """How many contexts it gives to its model's chain of VACE blocks."""
+        slot = model.family.slots("transformer")[0]
+        if slot not in model.files or model.files[slot].identity.variant != "vace":
+            return 0
+        return sum(asked.use in model.family.features for asked in self.spec.apply)
+
 
 @attrs.frozen
 class Plan:

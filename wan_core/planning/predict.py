@@ -79,7 +79,7 @@ def clip_activations(config: ClipConfig, pictures: int, item: int) -> int:
 
 
 def transformer_activations(
-    config: WanConfig, count: int, item: int, *, image_rows: int = 0
+    config: WanConfig, count: int, item: int, *, image_rows: int = 0, contexts: int = 1
 ) -> int:
     """Peak of one block's forward pass for ``count`` tokens, beside the weights.
 
@@ -88,17 +88,18 @@ def transformer_activations(
     q, k, v, q and k rotated, and in 16 bits the float32 copy and product that one of them is rotated in,
     else the result.
 
-    Blocks that make hints (VACE) have a stream of their own beside the main one, and keep the tokens that
-    the first of them starts from and those of the context.
+    Blocks that make hints (VACE) have a stream for each context beside the main one, which waits, and keep
+    the tokens that the first of them starts from.
 
     Args:
         image_rows: image tokens beside the text.
+        contexts: that go through the blocks that make hints, where there are some.
     """
     dim = config.dim
     stream = count * dim * 4
     feed_forward = 2 * stream + count * (dim * item + 2 * config.ffn_dim * item)
     attention = stream + count * dim * (6 * item + (2 * 4 if item < 4 else item))
-    chain = 3 * stream if config.vace_layers else 0
+    chain = (2 + contexts) * stream if config.vace_layers and contexts else 0
     tables = count * config.head_width * 4
     told = (config.text_len + image_rows) * dim * item
     return chain + tables + told + max(feed_forward, attention + tables)

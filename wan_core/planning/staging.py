@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from functools import partial
 from pathlib import Path
+
+import attrs
 
 from wan_core.contract.descriptions import Family
 from wan_core.contract.errors import PluginError, WorkflowError
@@ -76,8 +79,9 @@ def _plan_stage(
         )
         with plugins.attributed(description):
             needs = resolve(description.plan)(context)
-    if spec.apply and model and needs.size:
-        _check_features(workflow, spec, model.family, needs.size, inputs, plugins)
+    if model:
+        notes = _check_features(workflow, spec, model.family, needs, inputs, plugins)
+        needs = attrs.evolve(needs, notes=(*needs.notes, *notes))
     return PlannedStage(spec, description, needs)
 
 
@@ -85,15 +89,25 @@ def _check_features(
     workflow: Workflow,
     spec: StageSpec,
     family: Family,
-    size: VideoSize,
+    needs: StageNeeds,
     inputs: Mapping[str, VideoSize | None],
     plugins: Plugins,
-) -> None:
+) -> list[str]:
+    """Refuse features that don't go with the family or with each other; notes for the user."""
+    notes: list[str] = []
+    if family.features and not {asked.use for asked in spec.apply} & set(family.features):
+        notes.append(
+            f"{family.name} runs as plain text to video; ask for feature "
+            f"{' or '.join(family.features)} under [[stages.apply]]"
+        )
+    if needs.size is None:
+        return notes
     writers: dict[str, str] = {}
     for asked in spec.apply:
         where = workflow.source.where(asked.key)
         feature = plugins.feature(asked.use)
-        if feature.families and family.name not in feature.families:
+        fits = not feature.families or family.name in feature.families
+        if not fits and feature.name not in family.features:
             raise WorkflowError(
                 f"feature {feature.name} does not fit family {family.name}",
                 where=where,
@@ -112,14 +126,23 @@ def _check_features(
                 feature=feature.name,
                 options=asked.options,
                 stage=spec.name,
-                where=where,
+                where=partial(_place_of, workflow, asked.key),
                 folder=workflow.source.folder,
                 family=family,
-                size=size,
+                size=needs.size,
+                steps=needs.steps,
                 inputs=inputs,
             )
             with plugins.attributed(feature):
-                resolve(feature.check)(check)
+                told = resolve(feature.check)(check) or ()
+                if isinstance(told, str) or not all(isinstance(one, str) for one in told):
+                    raise TypeError(f"check returned {told!r}, not a list of notes")
+                notes += told
+    return notes
+
+
+def _place_of(workflow: Workflow, key: str, option: str) -> str:
+    return workflow.source.where(f"{key}.{option}")
 
 
 def plan_output(

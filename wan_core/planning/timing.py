@@ -95,7 +95,13 @@ def _tasks(
             yield "encoding image tokens", "image_encoder", taking(work)
     for slot in known.experts:
         yield "", slot, 0.0
-    work = transformer_work(known.transformer, known.tokens, item, image_rows=known.image_rows)
+    work = transformer_work(
+        known.transformer,
+        known.tokens,
+        item,
+        image_rows=known.image_rows,
+        contexts=known.contexts,
+    )
     yield "sampling", known.experts[0], _passes(stage) * taking(work)
     work = decoder_work(vae, size.height, size.width, size.frames, item)
     yield "decoding and writing", "vae", taking(work) + _writing(size, found)

@@ -82,12 +82,13 @@ def attention(queries: int, keys: int, width: int, item: int, times: float = 1) 
 
 
 def transformer_work(
-    config: WanConfig, tokens: int, item: int, *, image_rows: int = 0
+    config: WanConfig, tokens: int, item: int, *, image_rows: int = 0, contexts: int = 1
 ) -> list[Work]:
     """One branch of one step: a forward pass of the transformer for ``tokens`` tokens.
 
     Args:
         image_rows: image tokens beside the text.
+        contexts: that go through the blocks that make hints (VACE), where there are some.
     """
     dim, rows = config.dim, config.text_len
     block = [
@@ -117,13 +118,13 @@ def transformer_work(
     hinted = [*block, linear(tokens, dim, dim, item)]
     if config.vace_layers:
         once += [
-            linear(tokens, PATCHES * (config.vace_in_dim or config.in_dim), dim, item),
-            linear(tokens, dim, dim, item),
+            linear(tokens, PATCHES * (config.vace_in_dim or config.in_dim), dim, item, contexts),
+            linear(tokens, dim, dim, item, contexts),
         ]
     return [
         *once,
         *repeated(block, config.num_layers),
-        *repeated(hinted, len(config.vace_layers)),
+        *repeated(hinted, contexts * len(config.vace_layers)),
     ]
 
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from wan_core.contract.descriptions import Pictures
 from wan_core.contract.errors import MediaError
-from wan_core.contract.requests import GivenFrames, StageContext, VideoSize
+from wan_core.contract.requests import ConditioningRequest, GivenFrames, StageContext, VideoSize
 from wan_core.media import (
     fit,
     fit_signed,
@@ -28,6 +28,8 @@ from wan_core.media import (
 from wan_core.stages.given import nearly, part_of
 
 Levels = NDArray[np.float32]
+Given = StageContext | ConditioningRequest
+"""Whose options name a video: a stage's or a feature's."""
 
 
 def given_frames(context: StageContext, size: VideoSize) -> tuple[GivenFrames, ...]:
@@ -64,7 +66,7 @@ def _continued(context: StageContext, size: VideoSize) -> GivenFrames:
     return GivenFrames("continues", 0, torch.stack(fitted, dim=1), latest)
 
 
-def given_video(context: StageContext, size: VideoSize) -> Iterator[Tensor]:
+def given_video(context: Given, size: VideoSize) -> Iterator[Tensor]:
     """The frames of the video that is changed, ``[1, 3, 1, height, width]`` each."""
     count = 0
     for frame in islice(_frames(context, "video"), size.frames):
@@ -72,6 +74,15 @@ def given_video(context: StageContext, size: VideoSize) -> Iterator[Tensor]:
         count += 1
     if count < size.frames:
         raise _too_short(context, "video", count, size.frames)
+
+
+def on_white(path: Path, size: VideoSize) -> Tensor:
+    """A whole picture in the middle of white, ``[3, 1, height, width]`` in -1…1."""
+    pixels = read_still(path).pixels
+    levels = fit_signed(
+        pixels, size.width, size.height, "contain", kernel="bilinear", background=1.0
+    )
+    return _tensor(levels)[:, None]
 
 
 def mask_of_latents(path: Path, size: VideoSize, stride: tuple[int, int, int]) -> Tensor:
@@ -91,7 +102,7 @@ def mask_of_latents(path: Path, size: VideoSize, stride: tuple[int, int, int]) -
     return torch.stack(parts, dim=1)[None]
 
 
-def _frames(context: StageContext, name: str) -> Iterator[Levels]:
+def _frames(context: Given, name: str) -> Iterator[Levels]:
     """``[height, width, 3]`` float32 in -1…1 each, at their own size."""
     value = getattr(context.options, name)
     assert context.family is not None
@@ -115,7 +126,7 @@ def _tensor(levels: Levels) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(levels.transpose(2, 0, 1)))
 
 
-def _too_short(context: StageContext, name: str, found: int, wanted: int) -> MediaError:
+def _too_short(context: Given, name: str, found: int, wanted: int) -> MediaError:
     return MediaError(
         f"{name} has {found} frames, not {wanted}",
         where=str(getattr(context.options, name)),

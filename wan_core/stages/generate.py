@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
 import attrs
@@ -51,16 +51,7 @@ def _sample(context: StageContext, components: Components) -> Tensor:
     slots = family.slots("transformer")
     preview = previewer(context)
     shape, statistics = _of_latents(components, size)
-    solver = context.solver(options.solver)
-    with context.attributed(solver):
-        setup: SamplerSetup = resolve(solver.build)(
-            steps=options.steps,
-            shift=options.shift,
-            sigmas=options.sigmas,
-            width=components.details(slots[0]).get("dim"),
-        )
-    end = -1 if options.end_step is None else options.end_step
-    setup = setup.on(setup.schedule.sliced(begin_of(options), end))
+    setup = _schedule(context, components.details(slots[0]).get("dim"))
     steps = setup.schedule.steps
     circumstances = {
         "family": family,
@@ -75,27 +66,15 @@ def _sample(context: StageContext, components: Components) -> Tensor:
         latent_shapes={VIDEO: shape},
         seed=options.seed,
         components=components,
+        task=context.task,
         **circumstances,
     )
-    before, after = (slot.get(VIDEO, 0) for slot in (conditioning.prepend, conditioning.append))
-    whole = (1, shape[0], before + shape[1] + after, *shape[2:])
-    noise = noise_sources(options.seed, [VIDEO])
-    clean = None
-    if options.video is not None:
-        clean = F.pad(_given_latents(context, components, size), (0, 0, 0, 0, before, after))
-        if options.mask is not None:
-            conditioning = _with_mask(conditioning, context, components, clean)
-    latents = start_latents(
-        setup.schedule,
-        {VIDEO: whole},
-        noise,
-        clean=None if clean is None else {VIDEO: clean},
-        device=context.device,
-    )
+    conditioning, state, kept = _start(context, components, setup, conditioning, shape)
     first: WanDenoiser = components.get(slots[0])
+    _, _, *grid = state.latents[VIDEO].shape
     asked = context.attention_patches(
         blocks=first.transformer.config.num_layers,
-        token_grid=(whole[2], (whole[3] + 1) // 2, (whole[4] + 1) // 2),
+        token_grid=(grid[0], (grid[1] + 1) // 2, (grid[2] + 1) // 2),
         **circumstances,
     )
     boundary = family.preset.boundary
@@ -109,18 +88,63 @@ def _sample(context: StageContext, components: Components) -> Tensor:
 
         def advance(report: StepReport) -> None:
             progress(report.step.index + 1)
-            preview(report, slice(before, before + shape[1]))
+            preview(report, kept)
 
         sampled = sample(
             denoiser_of(components, slots, boundary, patched, steps, leave),
             setup.schedule,
-            SamplerState.start(setup, latents, noise),
+            state,
             conditioning=conditioning,
             guidance=build_guidance(options.guidance, boundary=boundary),
             observe=advance,
             health=Health({VIDEO: statistics}),
         )[VIDEO]
-    return sampled[:, :, before : before + shape[1]]
+    return sampled[:, :, kept]
+
+
+def _schedule(context: StageContext, width: int | None) -> SamplerSetup:
+    """The solver on the part of its schedule that is run; ``width`` is that of the transformer."""
+    options = context.options
+    solver = context.solver(options.solver)
+    with context.attributed(solver):
+        setup: SamplerSetup = resolve(solver.build)(
+            steps=options.steps, shift=options.shift, sigmas=options.sigmas, width=width
+        )
+    end = -1 if options.end_step is None else options.end_step
+    return setup.on(setup.schedule.sliced(begin_of(options), end))
+
+
+def _start(
+    context: StageContext,
+    components: Components,
+    setup: SamplerSetup,
+    conditioning: Conditioning,
+    shape: Sequence[int],
+) -> tuple[Conditioning, SamplerState, slice]:
+    """Where sampling starts: from noise, or from a given video that is mixed with it.
+
+    Args:
+        shape: of the latents of the output, ``(channels, frames, height, width)``.
+
+    Returns:
+        The conditioning with what a mask holds, the state before the first step, and the latent frames that
+        belong to the output.
+    """
+    options, size = context.options, context.size
+    assert size is not None
+    channels, frames, height, width = shape
+    before, after = (slot.get(VIDEO, 0) for slot in (conditioning.prepend, conditioning.append))
+    whole = {VIDEO: (1, channels, before + frames + after, height, width)}
+    clean: dict[str, Tensor] = {}
+    if options.video is not None:
+        given = _given_latents(context, components, size)
+        clean[VIDEO] = F.pad(given, (0, 0, 0, 0, before, after))
+        if options.mask is not None:
+            conditioning = _with_mask(conditioning, context, components, clean[VIDEO])
+    noise = noise_sources(options.seed, whole)
+    latents = start_latents(setup.schedule, whole, noise, clean=clean, device=context.device)
+    state = SamplerState.start(setup, latents, noise)
+    return conditioning, state, slice(before, before + frames)
 
 
 def _told(context: StageContext, components: Components, size: VideoSize) -> Conditioning:

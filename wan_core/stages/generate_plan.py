@@ -77,6 +77,7 @@ def plan(context: PlanContext) -> StageNeeds:
         prompts=(options.prompt, options.negative_prompt) if guided else (options.prompt,),
         branches=2 if guided else 1,
         notes=tuple(notes),
+        steps=min(options.end_step or options.steps, options.steps) - begin_of(options),
     )
 
 

@@ -11,7 +11,7 @@ import attrs
 
 from wan_core.contract.descriptions import Family, Pictures
 from wan_core.contract.errors import WanCoreError, WorkflowError
-from wan_core.contract.requests import PlanContext
+from wan_core.contract.requests import FeatureCheck, PlanContext
 from wan_core.media import (
     Part,
     area_size,
@@ -56,7 +56,7 @@ def fill_given(context: PlanContext) -> tuple[GenerateOptions, list[str]]:
     options: GenerateOptions = context.options
     assert context.family is not None, "the stage has a model"
     _check_together(context, options, context.family)
-    sights = {name: sight for name in _GIVEN if (sight := _look(context, name))}
+    sights = {name: sight for name in _GIVEN if (sight := look(context, name))}
     notes = [note for sight in sights.values() for note in sight.notes]
     options = _with_size(context, options, context.family, sights)
     options, more = _with_frames(context, options, context.family, sights)
@@ -112,7 +112,12 @@ def _check_together(context: PlanContext, options: GenerateOptions, family: Fami
             )
 
 
-def _look(context: PlanContext, name: str) -> Sight | None:
+def look(context: PlanContext | FeatureCheck, name: str) -> Sight | None:
+    """What the picture or video of an option is; None when the option is not given.
+
+    Raises:
+        WanCoreError: it can't be read, or has no size that is known.
+    """
     value = getattr(context.options, name)
     if value is None:
         return None
@@ -125,7 +130,7 @@ def _look(context: PlanContext, name: str) -> Sight | None:
         return _clip(context, name, value)
 
 
-def _earlier(context: PlanContext, name: str, value: str) -> Sight:
+def _earlier(context: PlanContext | FeatureCheck, name: str, value: str) -> Sight:
     made = context.inputs.get(value)
     if made is None:
         raise WorkflowError(
@@ -149,7 +154,7 @@ def _earlier(context: PlanContext, name: str, value: str) -> Sight:
     return Sight((made.width, made.height), made.frames, tuple(notes))
 
 
-def _clip(context: PlanContext, name: str, path: Path) -> Sight:
+def _clip(context: PlanContext | FeatureCheck, name: str, path: Path) -> Sight:
     assert context.family is not None
     if is_still(path):
         still = probe_still(path)
@@ -271,7 +276,7 @@ def nearly(one: Size, other: Size) -> bool:
 
 
 @contextmanager
-def naming(context: PlanContext, option: str) -> Iterator[None]:
+def naming(context: PlanContext | FeatureCheck, option: str) -> Iterator[None]:
     """Errors name the place of the option beside that of the file."""
     try:
         yield

@@ -222,7 +222,7 @@ GROUP = Group(
                      {"w.toml": workflow('[[stages.apply]]\nuse = "ati"\ntracks = "t.json"')}, code=4),
                 Case("feature-without-name",
                      'w.toml, line 7, stages.0.apply.0: this feature does not say what to use; add use = "…" '
-                     "(installed are: none).",
+                     "(installed are: vace).",
                      {"w.toml": workflow("[[stages.apply]]")}),
                 Case("post-unknown",
                      'w.toml, line 7, stages.0.post.0: no plugin in use brings the feature "upscale"; is its '

@@ -169,6 +169,7 @@ def _vace(size: str, widths: dict[str, int], pixels: tuple[int, int]) -> Family:
             )
         ),
         preset=_preset(pixels, SIZES_1_3B if size == "1.3B" else SIZES_14B, 50, 16.0),
+        features=("vace",),
     )
 
 

@@ -52,6 +52,13 @@ def known_frames_mask(
     return groups.T[:, :, None, None].expand(-1, -1, height, width).contiguous()
 
 
+def vace_mask_frames(frames: int, latent_frames: int | None = None) -> list[int]:
+    """Which frames of a mask VACE sees, one for each latent frame (of a clip of that length when None)."""
+    count = (frames + 3) // 4 if latent_frames is None else latent_frames
+    # nearest-exact: the middle of each new frame says which old one it is
+    return [(2 * index + 1) * frames // (2 * count) for index in range(count)]
+
+
 def vace_mask(mask: Tensor, latent_frames: int | None = None) -> Tensor:
     """The 64 mask channels of VACE: each pixel of a cell of 8 x 8 is a channel; values stay as they are.
 
@@ -62,15 +69,14 @@ def vace_mask(mask: Tensor, latent_frames: int | None = None) -> Tensor:
     Returns:
         ``[64, latent frames, height / 8, width / 8]``.
     """
+    return vace_cells(mask[:, vace_mask_frames(mask.shape[1], latent_frames)])
+
+
+def vace_cells(mask: Tensor) -> Tensor:
+    """Likewise, of the frames that VACE sees: ``[1, n, height, width]`` to ``[64, n, …]``."""
     _, frames, height, width = mask.shape
     cells = mask.reshape(frames, height // CELL, CELL, width // CELL, CELL)
-    channels = cells.permute(2, 4, 0, 1, 3).reshape(
-        CELL * CELL, frames, height // CELL, width // CELL
-    )
-    count = (frames + 3) // 4 if latent_frames is None else latent_frames
-    # nearest-exact: the middle of each new frame says which old one it is
-    index = (2 * torch.arange(count, device=mask.device) + 1) * frames // (2 * count)
-    return channels[:, index]
+    return cells.permute(2, 4, 0, 1, 3).reshape(CELL * CELL, frames, height // CELL, width // CELL)
 
 
 def vace_context(
@@ -91,11 +97,14 @@ def vace_context(
     anew = (mask > 0.5).to(frames)
     parts = torch.cat([encode(frames * (1 - anew)), encode(frames * anew)])
     context = torch.cat([parts, vace_mask(mask, parts.shape[1]).to(parts)])
-    pictures = [_reference(encode(picture)) for picture in references]
+    pictures = [vace_reference(encode(picture)) for picture in references]
     return torch.cat([*pictures, context], dim=1)
 
 
-def _reference(latent: Tensor) -> Tensor:
-    """A reference picture as a frame of the context: nothing is made anew, nothing is masked."""
+def vace_reference(latent: Tensor) -> Tensor:
+    """A reference picture as a frame of the context: nothing is made anew, nothing is masked.
+
+    ``[16, 1, height / 8, width / 8]`` to ``[96, …]``.
+    """
     rest = latent.new_zeros(latent.shape[0] + CELL * CELL, *latent.shape[1:])
     return torch.cat([latent, rest])
