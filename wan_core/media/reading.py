@@ -131,6 +131,8 @@ def reader_of(path: Path) -> str:
             start = file.read(12)
     except OSError as error:
         raise MediaError(f"can't be read ({error.strerror})", where=str(path)) from error
+    if not start:
+        raise MediaError("this file is empty", where=str(path))
     if start.startswith(b"\x89PNG"):
         return "png"
     if start[:4] == b"RIFF" and start[8:] == b"WEBP":

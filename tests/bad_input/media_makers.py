@@ -1,0 +1,141 @@
+"""Pictures and videos that a stage may be given: of odd sizes, kinds and lengths, damaged, or only claimed."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from makers import Maker, manifest, workflow
+
+CLAIMED = 60_000
+"""Pixels a side of pictures that are nothing but a header."""
+
+
+def picture(
+    width: int = 96, height: int = 96, mode: str = "RGB", kind: str = "PNG", **how: Any
+) -> Maker:
+    """A picture of one colour; ``how`` is for Pillow."""
+
+    def write(path: Path) -> None:
+        from PIL import Image
+
+        Image.new(mode, (width, height)).save(path, kind, **how)
+
+    return write
+
+
+def moving_picture(frames: int, kind: str = "GIF", width: int = 96, height: int = 96) -> Maker:
+    """An animation."""
+
+    def write(path: Path) -> None:
+        from PIL import Image
+
+        pictures = [Image.new("L", (width, height), 40 * i) for i in range(frames)]
+        pictures[0].save(path, kind, save_all=True, append_images=pictures[1:], duration=80)
+
+    return write
+
+
+def cut(maker: Maker, keep: float) -> Maker:
+    """The same, of which only the first part is left."""
+
+    def write(path: Path) -> None:
+        assert callable(maker)
+        maker(path)
+        data = path.read_bytes()
+        path.write_bytes(data[: int(len(data) * keep)])
+
+    return write
+
+
+def claimed_png(width: int = CLAIMED, height: int = CLAIMED, pixels: int = 100) -> bytes:
+    """A PNG file whose header says so; ``pixels`` bytes of them are there, zeros."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(name + data))
+        return struct.pack(">I", len(data)) + name + data + check
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    data = chunk(b"IDAT", zlib.compress(bytes(pixels)))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
+
+
+def clip(frames: int, fps: float = 12, width: int = 96, height: int = 96) -> Maker:
+    """A video, grey, each frame a little lighter."""
+
+    def write(path: Path) -> None:
+        import numpy as np
+
+        from wan_core.media import write_video
+
+        chunks = (np.full((1, height, width, 3), i % 256, np.uint8) for i in range(frames))
+        write_video(path, chunks, fps)
+
+    return write
+
+
+def only_sound(path: Path) -> None:
+    """A video's container with a second of silence in it and nothing else."""
+    import av
+    import numpy as np
+
+    with av.open(str(path), "w", format="matroska") as container:
+        stream = container.add_stream("pcm_s16le", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), "s16", "mono")
+        frame.rate = 8000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+
+
+def no_frames(path: Path) -> None:
+    """A video with a stream of pictures, and none in it."""
+    import av
+
+    with av.open(str(path), "w", format="matroska") as container:
+        stream: Any = container.add_stream("mpeg4", rate=12)
+        stream.width = stream.height = 96
+        stream.pix_fmt = "yuv420p"
+        container.start_encoding()
+
+
+# -- workflows ----------------------------------------------------------------------------------
+
+I2V, T2V = "tiny-i2v", "tiny-t2v"
+
+
+def given(family: str, *lines: str, more: str = "", **files: Maker) -> dict[str, Maker]:
+    """A workflow whose stage has these lines (line 7 and on), and files ``NAME_END`` -> ``NAME.END``."""
+    text = workflow("\n".join(lines), family=family)
+    if more:
+        text = text.replace("[output]", f"{more}\n[output]")
+    made: dict[str, Maker] = {name.replace("__", "."): maker for name, maker in files.items()}
+    return {"w.toml": text, **made}
+
+
+def pair(name: str = "x.safetensors") -> str:
+    """The same file for both experts."""
+    return f'{{ high = "{name}", low = "{name}" }}'
+
+
+def published(
+    family: str, files: Mapping[str, str], stage: str = 'image = "p.png"'
+) -> dict[str, Maker]:
+    """A workflow of a published family with header-only files: slot -> manifest.
+
+    The slots stand on line 4 and on, in the given order; the stage's line is the last but three.
+    """
+    experts = "a14b" in family
+    lines, made = [], {}
+    for slot, kind in files.items():
+        made[f"{slot}.safetensors"] = manifest(kind)
+        name = f"{slot}.safetensors"
+        value = pair(name) if experts and slot == "transformer" else f'"{name}"'
+        lines.append(f"{slot} = {value}")
+    return {
+        "w.toml": workflow(stage, family=family, model="\n".join(lines)),
+        "p.png": picture(832, 480),
+        **made,
+    }
