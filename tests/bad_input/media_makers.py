@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from makers import Maker, manifest, workflow
+from makers import Maker, bundled, make, manifest, manifest_shapes, safetensors, workflow
 
 CLAIMED = 60_000
 """Pixels a side of pictures that are nothing but a header."""
@@ -51,16 +51,16 @@ def cut(maker: Maker, keep: float) -> Maker:
     return write
 
 
+def png_chunk(name: bytes, data: bytes) -> bytes:
+    check = struct.pack(">I", zlib.crc32(name + data))
+    return struct.pack(">I", len(data)) + name + data + check
+
+
 def claimed_png(width: int = CLAIMED, height: int = CLAIMED, pixels: int = 100) -> bytes:
     """A PNG file whose header says so; ``pixels`` bytes of them are there, zeros."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        check = struct.pack(">I", zlib.crc32(name + data))
-        return struct.pack(">I", len(data)) + name + data + check
-
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    data = chunk(b"IDAT", zlib.compress(bytes(pixels)))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
+    data = png_chunk(b"IDAT", zlib.compress(bytes(pixels)))
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + data + png_chunk(b"IEND", b"")
 
 
 def clip(frames: int, fps: float = 12, width: int = 96, height: int = 96) -> Maker:
@@ -101,41 +101,62 @@ def no_frames(path: Path) -> None:
         container.start_encoding()
 
 
-# -- workflows ----------------------------------------------------------------------------------
+def text_bomb(path: Path) -> None:
+    """A picture with a text in it that is short in the file and long when it is read."""
+    picture()(path)
+    data = path.read_bytes()
+    text = b"comment\0\0" + zlib.compress(bytes(200_000_000), 9)
+    path.write_bytes(data[:33] + png_chunk(b"zTXt", text) + data[33:])
+
+
+# -- workflows and weights ------------------------------------------------------------------------
 
 I2V, T2V = "tiny-i2v", "tiny-t2v"
+A14B = {
+    "transformer": "wan2.2-i2v-a14b",
+    "vae": "wan2.1-vae",
+    "text_encoder": "umt5-xxl-encoder",
+}
+"""Slot -> the manifest of its file."""
+WAN21 = {**A14B, "transformer": "wan2.1-i2v-14b", "image_encoder": "clip-vit-h-14-visual"}
+WAN22_5B = {**A14B, "transformer": "wan2.2-ti2v-5b", "vae": "wan2.2-vae"}
 
 
-def given(family: str, *lines: str, more: str = "", **files: Maker) -> dict[str, Maker]:
-    """A workflow whose stage has these lines (line 7 and on), and files ``NAME_END`` -> ``NAME.END``."""
-    text = workflow("\n".join(lines), family=family)
+def given(
+    family: str, *lines: str, more: str = "", model: str = "", **files: Maker
+) -> dict[str, Maker]:
+    """A workflow whose stage has these lines (line 7 and on), and files: ``p__png`` is ``p.png``."""
+    text = workflow("\n".join(lines), family=family, model=model)
     if more:
         text = text.replace("[output]", f"{more}\n[output]")
-    made: dict[str, Maker] = {name.replace("__", "."): maker for name, maker in files.items()}
-    return {"w.toml": text, **made}
+    return {"w.toml": text, **{name.replace("__", "."): made for name, made in files.items()}}
 
 
-def pair(name: str = "x.safetensors") -> str:
-    """The same file for both experts."""
-    return f'{{ high = "{name}", low = "{name}" }}'
+def next_stage(*lines: str) -> str:
+    """One more stage."""
+    return "\n".join(["[[stages]]", 'use = "generate"', 'prompt = "a circle"', *lines])
 
 
 def published(
     family: str, files: Mapping[str, str], stage: str = 'image = "p.png"'
 ) -> dict[str, Maker]:
-    """A workflow of a published family with header-only files: slot -> manifest.
-
-    The slots stand on line 4 and on, in the given order; the stage's line is the last but three.
-    """
-    experts = "a14b" in family
-    lines, made = [], {}
+    """A workflow of a published family with files that are nothing but headers, on line 4 and on."""
+    experts, slots = "a14b" in family, []
+    made: dict[str, Maker] = {"p.png": picture(832, 480), "t.json": bundled("tokenizer.json")}
     for slot, kind in files.items():
-        made[f"{slot}.safetensors"] = manifest(kind)
         name = f"{slot}.safetensors"
-        value = pair(name) if experts and slot == "transformer" else f'"{name}"'
-        lines.append(f"{slot} = {value}")
-    return {
-        "w.toml": workflow(stage, family=family, model="\n".join(lines)),
-        "p.png": picture(832, 480),
-        **made,
-    }
+        made[name] = manifest(kind)
+        pair = f'{{ high = "{name}", low = "{name}" }}'
+        slots.append(f"{slot} = " + (pair if experts and slot == "transformer" else f'"{name}"'))
+    slots.append('tokenizer = "t.json"')
+    return {"w.toml": workflow(stage, family=family, model="\n".join(slots)), **made}
+
+
+def first_tensors(kind: str, count: int) -> Maker:
+    """A published checkpoint of which only so many tensors are there."""
+
+    def write(path: Path) -> None:
+        shapes = dict(list(manifest_shapes(kind)().items())[:count])
+        make(path.parent, {path.name: safetensors(shapes)})
+
+    return write

@@ -88,13 +88,25 @@ def groups() -> list[Group]:
         machine,
         options,
         output,
+        pictures,
         rerun,
         strangers,
         text,
         weights,
     )
 
-    modules = (weights, text, options, machine, output, rerun, looking, strangers, command_line)
+    modules = (
+        weights,
+        pictures,
+        text,
+        options,
+        machine,
+        output,
+        rerun,
+        looking,
+        strangers,
+        command_line,
+    )
     return [module.GROUP for module in modules]
 
 

@@ -1,4 +1,4 @@
-"""What a stage is given to start from, looked at before it is read: sizes, lengths, and what is wrong with it."""
+"""What a stage is given to start from, looked at while planning: sizes, lengths, and what is wrong with it."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ GROUP = Group(
                      "v.mp4: this is no video that can be read (Invalid data found when processing input).",
                      {"v.mp4": "hello " * 99}, RUN, code=7),
                 Case("rerun-empty",
-                     "v.mp4: this is no video that can be read (Invalid data found when processing input).",
+                     "v.mp4: this file is empty.",
                      {"v.mp4": b""}, RUN, code=7),
                 Case("rerun-workflow",
                      '"w.toml" is a workflow, not a video; say wan-core run "w.toml".',
