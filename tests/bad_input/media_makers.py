@@ -27,6 +27,15 @@ def picture(
     return write
 
 
+def turned(orientation: int) -> Any:
+    """Exif data that say how a picture is to be turned, from 1 to 8."""
+    from PIL import Image
+
+    data = Image.Exif()
+    data[0x0112] = orientation
+    return data
+
+
 def moving_picture(frames: int, kind: str = "GIF", width: int = 96, height: int = 96) -> Maker:
     """An animation."""
 
