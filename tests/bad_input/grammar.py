@@ -22,7 +22,7 @@ GIVEN = (
     *('"p.png"', '"v.mkv"', '"m.png"', '"wide.png"', '"cut.png"', '"16-bit.png"', '"palette.gif"'),
     *('"cmyk.jpg"', '"turned.jpg"', '"moving.webp"', '"sound.mkv"', '"pictures"', '"pictures/%d.png"'),
     *('"one.png"', '"narrow.png"', '"huge.png"', '"text.txt"', '"missing.png"', '"folder"', '"there.mp4"'),
-    *('"own.safetensors"', '"link.png"', '"generate.video"', '"a.video"', '"b.video"', '"a.audio"', '"pictures/1.png"'),
+    *('"own.safetensors"', '"link.png"', '"generate.video"', '"a.video"', '"a.audio"', '"pictures/1.png"'),
     *('"https://example.org/a.png"', '"../p.png"', '["p.png", "v.mkv"]', '"%s.png"', '"%d%d.png"'),
 )  # fmt: skip
 STARTS = (
