@@ -151,6 +151,12 @@ def _with_frames(
                 remedy=f"use {whole}, or a longer video",
             )
     frames = preset.frames if frames is None else frames
+    if frames == 1 and {"image", "last_image"} <= sights.keys():
+        raise WorkflowError(
+            "a video of one frame can't begin with image and end with last_image",
+            where=context.where("frames"),
+            remedy="use more frames, or leave last_image out",
+        )
     changes: dict[str, Any] = {"frames": frames}
     if "continues" in sights:
         assert family.pictures is not None

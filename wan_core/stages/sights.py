@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from wan_core.media import (
     is_still,
     probe,
     probe_clip,
-    read_levels,
     read_still,
 )
 
@@ -76,6 +76,20 @@ def _check_no_stage(context: PlanContext, name: str, path: Path) -> None:
 
 def _picture(path: Path) -> Sight:
     """Read whole, so that a damaged one is found here and not after weights have been loaded."""
+    stamp = (found.st_mtime_ns, found.st_size) if (found := _status(path)) else None
+    return _read_whole(path, stamp)
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
+
+
+@lru_cache(maxsize=16)
+def _read_whole(path: Path, _: object) -> Sight:
+    """The runs of a sweep look at the same pictures."""
     still = read_still(path)
     height, width = still.pixels.shape[:2]
     return Sight((width, height), notes=still.notes)
@@ -93,7 +107,7 @@ def look_at_mask(context: PlanContext, path: Path, size: Size, frames: int) -> N
         masking = masking_of(context.options, context.family.preset.fps)
         check_mask(path, size, frames, attrs.evolve(masking, fitted="refuse"))
         if is_still(path):
-            read_levels(path)
+            _picture(path)
 
 
 def _earlier(context: PlanContext, name: str, value: str) -> Sight:

@@ -108,6 +108,10 @@ TROUBLES = (
             Case("strength-nan",
                  "w.toml, line 8, stages.0.strength: strength must be a finite number, not nan.",
                  given(T2V, 'video = "v.mkv"', "strength = nan", v__mkv=clip(3))),
+            Case("first-frame-is-last",
+                 "w.toml, line 9, stages.0.frames: a video of one frame can't begin with image and end "
+                 "with last_image; use more frames, or leave last_image out.",
+                 given(I2V, 'image = "p.png"', 'last_image = "p.png"', "frames = 1", p__png=picture())),
             Case("overlap-6",
                  "w.toml, line 8, stages.0.overlap: an overlap of 6 frames can't be made: it must be 4 * "
                  "n + 1; use 5 or 9.",
