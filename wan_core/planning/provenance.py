@@ -114,7 +114,7 @@ def _sum_of(path: Path) -> str:
     if not (path.is_dir() or "%" in path.name):
         return ""
     try:
-        sums = [_sha256(picture) for picture in sequence_at(path).paths]
+        sums = [_sha256(picture) for picture in sequence_at(path).paths if picture.is_file()]
     except (OSError, MediaError):
         return ""
     return hashlib.sha256("".join(sums).encode()).hexdigest()
