@@ -121,7 +121,8 @@ def _with_size(
         fits = not width % multiple and not height % multiple
         if fits and (made_here or width * height <= area):
             return attrs.evolve(options, width=width, height=height)
-        area = min(area, width * height)
+        # no larger than it is, but a whole patch
+        area = max(min(area, width * height), multiple**2)
     rule = best_size if family.pictures and family.pictures.size == "best" else area_size
     with naming(context, name):
         found = rule(width, height, area, multiple)
