@@ -65,6 +65,7 @@ def image_encoder() -> Component:
         kind="clip-vision",
         load=f"{LOADERS}:load_image_encoder",
         verify=VERIFY_IMAGE_ENCODER,
+        config={"dim": 1280},
         published=published.CLIP,
     )
 
