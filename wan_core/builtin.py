@@ -19,7 +19,7 @@ WAN_CORE_CONTRACT = CONTRACT_VERSION
 STAGES = (
     Stage(
         name="generate",
-        summary="make a video from a prompt",
+        summary="make a video from a prompt, from pictures or from another video",
         options="wan_core.stages.options:GenerateOptions",
         run="wan_core.stages.generate:run",
         plan="wan_core.stages.generate_plan:plan",

@@ -1,13 +1,14 @@
-"""The pictures of the documentation: ``python -m zoo.pictures [--out docs/images]``.
+"""The pictures of the documentation: ``python -m zoo.pictures [--out docs/images] [--only NAME]``.
 
-Each is a column of captioned strips: nine frames of a clip, every fourth of its 33.
+Each is a column of captioned strips: nine frames of a clip, every fourth of its 33. What was given to the model
+has a ring around it.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ import torch
 from torch import Tensor
 
 import wan_core
-from zoo.product import video_of
+from zoo.product import read_clip, video_of
 from zoo.world import KINDS, coarsen, render
 from zoo.world.captions import sentence
 from zoo.world.heldout import evaluation_combinations
@@ -30,20 +31,28 @@ HELLO = (
     ("a large yellow square zooms out on a teal background", 1),
     ("a small white circle moves up on a brown background", 2),
 )
+#: examples that begin with something: file, what that is, numbers of the given frames
+EXAMPLES: tuple[tuple[str, str, Collection[int]], ...] = (
+    ("image", "a picture", (0,)),
+    ("first-and-last", "two pictures", (0, 32)),
+    ("continue", "the end of another video", range(9)),
+    ("change", "a video with a red circle, made anew in the right half", ()),
+)
 EVERY = 4
 FIRST_SEED = 31
 GAP, LINE, MARGIN, CORNER = 4, 26, 12, 6
-PAPER, INK = (255, 255, 255), (31, 35, 40)
+PAPER, INK, RING = (255, 255, 255), (31, 35, 40), (220, 60, 130)
 
 Row = tuple[str, Tensor]
 
 
-def strips(rows: Sequence[Row], *, coarse: int = 1) -> Image:
+def strips(rows: Sequence[Row], *, given: Sequence[Collection[int]] = (), coarse: int = 1) -> Image:
     """Captions above strips of frames, one below the other.
 
     Args:
         rows: caption and clip ``[3, frames, height, width]`` uint8; of each clip every fourth frame
             is shown.
+        given: of each clip the numbers of the frames that get a ring.
         coarse: pixel values are rounded to multiples of this, which makes a PNG small.
     """
     from PIL import Image, ImageDraw, ImageFont
@@ -67,6 +76,9 @@ def strips(rows: Sequence[Row], *, coarse: int = 1) -> Image:
         for place, frame in enumerate(clip[:, ::EVERY].permute(1, 2, 3, 0)):
             left = MARGIN + place * (width + GAP)
             rounded = (frame.float() / coarse).round().mul(coarse).clamp(0, 255).byte()
+            if given and place * EVERY in given[number]:
+                box = (left - 2, top + LINE - 2, left + width + 1, top + LINE + height + 1)
+                draw.rounded_rectangle(box, CORNER + 2, RING)
             picture.paste(Image.fromarray(rounded.numpy()), (left, top + LINE), mask)
     return picture
 
@@ -75,6 +87,19 @@ def generated(prompts: Sequence[tuple[str, int]]) -> list[Row]:
     """Prompts with their seeds, through the product."""
     with tempfile.TemporaryDirectory() as name, wan_core.Session(device="cpu") as session:
         return [(text, video_of(session, text, seed, Path(name))) for text, seed in prompts]
+
+
+def examples() -> list[Row]:
+    """What the examples make that begin with pictures or with a video."""
+    rows = []
+    with tempfile.TemporaryDirectory() as name, wan_core.Session(device="cpu") as session:
+        for example, source, _ in EXAMPLES:
+            output = f"output.path={Path(name) / example}.mkv"
+            workflow = wan_core.load_workflow(f"examples/{example}.toml", [output])
+            (path,) = session.run(workflow).outputs
+            told = workflow.stages[-1].options.prompt
+            rows.append((f"from {source}: {told}", read_clip(path)))
+    return rows
 
 
 def heldout_prompts() -> list[tuple[str, int]]:
@@ -97,15 +122,23 @@ def world() -> list[Row]:
     return [(caption, ((clip[0] + 1) * 127.5).round().byte()) for caption, clip in rows]
 
 
+PICTURES: dict[str, Callable[[], Image]] = {
+    "hello": lambda: strips(generated(HELLO)),
+    "from-picture": lambda: strips(examples(), given=[frames for *_, frames in EXAMPLES], coarse=2),
+    "toy-generated": lambda: strips(generated(heldout_prompts()), coarse=2),
+    "toy-world": lambda: strips(world()),
+}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Make all three."""
+    """Make all of them, or one."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("docs/images"))
-    out: Path = parser.parse_args(arguments).out
-    out.mkdir(parents=True, exist_ok=True)
-    strips(generated(HELLO)).save(out / "hello.png", optimize=True)
-    strips(generated(heldout_prompts()), coarse=2).save(out / "toy-generated.png", optimize=True)
-    strips(world()).save(out / "toy-world.png", optimize=True)
+    parser.add_argument("--only", choices=PICTURES, help="make this one")
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name in [options.only] if options.only else PICTURES:
+        PICTURES[name]().save(options.out / f"{name}.png", optimize=True)
 
 
 if __name__ == "__main__":

@@ -18,12 +18,27 @@ FILES = (
     *('"vae.gguf"', '"m.safetensors.index.json"', '"folder"', '"text.txt"', '"missing.safetensors"'),
     *('"../own.safetensors"', '{ high = "own.safetensors", low = "own.safetensors" }', '{ high = "x" }'),
 )  # fmt: skip
+GIVEN = (
+    *('"p.png"', '"v.mkv"', '"m.png"', '"wide.png"', '"cut.png"', '"16-bit.png"', '"palette.gif"'),
+    *('"cmyk.jpg"', '"turned.jpg"', '"moving.webp"', '"sound.mkv"', '"pictures"', '"pictures/%d.png"'),
+    *('"one.png"', '"narrow.png"', '"huge.png"', '"text.txt"', '"missing.png"', '"folder"', '"there.mp4"'),
+    *('"own.safetensors"', '"link.png"', '"generate.video"', '"a.video"', '"a.audio"', '"pictures/1.png"'),
+    *('"https://example.org/a.png"', '"../p.png"', '["p.png", "v.mkv"]', '"%s.png"', '"%d%d.png"'),
+)  # fmt: skip
+STARTS = (
+    'image = "p.png"',
+    'image = "wide.png"',
+    'continues = "v.mkv"',
+    'continues = "generate.video"',
+)
+VIDEOS = ('"v.mkv"', '"generate.video"', '"pictures"', '"moving.webp"', *GIVEN)
 SLOTS = ("transformer", "vae", "text_encoder", "tokenizer")
 MODEL = {
-    "family": ('"tiny-random"', '"tiny-t2v"', '"wan2.1-t2v-1.3b"', '"tiny-t2w"'),
+    "family": ('"tiny-random"', '"tiny-t2v"', '"tiny-i2v"', '"wan2.1-t2v-1.3b"', '"tiny-t2w"'),
     "transformer": FILES,
     "vae": FILES,
     "text_encoder": FILES,
+    "image_encoder": FILES,
     "tokenizer": ('"t.json"', '"text.txt"', '"folder"', '"missing.json"'),
     "precision": ('"auto"', '"float32"', '"bfloat16"', '"float16"', '"fp8"'),
     "device": ('"auto"', '"cpu"', '"cuda"', '"cuda:99"', '"gpu"'),
@@ -34,6 +49,14 @@ STAGE = {
     "model": ('"main"', '"other"'),
     "prompt": ('"a red circle"', '["a", "b"]', '"{seed}"', '"{{"'),
     "negative_prompt": ('"bad"', '""'),
+    "image": GIVEN,
+    "last_image": GIVEN,
+    "continues": VIDEOS,
+    "overlap": ("1", "5", "9", "4", "1000", "1001"),
+    "video": VIDEOS,
+    "video_start": ("0", "0.1", "0.5", "3", "1e6", "1e-300"),
+    "strength": ("0.5", "1", "0.01", "0.001"),
+    "mask": ('"m.png"', '"v.mkv"', *GIVEN),
     "width": ("32", "64", "100", "16384", "16"),
     "height": ("32", "64", "90", "16384", "16"),
     "frames": ("5", "9", "80", "1", "99997"),
@@ -105,7 +128,7 @@ def table(draw: st.DrawFn, head: str, first: Sequence[str] = ()) -> str:
 def documents(draw: st.DrawFn) -> str:
     """A workflow, mostly with all that one needs."""
     family = draw(
-        st.sampled_from(('"tiny-random"', '"tiny-t2v"', '"tiny-t2v"', '"wan2.1-t2v-1.3b"'))
+        st.sampled_from(('"tiny-i2v"', '"tiny-random"', '"tiny-t2v"', '"wan2.1-t2v-1.3b"'))
     )
     parts = ["format = 1"]
     if draw(once_in(20)):
@@ -120,7 +143,10 @@ def documents(draw: st.DrawFn) -> str:
     parts.append(draw(table("[model]", lines)))
     stage = ['use = "generate"', 'prompt = "a red circle"']
     for _ in range(draw(st.sampled_from((1, 1, 1, 1, 2, 2, 0)))):
-        parts.append(draw(table("[[stages]]", stage)))
+        # what this family needs, and now and then what the others don't take
+        shown = draw(once_in(8)) != ("i2v" in family)
+        start = [draw(st.sampled_from(STARTS))] if shown else []
+        parts.append(draw(table("[[stages]]", [*stage, *start])))
     if draw(st.booleans()):
         parts.append(draw(table("[output]")))
     if draw(once_in(10)):

@@ -88,6 +88,7 @@ def groups() -> list[Group]:
         machine,
         options,
         output,
+        pictures,
         rerun,
         strangers,
         text,
@@ -97,9 +98,10 @@ def groups() -> list[Group]:
 
     modules = (
         weights,
+        pictures,
+        vace,
         text,
         options,
-        vace,
         machine,
         output,
         rerun,

@@ -22,11 +22,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from makers import (
     MANIFESTS,
+    Maker,
     bundled,
     folder,
     gguf,
     header_only,
     index,
+    link,
     make,
     manifest,
     pickle_with_code,
@@ -36,6 +38,7 @@ from makers import (
     video,
     workflow,
 )
+from media_makers import claimed_png, clip, cut, moving_picture, only_sound, picture, turned
 from sentences import check_sentence
 
 import wan_core.engine
@@ -62,6 +65,27 @@ def share(percent: int) -> settings:
     )
 
 
+GIVEN: Mapping[str, Maker] = {
+    "p.png": picture(),
+    "wide.png": picture(160, 90),
+    "one.png": picture(1, 1),
+    "narrow.png": picture(1, 3000),
+    "huge.png": claimed_png(),
+    "cut.png": cut(picture(), 0.5),
+    "16-bit.png": picture(mode="I;16"),
+    "palette.gif": picture(mode="P", kind="GIF", transparency=0),
+    "cmyk.jpg": picture(mode="CMYK", kind="JPEG"),
+    "turned.jpg": picture(40, 90, kind="JPEG", exif=turned(6)),
+    "m.png": picture(mode="L"),
+    "link.png": link("p.png"),
+    "v.mkv": clip(9),
+    "moving.webp": moving_picture(5, "WEBP"),
+    "sound.mkv": only_sound,
+    "pictures/1.png": picture(),
+    "pictures/2.png": picture(),
+}
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder with some files to name, as the current one; planned reruns are not run."""
@@ -83,6 +107,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "text.txt": "hello",
             "there.mp4": b"mine",
             "folder": folder,
+            **GIVEN,
         },
     )
     found = list(plugins.installed_entry_points())
@@ -133,7 +158,7 @@ def test_workflows(place: Path, text: str, arguments: list[str]) -> None:
             assert printed.partition("\n# ")[0] == out.partition("\n# ")[0]
 
 
-@share(20)
+@share(15)
 @given(st.data())
 def test_damaged_texts(place: Path, data: st.DataObject) -> None:
     text = data.draw(grammar.documents())
@@ -168,7 +193,7 @@ def comments(draw: st.DrawFn) -> str:
     return text
 
 
-@share(15)
+@share(10)
 @given(comments(), grammar.arguments)
 def test_records(place: Path, comment: str, arguments: list[str]) -> None:
     (place / "v.mp4").touch()
@@ -197,6 +222,49 @@ def test_damaged_videos(
     make(place, {"d.mp4": data.draw(grammar.damaged(videos[kind]))})
     call("inspect", "d.mp4")
     call("rerun", "d.mp4", "-o", "again.mp4")
+
+
+# -- pictures and videos to start from --------------------------------------------------------------
+
+KINDS_OF_PICTURE = ("a.png", "a.gif", "a.webp", "a.bmp", "a.tif", "a.ppm", "a.jpg", "turned.jpg")
+USES = {
+    "image": ("tiny-i2v", ""),
+    "continues": ("tiny-i2v", ""),
+    "video": ("tiny-t2v", ""),
+    "mask": ("tiny-t2v", 'video = "v.mkv"'),
+}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, bytes]:
+    """A picture of each kind, as bytes."""
+    path = tmp_path_factory.mktemp("pictures")
+    kinds = {"jpg": "JPEG", "tif": "TIFF"}
+    for name in KINDS_OF_PICTURE:
+        ending = name[-3:]
+        kind = kinds.get(ending) or name[2:].upper()
+        how = {"exif": turned(6)} if name == "turned.jpg" else {}
+        make(path, {name: picture(24, 16, kind=kind, **how)})
+    return {name: (path / name).read_bytes() for name in KINDS_OF_PICTURE}
+
+
+@share(10)
+@given(st.data(), st.sampled_from(sorted(USES)))
+def test_damaged_sources(
+    place: Path,
+    pictures: Mapping[str, bytes],
+    videos: Mapping[str, bytes],
+    data: st.DataObject,
+    use: str,
+) -> None:
+    whole = {**pictures, **videos}
+    make(
+        place,
+        {"d.bin": data.draw(grammar.damaged(whole[data.draw(st.sampled_from(sorted(whole)))]))},
+    )
+    family, more = USES[use]
+    (place / "w.toml").write_text(workflow(f'{use} = "d.bin"\n{more}', family=family))
+    call("plan", "w.toml")
 
 
 # -- weight files ---------------------------------------------------------------------------------

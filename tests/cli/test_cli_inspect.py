@@ -155,7 +155,10 @@ def test_a_workflow(tmp_path: Path, capsys: Capture, name: str) -> None:
     said = rows(capsys.readouterr().out)
     assert said["what"] == "a workflow of format 1"
     assert said["model main"].startswith("tiny-random: random weights")
-    assert said["stage generate"] == "generate: make a video from a prompt"
+    assert (
+        said["stage generate"]
+        == "generate: make a video from a prompt, from pictures or from another video"
+    )
     assert "steps = 3" in said and "width = 32" in said  # what the family recommends, too
     assert said["output"] == str(tmp_path / "out.mp4")
     _, (facts,) = as_json(capsys, str(tmp_path / name))

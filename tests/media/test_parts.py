@@ -187,7 +187,7 @@ def test_parts_that_make_no_sense(tmp_path: Path, part: Part, problem: str) -> N
 
 
 NO_VIDEOS = {
-    "empty.mp4": (b"", "no video that can be read"),
+    "empty.mp4": (b"", "this file is empty"),
     "text.mp4": (b"hello " * 99, "no video that can be read"),
     "text.txt": (b"hello " * 99, "no video in it"),
     "none.gif": (b"GIF89a\4\0\4\0\0\0\0\x3b", "no video"),

@@ -22,7 +22,7 @@ from wan_core.media import Chunks, contact_sheet, probe, read_frames, write_vide
         ("missing.mp4", None, "there is no such file"),
         ("text.mp4", b"hello " * 99, "this is no video that can be read"),
         ("text.txt", b"hello " * 99, "no video in it"),
-        ("empty.mp4", b"", "this is no video that can be read"),
+        ("empty.mp4", b"", "this file is empty"),
     ],
 )
 def test_what_is_no_video_is_named(

@@ -22,8 +22,8 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def test_tiny_models_and_data_files_are_in_it(names: list[str]) -> None:
-    for file in ("t2v.safetensors", "vae.safetensors", "text_encoder.safetensors"):
-        assert f"wan_core/models/tiny/{file}" in names
+    for name in ("t2v", "i2v", "vae", "text_encoder", "image_encoder"):
+        assert f"wan_core/models/tiny/{name}.safetensors" in names
     assert "wan_core/models/tiny/tokenizer.json" in names
     assert "wan_core/models/tiny/words.txt" in names
     assert "wan_core/testing/golden/kinds/planned.txt" in names
@@ -51,6 +51,6 @@ def test_the_checkout_is_light() -> None:
     assert total < 50 * 2**20
     golden = sum(f.stat().st_size for f in files if "tests/golden" in f.as_posix())
     assert golden < 12 * 2**20
-    limits = {"vae": 5e6, "text_encoder": 2e6, "t2v": 8e6}
+    limits = {"vae": 5e6, "text_encoder": 2e6, "t2v": 8e6, "i2v": 8e6, "image_encoder": 1e6}
     for name, limit in limits.items():
         assert (ROOT / f"wan_core/models/tiny/{name}.safetensors").stat().st_size <= limit

@@ -8,10 +8,11 @@ from typing import Any
 
 import attrs
 import pytest
+from PIL import Image
 
 from wan_core.contract.errors import MediaError
 from wan_core.planning import make_plan, read_record
-from wan_core.planning.provenance import Provenance, portable_name, record
+from wan_core.planning.provenance import Provenance, input_sums, portable_name, record
 from wan_core.plugins import Plugins
 from wan_core.workflow import parse_workflow
 
@@ -71,6 +72,30 @@ def test_the_way_up_from_the_workflow_is_not_told(tmp_path: Path) -> None:
     found = made(tmp_path, vae=Path("../ann/private/vae.safetensors"))
     assert found is not None
     assert 'vae = "private/vae.safetensors"' in (found.workflow or "")
+
+
+def test_numbered_pictures_are_hashed_together(tmp_path: Path) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(3):
+        Image.new("L", (8, 8), number).save(pictures / f"{number}.png")
+
+    def sums(video: str) -> dict[str, str]:
+        text = f"""\
+format = 1
+model = {{ family = "tiny-t2v" }}
+[[stages]]
+use = "generate"
+prompt = "a circle"
+video = "{video}"
+"""
+        return input_sums(parse_workflow(text, name="w.toml", folder=tmp_path, plugins=PLUGINS))
+
+    before = sums("pictures/%d.png")
+    assert before.keys() == {"stages.0.video"} and before == sums("pictures")
+    Image.new("L", (8, 8), 99).save(pictures / "1.png")
+    assert sums("pictures") != before
+    assert sums("missing/%d.png") == {} == sums("missing.mp4")
 
 
 def test_hashes_tell_no_text(tmp_path: Path) -> None:

@@ -23,6 +23,14 @@ def test_files_are_found_while_they_are_there(tmp_path: Path) -> None:
     assert whereabouts("f" * 64) is None
 
 
+def test_numbered_pictures_are_found_by_their_pattern(tmp_path: Path) -> None:
+    pattern = tmp_path / "pictures" / "%03d.png"
+    remember({"f" * 64: pattern})
+    assert whereabouts("f" * 64) is None
+    pattern.parent.mkdir()
+    assert whereabouts("f" * 64) == pattern
+
+
 def test_the_oldest_are_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST", 3)
     for number in range(5):

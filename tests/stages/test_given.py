@@ -255,3 +255,8 @@ def test_a_video_of_another_rate_and_size(make: Maker, tmp_path: Path) -> None:
     # 24 frames are left at 32 a second, so 12 at the family's 16, of which 9 are 4n + 1
     # and the preset's 32 * 32 pixels hold 32x16 of its proportions
     assert made.frames.shape == (9, 16, 32, 3)
+
+
+def test_a_video_smaller_than_a_patch_is_made_larger(make: Maker, tmp_path: Path) -> None:
+    source = clip(tmp_path / "source.gif", 9, fps=20, height=4, width=4)
+    assert make(T2V, video=source, strength=0.4).frames.shape[1:] == (16, 16, 3)

@@ -241,7 +241,7 @@ def registered(sort: str, *, default: Any = attrs.NOTHING, help: str = "", unset
             raise OptionError(name, f"must be {allowed}, not {show(value)}")
         return value
 
-    allowed = f"the name of {_a(sort.replace('_', ' '))}"
+    allowed = f"the name of {with_article(sort.replace('_', ' '))}"
     return _field(check, default=default, allowed=allowed, help=help, unset=unset, registry=sort)
 
 
@@ -312,7 +312,7 @@ def show(value: object) -> str:
             return f"a list of {len(value)}" if value else "an empty list"
         case dict():
             return "a table"
-    return _a(type(value).__name__)
+    return with_article(type(value).__name__)
 
 
 def unprintable(value: str) -> str:
@@ -394,5 +394,6 @@ def _either(names: list[str]) -> str:
     return names[0] if len(names) == 1 else ", ".join(names[:-1]) + f" or {names[-1]}"
 
 
-def _a(noun: str) -> str:
+def with_article(noun: str) -> str:
+    """``a file``, ``an image``."""
     return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"

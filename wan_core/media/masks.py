@@ -122,7 +122,7 @@ def _check_shape(path: Path, own: Size, size: Size, masking: Masking) -> None:
         raise MediaError(
             f"the mask is {own[0]}x{own[1]}, the video {size[0]}x{size[1]}: their proportions differ",
             where=str(path),
-            remedy="make the mask from the video's own size, or let it be stretched or cut",
+            remedy="make a mask as large as the video",
         )
 
 

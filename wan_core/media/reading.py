@@ -126,11 +126,15 @@ def reader_of(path: Path) -> str:
                 return "png"
             if path.exists():
                 raise MediaError("this is a device or a pipe, not a video", where=str(path))
-            raise MediaError("there is no such file", where=str(path), remedy="check the path")
+            numbered = "%" in path.name and path.parent.is_dir()
+            remedy = "numbered pictures have to be PNG" if numbered else "check the path"
+            raise MediaError("there is no such file", where=str(path), remedy=remedy)
         with path.open("rb") as file:
             start = file.read(12)
     except OSError as error:
         raise MediaError(f"can't be read ({error.strerror})", where=str(path)) from error
+    if not start:
+        raise MediaError("this file is empty", where=str(path))
     if start.startswith(b"\x89PNG"):
         return "png"
     if start[:4] == b"RIFF" and start[8:] == b"WEBP":

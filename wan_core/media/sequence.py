@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import attrs
 import numpy as np
@@ -125,7 +126,7 @@ def picture_info(path: Path) -> SequenceInfo:
     Raises:
         MediaError: it is none, damaged or too large.
     """
-    with path.open("rb") as file:
+    with _opened(path) as file:
         width, height = png_size(file, str(path))
         with opened_picture(file, "PNG", str(path)) as picture:
             comment, rate = picture.info.get(_COMMENT), picture.info.get(_RATE)
@@ -144,9 +145,27 @@ def read_sequence(sequence: Sequence) -> Iterator[NDArray[np.uint8]]:
     Raises:
         MediaError: a picture is damaged, too large, or of another size than the first.
     """
+    for path, file in _alike(sequence):
+        with opened_picture(file, "PNG", str(path)) as picture:
+            frame = rgb(picture)
+        yield frame
+
+
+def check_sequence(sequence: Sequence) -> None:
+    """Refuse a sequence of which one is no picture, or of another size than the first; only headers are read.
+
+    Raises:
+        MediaError: naming that one.
+    """
+    for _ in _alike(sequence):
+        pass
+
+
+def _alike(sequence: Sequence) -> Iterator[tuple[Path, BinaryIO]]:
+    """The opened pictures of a sequence, which are of one size."""
     first = None
     for path in sequence.paths:
-        with path.open("rb") as file:
+        with _opened(path) as file:
             size = png_size(file, str(path))
             first = first or size
             if size != first:
@@ -154,9 +173,20 @@ def read_sequence(sequence: Sequence) -> Iterator[NDArray[np.uint8]]:
                     f"this frame is {size[0]}x{size[1]}, the first one is {first[0]}x{first[1]}",
                     where=str(path),
                 )
-            with opened_picture(file, "PNG", str(path)) as picture:
-                frame = rgb(picture)
-        yield frame
+            yield path, file
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The file of a picture. A pipe would be waited for, for ever."""
+    try:
+        if not path.is_file():
+            raise MediaError("this is no file", where=str(path), remedy="put a picture there")
+        file = path.open("rb")
+    except OSError as error:
+        raise MediaError(f"can't be read ({error.strerror})", where=str(path)) from error
+    with file:
+        yield file
 
 
 def _names(folder: Path) -> Iterator[str]:

@@ -15,7 +15,7 @@ from av.error import FFmpegError
 from wan_core.contract.errors import MediaError
 from wan_core.media.gif import scan_gif
 from wan_core.media.reading import ToRgb, opened_video, probe, reader_of
-from wan_core.media.sequence import read_sequence, sequence_at
+from wan_core.media.sequence import check_sequence, read_sequence, sequence_at
 from wan_core.media.webp import read_webp, scan_webp
 
 if TYPE_CHECKING:
@@ -77,7 +77,9 @@ def frame_times(path: Path) -> list[tuple[Fraction, Fraction]]:
     match reader_of(path):
         case "png":
             rate = _rate_of_sequence(path)
-            count = sequence_at(path).frames
+            sequence = sequence_at(path)
+            check_sequence(sequence)
+            count = sequence.frames
             return [(i / rate, (i + 1) / rate) for i in range(count)]
         case "gif":
             return _after_one_another(scan_gif(path).durations, 100)

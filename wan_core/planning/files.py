@@ -13,6 +13,7 @@ import attrs
 from wan_core.contract.descriptions import Component, Family
 from wan_core.contract.errors import WeightsError, WorkflowError, nearest
 from wan_core.contract.lazy import resolve
+from wan_core.contract.options import with_article
 from wan_core.contract.text import TWO_FILES
 from wan_core.planning.fitting import bundled, identify_for, misfit
 from wan_core.planning.places import Places
@@ -141,7 +142,8 @@ def _choose(
     if component.published:
         remedy = f"run wan-core models pull {family.name}, or {remedy}"
     raise WorkflowError(
-        f"family {family.name} needs a {name} file" + (f" for {expert} noise" if expert else ""),
+        f"family {family.name} needs {with_article(name)} file"
+        + (f" for {expert} noise" if expert else ""),
         where=where(slot),
         remedy=remedy,
     )

@@ -20,6 +20,7 @@ import attrs
 
 from wan_core.contract.errors import MediaError
 from wan_core.contract.options import show
+from wan_core.media.sequence import sequence_at
 from wan_core.planning.plan import Plan
 from wan_core.plugins import Plugins
 from wan_core.workflow import Workflow, to_toml
@@ -46,7 +47,7 @@ class Provenance:
         workflow_sha256: of that text.
         seeds: stage -> seed.
         weights: ``"main.transformer"`` -> fingerprint of the file.
-        inputs: key of an option -> SHA-256 of the file that it names.
+        inputs: key of an option -> SHA-256 of the file that it names (of numbered pictures, of all their sums).
         versions: package -> version.
         machine: device, dtype and threads: what bits depend on.
     """
@@ -101,9 +102,22 @@ def fingerprints(plan: Plan) -> dict[str, str]:
 
 
 def input_sums(workflow: Workflow) -> dict[str, str]:
-    """Key of an option -> SHA-256 of the file that it names."""
+    """Key of an option -> SHA-256 of the file, or of the numbered pictures, that it names."""
     named = paths_in(options_by_key(workflow))
-    return {key: _sha256(path) for key, path in named if path.is_file()}
+    return {key: found for key, path in named if (found := _sum_of(path))}
+
+
+def _sum_of(path: Path) -> str:
+    """SHA-256 of a file, or of those of numbered pictures one after another; empty where there is neither."""
+    if path.is_file():
+        return _sha256(path)
+    if not (path.is_dir() or "%" in path.name):
+        return ""
+    try:
+        sums = [_sha256(picture) for picture in sequence_at(path).paths if picture.is_file()]
+    except (OSError, MediaError):
+        return ""
+    return hashlib.sha256("".join(sums).encode()).hexdigest()
 
 
 def places(plan: Plan, sums: Texts) -> dict[str, Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
@@ -11,12 +12,15 @@ import attrs
 from wan_core.contract.descriptions import Family
 from wan_core.contract.errors import PluginError, WorkflowError
 from wan_core.contract.lazy import resolve
+from wan_core.contract.options import show
 from wan_core.contract.requests import FeatureCheck, PlanContext, StageNeeds, VideoSize
 from wan_core.media import check_target, exact_rate
+from wan_core.media.formats import unit_of
 from wan_core.planning.output import output_path
 from wan_core.planning.plan import PlannedModel, PlannedStage, frame_rate, output_stage
 from wan_core.plugins import Plugins
 from wan_core.workflow import StageSpec, Workflow
+from wan_core.workflow.paths import options_by_key, paths_in
 
 
 def plan_stages(
@@ -174,6 +178,7 @@ def plan_output(
     family = models[maker.spec.model].family.name if maker.spec.model else "none"
     path = output_path(workflow, maker, family, taken)
     size = maker.needs.size
+    _check_sources(workflow, path)
     check_target(
         path,
         width=size.width if size else None,
@@ -184,3 +189,20 @@ def plan_output(
         where=workflow.source.where("output.path"),
     )
     return path
+
+
+def _check_sources(workflow: Workflow, path: Path) -> None:
+    """A video does not take the place of what it is made from, even where it may overwrite.
+
+    Nothing would be left to make it from again.
+    """
+    unit = unit_of(path)
+    written = os.path.realpath(unit)
+    for key, source in paths_in(options_by_key(workflow)):
+        units = (source, source.parent) if unit != path else (source,)
+        if written in map(os.path.realpath, units):
+            raise WorkflowError(
+                f"the video would take the place of {show(source)}, which {key} names",
+                where=workflow.source.where("output.path"),
+                remedy="write it somewhere else",
+            )

@@ -40,7 +40,11 @@ def remember(files: dict[str, Path]) -> None:
 def whereabouts(fingerprint: str | None) -> Path | None:
     """Where a file with this fingerprint was last, if something is there."""
     found = _read().get(fingerprint or "")
-    return Path(found) if found and exists(Path(found)) else None
+    if not found:
+        return None
+    path = Path(found)
+    # a pattern of numbered pictures is no file itself
+    return path if exists(path.parent if "%" in path.name else path) else None
 
 
 def _read() -> dict[str, str]:

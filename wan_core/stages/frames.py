@@ -25,9 +25,10 @@ from wan_core.media import (
     read_still,
     signed,
 )
-from wan_core.stages.given import nearly, part_of
+from wan_core.stages.sights import masking_of, nearly, part_of
 
 Levels = NDArray[np.float32]
+Frame = NDArray[np.uint8] | Levels
 Given = StageContext | ConditioningRequest
 """Whose options name a video: a stage's or a feature's."""
 
@@ -62,7 +63,7 @@ def _continued(context: StageContext, size: VideoSize) -> GivenFrames:
     if len(frames) < context.options.overlap:
         raise _too_short(context, "continues", len(frames), context.options.overlap)
     fitted = [_fitted(frame, size) for frame in frames]
-    latest = np.rint((frames[-1] + 1) * 127.5).clip(0, 255).astype(np.uint8)
+    latest = np.rint((_levels(frames[-1]) + 1) * 127.5).clip(0, 255).astype(np.uint8)
     return GivenFrames("continues", 0, torch.stack(fitted, dim=1), latest)
 
 
@@ -85,7 +86,7 @@ def on_white(path: Path, size: VideoSize) -> Tensor:
     return _tensor(levels)[:, None]
 
 
-def mask_of_latents(path: Path, size: VideoSize, stride: tuple[int, int, int]) -> Tensor:
+def mask_of_latents(context: StageContext, size: VideoSize, stride: tuple[int, int, int]) -> Tensor:
     """What is made anew, for latents: a latent takes the largest value among the pixels that it stands for.
 
     Returns:
@@ -93,7 +94,10 @@ def mask_of_latents(path: Path, size: VideoSize, stride: tuple[int, int, int]) -
     """
     time, down, across = stride
     parts: list[Tensor] = []
-    for index, mask in enumerate(read_masks(path, (size.width, size.height), size.frames)):
+    assert context.family is not None
+    masking = masking_of(context.options, context.family.preset.fps)
+    masks = read_masks(context.options.mask, (size.width, size.height), size.frames, masking)
+    for index, mask in enumerate(masks):
         small = F.max_pool2d(torch.from_numpy(mask), (down, across))
         if index == 0 or (index - 1) % time == 0:
             parts.append(small)
@@ -102,24 +106,30 @@ def mask_of_latents(path: Path, size: VideoSize, stride: tuple[int, int, int]) -
     return torch.stack(parts, dim=1)[None]
 
 
-def _frames(context: Given, name: str) -> Iterator[Levels]:
-    """``[height, width, 3]`` float32 in -1…1 each, at their own size."""
+def _frames(context: Given, name: str) -> Iterator[Frame]:
+    """``[height, width, 3]`` each, at their own size: uint8 of files, float32 in -1…1 of earlier stages."""
     value = getattr(context.options, name)
     assert context.family is not None
     if isinstance(value, str):
         for chunk in context.inputs[value]:
             yield from chunk.float().permute(0, 2, 3, 1).numpy()
     elif is_still(value):
-        yield signed(read_still(value).pixels)
+        yield read_still(value).pixels
     else:
         for chunk in read_clip(value, part_of(name, context.options, context.family.preset.fps)):
-            yield from (signed(frame) for frame in chunk)
+            yield from chunk
 
 
-def _fitted(frame: Levels, size: VideoSize) -> Tensor:
-    if frame.shape[:2] != (size.height, size.width):
-        frame = fit(frame, size.width, size.height, "cover", kernel="bicubic", antialias=True)
-    return _tensor(frame)
+def _levels(frame: Frame) -> Levels:
+    """In -1…1."""
+    return signed(frame) if frame.dtype == np.uint8 else frame.astype(np.float32, copy=False)
+
+
+def _fitted(frame: Frame, size: VideoSize) -> Tensor:
+    levels = _levels(frame)
+    if levels.shape[:2] != (size.height, size.width):
+        levels = fit(levels, size.width, size.height, "cover", kernel="bicubic", antialias=True)
+    return _tensor(levels)
 
 
 def _tensor(levels: Levels) -> Tensor:

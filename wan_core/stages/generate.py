@@ -188,7 +188,7 @@ def _with_mask(
     options, size = context.options, context.size
     assert size is not None
     vae: WanVAE = components.get("vae")
-    anew = mask_of_latents(options.mask, size, vae.config.stride)
+    anew = mask_of_latents(context, size, vae.config.stride)
     components.release("vae")
     # the noise that the run starts from, so that what is held is where a run of its own would have it
     noise = noise_sources(options.seed, [VIDEO])[VIDEO].draw(clean.shape)

@@ -2,46 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import attrs
 
 from wan_core.contract.descriptions import Family, Pictures
-from wan_core.contract.errors import WanCoreError, WorkflowError
-from wan_core.contract.requests import FeatureCheck, PlanContext
-from wan_core.media import (
-    Part,
-    area_size,
-    best_size,
-    check_mask,
-    is_still,
-    probe_clip,
-    probe_still,
-)
-from wan_core.stages.options import GenerateOptions
-
-Size = tuple[int, int]
+from wan_core.contract.errors import WorkflowError
+from wan_core.contract.requests import PlanContext
+from wan_core.media import area_size, best_size
+from wan_core.stages.options import MOST_PIXELS, GenerateOptions
+from wan_core.stages.sights import PICTURES, Sight, by, look, look_at_mask, naming, nearly
 
 STRENGTH = 0.7
 """Of video to video where the user says nothing; with a mask everything in it is made anew."""
 
-ROUNDING = 0.08
-"""Share by which proportions may differ before a picture is cut to them, not stretched."""
-
 ONLY_WITH = {"overlap": "continues", "strength": "video", "mask": "video", "video_start": "video"}
 """Options that say something about another one."""
-
-
-@attrs.frozen
-class Sight:
-    """What is known of a picture or video before it is read; ``frames`` None = not known."""
-
-    size: Size
-    frames: int | None = 1
-    notes: tuple[str, ...] = ()
 
 
 def fill_given(context: PlanContext) -> tuple[GenerateOptions, list[str]]:
@@ -64,18 +40,17 @@ def fill_given(context: PlanContext) -> tuple[GenerateOptions, list[str]]:
     assert options.width and options.height
     size = (options.width, options.height)
     notes += [
-        f"{name} is {_by(sights[name].size)}, the video {_by(size)}: it is cut to these proportions"
+        f"{name} is {by(sights[name].size)}, the video {by(size)}: it is cut to these proportions"
         for name in ("image", "last_image")
         if name in sights and not nearly(sights[name].size, size)
     ]
     if options.mask is not None:
         assert options.frames
-        with naming(context, "mask"):
-            check_mask(options.mask, sights["video"].size, options.frames)
+        look_at_mask(context, options.mask, sights["video"].size, options.frames)
     return options, notes
 
 
-_GIVEN = ("image", "last_image", "continues", "video")
+_GIVEN = (*PICTURES, "continues", "video")
 
 
 def _check_together(context: PlanContext, options: GenerateOptions, family: Family) -> None:
@@ -112,63 +87,6 @@ def _check_together(context: PlanContext, options: GenerateOptions, family: Fami
             )
 
 
-def look(context: PlanContext | FeatureCheck, name: str) -> Sight | None:
-    """What the picture or video of an option is; None when the option is not given.
-
-    Raises:
-        WanCoreError: it can't be read, or has no size that is known.
-    """
-    value = getattr(context.options, name)
-    if value is None:
-        return None
-    with naming(context, name):
-        if isinstance(value, str):
-            return _earlier(context, name, value)
-        if name in ("image", "last_image"):
-            still = probe_still(value)
-            return Sight((still.width, still.height), notes=still.notes)
-        return _clip(context, name, value)
-
-
-def _earlier(context: PlanContext | FeatureCheck, name: str, value: str) -> Sight:
-    made = context.inputs.get(value)
-    if made is None:
-        raise WorkflowError(
-            f"{value} has no size that is known before it is made",
-            where=context.where(name),
-            remedy="refer to a stage that makes a video",
-        )
-    assert context.family is not None
-    notes = []
-    if made.fps != context.family.preset.fps:
-        notes.append(
-            f"{value} has {made.fps:g} frames per second, the family makes "
-            f"{context.family.preset.fps:g}: its frames are taken as they are"
-        )
-    if name == "video" and context.options.video_start:
-        raise WorkflowError(
-            f"video_start is for files, and {value} is made by a stage",
-            where=context.where("video_start"),
-            remedy="leave it out",
-        )
-    return Sight((made.width, made.height), made.frames, tuple(notes))
-
-
-def _clip(context: PlanContext | FeatureCheck, name: str, path: Path) -> Sight:
-    assert context.family is not None
-    if is_still(path):
-        still = probe_still(path)
-        return Sight((still.width, still.height), 1, still.notes)
-    clip = probe_clip(path, part_of(name, context.options, context.family.preset.fps))
-    return Sight((clip.width, clip.height), clip.frames, clip.notes)
-
-
-def part_of(name: str, options: Any, fps: float) -> Part:
-    """Which frames of the file in option ``name`` count: at the family's rate, from ``video_start`` on."""
-    start = options.video_start if name == "video" else 0
-    return Part(start=start or None, fps=fps)
-
-
 def _with_size(
     context: PlanContext, options: GenerateOptions, family: Family, sights: dict[str, Sight]
 ) -> GenerateOptions:
@@ -187,16 +105,24 @@ def _with_size(
         one = options.width or options.height or 0
         ratio = height / width if options.width else width / height
         other = max(multiple, round(one * ratio / multiple) * multiple)
-        if options.width is not None:
-            return attrs.evolve(options, height=other)
-        return attrs.evolve(options, width=other)
+        said, follows = ("width", "height") if options.width else ("height", "width")
+        if other > MOST_PIXELS:
+            raise WorkflowError(
+                f"{follows} would be {other}, because {name} is {by(sights[name].size)}; the most is "
+                f"{MOST_PIXELS}",
+                where=context.where(said),
+                remedy=f"say {follows}, too",
+            )
+        changes: dict[str, Any] = {follows: other}
+        return attrs.evolve(options, **changes)
     area = preset.width * preset.height
     if name != "image":
         made_here = isinstance(getattr(options, name), str)
         fits = not width % multiple and not height % multiple
         if fits and (made_here or width * height <= area):
             return attrs.evolve(options, width=width, height=height)
-        area = min(area, width * height)
+        # no larger than it is, but a whole patch
+        area = max(min(area, width * height), multiple**2)
     rule = best_size if family.pictures and family.pictures.size == "best" else area_size
     with naming(context, name):
         found = rule(width, height, area, multiple)
@@ -217,12 +143,21 @@ def _with_frames(
             if frames < there:
                 notes.append(f"of the {there} frames of video the first {frames} are used")
         elif frames > there:
+            has = (
+                f"has {there} frames at {preset.fps:g} per second" if there > 1 else "is one frame"
+            )
             raise WorkflowError(
-                f"video has {there} frames at {preset.fps:g} per second, not {frames}",
+                f"video {has}, not {frames}",
                 where=context.where("frames"),
                 remedy=f"use {whole}, or a longer video",
             )
     frames = preset.frames if frames is None else frames
+    if frames == 1 and {"image", "last_image"} <= sights.keys():
+        raise WorkflowError(
+            "a video of one frame can't begin with image and end with last_image",
+            where=context.where("frames"),
+            remedy="use more frames, or leave last_image out",
+        )
     changes: dict[str, Any] = {"frames": frames}
     if "continues" in sights:
         assert family.pictures is not None
@@ -243,8 +178,8 @@ def _with_frames(
             )
             raise WorkflowError(
                 f"the overlap is {overlap} frames, {whose} has {count}",
-                where=context.where("overlap" if options.overlap else "continues"),
-                remedy="use a smaller overlap",
+                where=context.where("overlap" if options.overlap else "frames"),
+                remedy="use a smaller overlap" + ("" if overlap > there else ", or more frames"),
             )
         changes["overlap"] = overlap
     if options.video is not None and options.strength is None:
@@ -268,23 +203,3 @@ def _untrained(options: GenerateOptions, family: Family) -> list[str]:
             "expect weaker results"
         )
     return notes
-
-
-def nearly(one: Size, other: Size) -> bool:
-    """Whether the proportions differ by no more than rounding to whole patches may cost."""
-    return abs(one[0] * other[1] / (one[1] * other[0]) - 1) <= ROUNDING
-
-
-@contextmanager
-def naming(context: PlanContext | FeatureCheck, option: str) -> Iterator[None]:
-    """Errors name the place of the option beside that of the file."""
-    try:
-        yield
-    except WanCoreError as error:
-        place = context.where(option)
-        error.where = ", ".join(dict.fromkeys(filter(None, (place, error.where))))
-        raise
-
-
-def _by(size: Size) -> str:
-    return f"{size[0]}x{size[1]}"

@@ -22,6 +22,9 @@ from wan_core.sampling import guidance_field
 PRESET = "the family's preset"
 BY_PICTURE = "as the picture or video that is given, else the family's preset"
 
+MOST_PIXELS = 16384
+"""The longest side of a video."""
+
 
 @attrs.frozen
 class GenerateOptions:
@@ -57,8 +60,8 @@ class GenerateOptions:
     mask: Path | None = path(
         default=None, help="picture or video; what is white there is made anew, the rest is kept"
     )
-    width: int | None = integer(16, 16384, default=None, unset=BY_PICTURE, help="pixels")
-    height: int | None = integer(16, 16384, default=None, unset=BY_PICTURE, help="pixels")
+    width: int | None = integer(16, MOST_PIXELS, default=None, unset=BY_PICTURE, help="pixels")
+    height: int | None = integer(16, MOST_PIXELS, default=None, unset=BY_PICTURE, help="pixels")
     frames: int | None = integer(
         1,
         100_000,

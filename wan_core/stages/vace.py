@@ -28,8 +28,9 @@ from wan_core.media import read_masks
 from wan_core.models.vae import WanVAE
 from wan_core.models.wan.assembly import vace_cells, vace_mask_frames, vace_reference
 from wan_core.stages.frames import given_video, on_white
+from wan_core.stages.sights import masking_of
 from wan_core.stages.vace_options import VaceOptions
-from wan_core.stages.vace_plan import masking, spans
+from wan_core.stages.vace_plan import spans
 
 VIDEO = "video"
 ADD_ON = "vace"
@@ -168,7 +169,7 @@ def _masks(request: ConditioningRequest) -> Iterator[Tensor]:
     if options.mask is None:
         yield from repeat(torch.ones(1, *shape[::-1]), size.frames)
         return
-    rules = masking(options, size.fps)
+    rules = masking_of(options, request.family.preset.fps)
     for mask in read_masks(options.mask, shape, size.frames, rules):
         yield torch.from_numpy(mask)
 

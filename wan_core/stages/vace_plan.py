@@ -7,8 +7,7 @@ import attrs
 from wan_core.contract.conditioning import StepRange
 from wan_core.contract.errors import MediaError, WorkflowError
 from wan_core.contract.requests import FeatureCheck
-from wan_core.media import Masking, check_mask, probe_still
-from wan_core.stages.given import Sight, look, naming, nearly, part_of
+from wan_core.stages.sights import Sight, look, look_at_mask, look_at_picture, naming, nearly
 from wan_core.stages.vace_options import VaceOptions
 
 ONLY_WITH_VIDEO = ("mask", "video_start")
@@ -36,16 +35,11 @@ def check(request: FeatureCheck) -> list[str]:
         notes += _check_video(request, sight)
     for index, picture in enumerate(options.references):
         with naming(request, f"references.{index}"):
-            notes += probe_still(picture).notes
+            notes += look_at_picture(picture).notes
     return notes
 
 
 NOTHING_GIVEN = "feature vace is given neither a video nor references: it leads nowhere"
-
-
-def masking(options: VaceOptions, fps: float) -> Masking:
-    """How the mask is read: in step with the video, and cut as it is; its values stay as they are."""
-    return Masking(fitted="cover", part=part_of("video", options, fps))
 
 
 def spans(options: VaceOptions, steps: int) -> list[tuple[float, StepRange]]:
@@ -98,9 +92,7 @@ def _check_video(request: FeatureCheck, sight: Sight) -> list[str]:
                 remedy=f"set frames = {(there - 1) // step * step + 1}, or use a longer video",
             )
     if options.mask is not None:
-        shown_part = Masking(part=masking(options, size.fps).part)
-        with naming(request, "mask"):
-            check_mask(options.mask, sight.size, size.frames, shown_part)
+        look_at_mask(request, options.mask, sight.size, size.frames)
     notes = list(sight.notes)
     if not nearly(sight.size, (size.width, size.height)):
         notes.append(

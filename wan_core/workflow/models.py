@@ -40,10 +40,20 @@ def _read_model(reader: Reader, path: KeyPath, raw: object) -> ModelSpec:
     components = reader.plugins.family(family).components
     slots = [*dict.fromkeys(slot.partition(".")[0] for slot in components)]
     slots += [key for key, component in COMPANIONS.items() if component in slots]
+    for key in table:
+        if key not in slots and key in _all_slots(reader):
+            problem = f"family {family} takes no {key}"
+            reader.refuse((*path, key), problem, f"leave it out (its files are {', '.join(slots)})")
     files = {
         slot: _read_file(reader, (*path, slot), table[slot]) for slot in slots if slot in table
     }
     return reader.structure(path, table, ModelSpec, given={"files": files}, also=frozenset(slots))
+
+
+def _all_slots(reader: Reader) -> set[str]:
+    """Of all families together."""
+    families = reader.plugins.families.values()
+    return {slot.partition(".")[0] for family in families for slot in family.components}
 
 
 def _read_file(reader: Reader, path: KeyPath, raw: object) -> Path | Mapping[str, Path]:

@@ -12,6 +12,7 @@ from ``str`` to these, and unions (``X | None`` for what may be left out).
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -26,6 +27,8 @@ from wan_core.contract.options import OptionError, show, unprintable
 from wan_core.workflow.lines import KeyPath, read_where, write_key
 
 _T = TypeVar("_T")
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 REPORT = "report it to the plugin's author"
 """What to do about a plugin whose options can't be read."""
@@ -172,6 +175,9 @@ class Structurer:
             raise MisfitError(f"must be a path in quotes, not {show(value)}")
         if problem := unprintable(value):
             raise MisfitError(problem, right_kind=True)
+        if _ADDRESS.match(value):
+            problem = f"is an address, {show(value)}, not a path"
+            raise MisfitError(problem, remedy="name a file on this machine", right_kind=True)
         if not value.startswith("~"):  # "./~" is a file of that name
             return self.folder / value
         try:

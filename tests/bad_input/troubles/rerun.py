@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from makers import bundled, picture, record, video, workflow
+from media_makers import clip
 from table import Case, Group, Trouble
 
 RUN = "rerun v.mp4"
@@ -22,7 +23,7 @@ GROUP = Group(
                      "v.mp4: this is no video that can be read (Invalid data found when processing input).",
                      {"v.mp4": "hello " * 99}, RUN, code=7),
                 Case("rerun-empty",
-                     "v.mp4: this is no video that can be read (Invalid data found when processing input).",
+                     "v.mp4: this file is empty.",
                      {"v.mp4": b""}, RUN, code=7),
                 Case("rerun-workflow",
                      '"w.toml" is a workflow, not a video; say wan-core run "w.toml".',
@@ -135,6 +136,11 @@ GROUP = Group(
                      'w.toml, line 5, stages.0.use: no plugin in use brings the stage "upscale"; is its '
                      "package installed? Try pip install wan-plugin-upscale.",
                      {"v.mp4": video(record(workflow().replace('"generate"', '"upscale"')))}, RUN, code=4),
+                Case("record-other-source",
+                     'v.mp4: stages.0.video is not the file that "v.mp4" was made with; name the right files, '
+                     "or go on with --other-files.",
+                     {"v.mp4": video(record(workflow('video = "s.mkv"'), inputs={"stages.0.video": "0" * 64})),
+                      "s.mkv": clip(5, 8)}, "rerun v.mp4 -o new.mp4", code=3),
                 Case("record-other-weights",
                      "v.mp4: main.transformer, main.text_encoder, main.vae and main.tokenizer are not the "
                      'files that "v.mp4" was made with; name the right files, or go on with --other-files.',

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from makers import bundled, folder, link, record, video, workflow
+from makers import bundled, folder, link, picture, record, video, workflow
+from media_makers import clip, given
 from table import Case, Group, Trouble
 
 MODELS = {"WAN_CORE_MODELS": "{folder}/models"}
@@ -84,6 +85,25 @@ GROUP = Group(
                      {"w/w.toml": vae("../models/../secret.safetensors"), "models": folder,
                       "secret.safetensors": bundled("vae.safetensors")},
                      "run w/w.toml --untrusted", code=3, environment=MODELS),
+                Case("untrusted-picture",
+                     'w.toml, line 7, stages.0.image: "{folder}/p.png" lies outside the model folders, and '
+                     "--untrusted allows no other; move it there if you trust it, or run without --untrusted.",
+                     given("tiny-i2v", 'image = "p.png"', p__png=picture), "run w.toml --untrusted"),
+                Case("untrusted-video",
+                     'w.toml, line 7, stages.0.video: "{folder}/../v.mkv" lies outside the model folders, and '
+                     "--untrusted allows no other; move it there if you trust it, or run without --untrusted.",
+                     given("tiny-t2v", 'video = "../v.mkv"'), "plan w.toml --untrusted"),
+                Case("untrusted-mask",
+                     'w.toml, line 8, stages.0.mask: "/etc/passwd" lies outside the model folders, and '
+                     "--untrusted allows no other; move it there if you trust it, or run without --untrusted.",
+                     given("tiny-t2v", 'video = "models/v.mkv"', 'mask = "/etc/passwd"')
+                     | {"models/v.mkv": clip(5)}, "run w.toml --untrusted", environment=MODELS),
+                Case("untrusted-video-by-link",
+                     'w.toml, line 7, stages.0.continues: "{folder}/models/l.mkv" lies outside the model '
+                     "folders, and --untrusted allows no other; move it there if you trust it, or run without "
+                     "--untrusted.",
+                     given("tiny-i2v", 'continues = "models/l.mkv"', v__mkv=clip(12))
+                     | {"models/l.mkv": link("../v.mkv")}, "run w.toml --untrusted", environment=MODELS),
                 Case("untrusted-tokenizer",
                      'w.toml, line 4, model.tokenizer: "/etc/passwd" lies outside the model folders, which '
                      "--untrusted allows alone; name its folder in [paths] models of the configuration if it "

@@ -34,8 +34,7 @@ GROUP = Group(
                      "that can be read ({any}).",
                      asks('video = "d.mp4"', **{"d.mp4": "no video"}), given=GIVEN, code=7),
                 Case("vace-video-empty",
-                     "w.toml, line 9, stages.0.apply.0.video, {folder}/e.mp4: this is no video "
-                     "that can be read ({any}).",
+                     "w.toml, line 9, stages.0.apply.0.video, {folder}/e.mp4: this file is empty.",
                      asks('video = "e.mp4"', **{"e.mp4": b""}), given=GIVEN, code=7),
                 Case("vace-video-folder",
                      "w.toml, line 9, stages.0.apply.0.video, {folder}/f: this folder is no "
@@ -85,8 +84,7 @@ GROUP = Group(
                      given=GIVEN, code=7),
                 Case("vace-mask-of-other-proportions",
                      "w.toml, line 11, stages.0.apply.0.mask, {folder}/m.png: the mask is 64x32, "
-                     "the video 32x32: their proportions differ; make the mask from the video's "
-                     "own size, or let it be stretched or cut.",
+                     "the video 32x32: their proportions differ; make a mask as large as the video.",
                      asks(f'{LONG}\nmask = "m.png"', "frames = 1", **{"m.png": picture_of(64, 32)}),
                      given=GIVEN, code=7),
                 Case("vace-video-of-no-stage",

@@ -67,6 +67,7 @@ def image_encoder() -> Component:
         kind="clip-vision",
         load=f"{LOADERS}:load_image_encoder",
         verify=VERIFY_IMAGE_ENCODER,
+        config={"dim": 1280},
         published=published.CLIP,
     )
 

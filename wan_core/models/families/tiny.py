@@ -16,7 +16,7 @@ TINY_TEXT_LENGTH = 64
 WARN = "wan_core.models.tiny.vocabulary:warn"
 
 
-def _parts(transformer: str, **config: bool) -> dict[str, Component]:
+def _parts(transformer: str, **config: int) -> dict[str, Component]:
     """The components of a family of the toy world."""
     return {
         "transformer": Component(
@@ -46,7 +46,7 @@ TINY_T2V = Family(
     name="tiny-t2v",
     title="bundled toy model: one coloured shape that moves, for demos and tests",
     task="text-to-video",
-    components=_parts("t2v"),
+    components=_parts("t2v", in_dim=16),
     preset=Preset(
         width=96, height=96, frames=33, fps=12, steps=24, shift=3.0, guidance=4.0, sizes=((96, 96),)
     ),
@@ -58,11 +58,12 @@ TINY_I2V = Family(
     title="bundled toy model: a picture of the toy world that begins to move, for demos and tests",
     task="image-to-video",
     components={
-        **_parts("i2v", sees_images=True),
+        **_parts("i2v", in_dim=36, sees_images=True),
         "image_encoder": Component(
             kind="clip-vision",
             load=f"{LOADERS}:load_image_encoder",
             verify=VERIFY_IMAGE_ENCODER,
+            config={"dim": 48},
             bundled="tiny/image_encoder.safetensors",
         ),
     },

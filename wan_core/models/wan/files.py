@@ -81,10 +81,9 @@ def _check_sight(source: TensorSource, config: WanConfig, known: Mapping[str, An
     sees = config.image_dim is not None
     if known.get("sees_images", sees) == sees:
         return
-    model = identify(source, DIALECTS[0].component)
     raise WeightsError(
         f"this transformer takes {'' if sees else 'no '}image tokens, and that of the family "
-        f"{'does not' if sees else 'does'} (this is {model})",
+        f"{'does not' if sees else 'does'}: those of Wan 2.1 image-to-video do, of Wan 2.2 don't",
         where=source.label,
         remedy="name a file of the family, or another family",
     )
