@@ -50,11 +50,11 @@ TROUBLES = (
                   WAN21) | {"image_encoder.safetensors": bundled("image_encoder.safetensors")}, code=3),
             Case("clip-for-5b",
                  "w.toml, line 7, model.image_encoder: family wan2.2-ti2v-5b takes no image_encoder; "
-                 "leave it out (its files are transformer, text_encoder, vae, tokenizer).",
+                 "leave it out (its files are transformer, text_encoder, vae, preview_vae, tokenizer).",
                  published("wan2.2-ti2v-5b", WAN22_5B | {"image_encoder": "clip-vit-h-14-visual"})),
             Case("clip-for-a14b",
                  "w.toml, line 7, model.image_encoder: family wan2.2-i2v-a14b takes no image_encoder; "
-                 "leave it out (its files are transformer, text_encoder, vae, tokenizer).",
+                 "leave it out (its files are transformer, text_encoder, vae, preview_vae, tokenizer).",
                  published("wan2.2-i2v-a14b", WAN21 | {"transformer": "wan2.2-i2v-a14b"})),
             Case("new-vae-for-i2v",
                  "w.toml, line 5, model.vae: vae.safetensors is a Wan VAE (2.2, z_dim 48): its z_dim is "

@@ -205,8 +205,8 @@ TROUBLES = (
                  "model folders to look in; correct the path.",
                  previewed(), code=3),
             Case("preview-vae-of-tiny",
-                 'w.toml, line 4, model.preview_vae: [model] has no option "preview_vae"; known are: '
-                 "attention, device, family, precision, text_encoder, tokenizer, transformer, vae.",
+                 "w.toml, line 4, model.preview_vae: family tiny-t2v takes no preview_vae; leave it out (its "
+                 "files are transformer, text_encoder, vae, tokenizer).",
                  {"w.toml": workflow(family="tiny-t2v", model='preview_vae = "x"')}),
             Case("vae-2.2-with-2.1",
                  "w.toml, line 4, model.vae, m.safetensors: this is the VAE of Wan 2.2 5B, and the model "
