@@ -138,6 +138,14 @@ class BlockSwap:
             for name in self._names
         ]
 
+    @torch.inference_mode(False)
+    def place_rest(self) -> None:
+        """Move the units that are not swapped, and what belongs to no unit, to the device."""
+        others = [unit for unit in self._stack.units() if unit.name not in self._names]
+        tensors = [tensor for unit in others for tensor in tensors_of(unit.module).values()]
+        for tensor in [*tensors, *self._stack.rest().values()]:
+            tensor.data = tensor.data.to(self._copier.device)
+
     @contextmanager
     def active(self) -> Iterator[None]:
         """While the context lasts, swapped units compute on the device.
@@ -147,6 +155,8 @@ class BlockSwap:
         Raises:
             RuntimeError: it is active already; from a unit's call, when gradients are asked for.
         """
+        if self._pool is not None:
+            raise RuntimeError("these units are being swapped already")
         self.settle()
         pool = SlotPool(self._copier, self.slot_bytes, slot_count(len(self._units), self._prefetch))
         self._pool = pool
