@@ -101,6 +101,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         wanted[frames] = model(*clip)
         resident[frames] = measured(lambda clip=clip: model(*clip), options.repeats)
 
+    beside = torch.cuda.memory_allocated() / GB - result["weights GB"]
     sources: list[HostSource] = []
     memory = HostMemory(0 if options.pageable else 1 << 62)
 
@@ -123,7 +124,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         swap.prefetch = prefetch
         for frames, clip in clips.items():
             with swap.active():
-                weights = torch.cuda.memory_allocated()
+                weights = torch.cuda.memory_allocated() / GB - beside
                 equal = torch.equal(model(*clip), wanted[frames])
                 row = measured(lambda clip=clip: model(*clip), options.repeats)
                 equal = equal and torch.equal(model(*clip), wanted[frames])
@@ -131,7 +132,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
                 "frames": frames,
                 "prefetch": prefetch,
                 "bits equal": equal,
-                "weights on the device GB": weights / GB,
+                "weights on the device GB": weights,
                 "predicted GB": (rest + swap_bytes(sizes, indices, prefetch)) / GB,
             }
             rows.append(row)

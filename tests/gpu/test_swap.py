@@ -1,4 +1,4 @@
-"""Block swap on a GPU: the bits of a resident model, in the memory that was promised; what is hidden is printed.
+"""Block swap on a GPU: the bits of a resident model, the memory that was promised, the transfer that is hidden.
 
 Skipped where there is no CUDA device; ``pytest tests/gpu/test_swap.py -s`` shows the times.
 """
@@ -26,7 +26,6 @@ from wan_core.memory import (
 from wan_core.models.wan import WanConfig, WanTransformer
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-GRANULE = 512  # bytes that torch's allocator rounds up to
 
 
 @pytest.fixture
@@ -59,10 +58,17 @@ def seconds(run: Callable[[], object]) -> float:
 
 def peak(run: Callable[[], object]) -> int:
     """Bytes that ``run`` takes beside what there is."""
-    before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
+    before = requested()
     run()
-    return torch.cuda.max_memory_allocated() - before
+    return requested("peak") - before
+
+
+def requested(when: str = "current") -> int:
+    """Bytes of all tensors on the device, without what the allocator adds to them."""
+    torch.cuda.synchronize()
+    count: int = torch.cuda.memory_stats()[f"requested_bytes.all.{when}"]
+    return count
 
 
 @torch.no_grad()
@@ -73,21 +79,37 @@ def test_bits_and_memory(transformer: WanTransformer) -> None:
     units = transformer.units()
     tensors = [tensors_of(unit.module) for unit in units]
     sizes = [packed_bytes(t.nbytes for t in of_unit.values()) for of_unit in tensors]
-    rounding = GRANULE * sum(map(len, tensors))
-    beside = torch.cuda.memory_allocated() - sum(sizes)
+    rounding = sum(sizes) - sum(t.nbytes for of_unit in tensors for t in of_unit.values())
+    beside = requested() - sum(sizes)
     for swapped in (1, 5, 9, 10):
         indices = spread(10, swapped)
         for prefetch in (0, 1, 2, 3):
             names = [units[i].name for i in indices]
             swap = BlockSwap(transformer, names, prefetch, CudaCopier())
             with swap.active():
-                weights = torch.cuda.memory_allocated() - beside
+                weights = requested() - beside
                 assert abs(weights - swap_bytes(sizes, indices, prefetch)) <= rounding
                 assert torch.equal(transformer(*arguments), want)
                 assert peak(lambda: transformer(*arguments)) <= working
                 assert torch.equal(transformer(*arguments), want)
             transformer.cuda()
+            assert requested() - beside == pytest.approx(sum(sizes), abs=rounding)
     assert torch.equal(transformer(*arguments), want)
+
+
+@torch.no_grad()
+def test_from_host_memory(transformer: WanTransformer) -> None:
+    """A model that was loaded on the CPU: what is not swapped moves to the device, and no more."""
+    arguments = inputs()
+    want = transformer(*arguments)
+    transformer.cpu()
+    swap = BlockSwap(transformer, [f"blocks.{i}" for i in range(1, 10)], 1, CudaCopier())
+    before = requested()
+    swap.place_rest()
+    stays = [*tensors_of(transformer.blocks[0]).values(), *transformer.rest().values()]
+    assert requested() - before == sum(tensor.nbytes for tensor in stays)
+    with swap.active():
+        assert torch.equal(transformer(*arguments), want)
 
 
 @torch.no_grad()
