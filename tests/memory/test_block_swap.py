@@ -289,9 +289,9 @@ def test_what_is_not_swapped_moves_to_the_device(monkeypatch: pytest.MonkeyPatch
     swap = BlockSwap(stack, stack.names(1), 0, SimulatedCopier())
     monkeypatch.setattr(Tensor, "to", lambda tensor, device: tensor + 100)
     swap.place_rest()
-    assert [float(layer.weight[0]) for layer in stack.layers] == [101, 2, 103]
-    assert [float(layer.scale) for layer in stack.layers] == [102, 2, 102]
-    assert float(stack.last) == 100
+    assert [layer.weight.detach()[0].item() for layer in stack.layers] == [101, 2, 103]
+    assert [layer.scale.item() for layer in stack.layers] == [102, 2, 102]
+    assert stack.last.detach().item() == 100
     assert all(a is b for a, b in zip(stack.parameters(), parameters, strict=True))
 
 

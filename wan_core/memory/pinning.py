@@ -16,6 +16,9 @@ import torch
 from torch import Tensor
 
 
+PORTABLE = 1  # cudaHostRegisterPortable: pinned for every device
+
+
 class Pages(mmap.mmap):
     """Anonymous memory on pages of its own, zero at first; the system has it back when nobody refers to it."""
 
@@ -36,7 +39,7 @@ class Pages(mmap.mmap):
             return False
         runtime = _runtime()
         address = self.buffer().data_ptr()
-        if int(runtime.cudaHostRegister(address, len(self), 0)) != 0:
+        if int(runtime.cudaHostRegister(address, len(self), PORTABLE)) != 0:
             with suppress(
                 RuntimeError
             ):  # takes the refusal, which the next operation would report as its own
