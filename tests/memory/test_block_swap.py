@@ -205,12 +205,12 @@ def test_what_is_attached_later_moves_with_its_unit() -> None:
         swap.settle()
     lora = nn.Linear(300, 1, bias=False)
     stack.layers[1].add_module("lora", lora)
-    stack.layers[0].weight.data = torch.ones(3)  # another weight in the same parameter
+    stack.layers[0].weight.data = torch.full((3,), 5.0)  # another weight in the same parameter
     addresses: list[int] = []
     stack.layers[1].register_forward_hook(lambda *_: addresses.append(lora.weight.data_ptr()))
     with swap.active():
         stack(X)
-        assert torch.equal(stack.layers[0](X), X + 6)
+        assert torch.equal(stack.layers[0](X), X + 30)
         stack(X)
     assert swap.slot_bytes == before + packed_bytes([1200])
     assert lora.weight.data_ptr() not in addresses

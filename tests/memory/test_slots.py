@@ -13,8 +13,8 @@ from torch import Tensor
 
 from wan_core.memory import HostMemory, HostSource, SimulatedCopier, Slot, SlotPool, SlotState
 
-UNITS = 6
-WIDTHS = (3, 700, 64, 65, 1, 256)
+UNITS = 5
+WIDTHS = (3, 700, 64, 65, 1)
 
 
 def source(index: int) -> HostSource:
@@ -61,11 +61,11 @@ class Slots(RuleBasedStateMachine):
             self.loaded += 1
             assert slot is self.pool.holding(f"unit {index}")
 
-    @rule(index=st.integers(0, UNITS - 1))
-    def use(self, index: int) -> None:
-        slot = self.pool.holding(f"unit {index}")
-        if slot is None:
-            return
+    @precondition(lambda self: any(slot.unit for slot in self.pool.slots))
+    @rule(data=st.data())
+    def use(self, data: st.DataObject) -> None:
+        slot = data.draw(st.sampled_from([slot for slot in self.pool.slots if slot.unit]))
+        index = int(slot.unit[-1])
         if index in self.in_use:
             with pytest.raises(RuntimeError, match="IN_USE"):
                 self.pool.use(slot)
@@ -159,6 +159,7 @@ def test_a_copy_that_fails_leaves_the_slot_free() -> None:
             raise OSError("the disk is gone")
 
     pool = SlotPool(SimulatedCopier(), SIZE, 1)
+    pool.load(SOURCES[1], ())
     with pytest.raises(OSError, match="disk"):
         pool.load(Broken("unit 0", [torch.zeros(3)], pin=False), ())
     assert [(slot.state, slot.unit) for slot in pool.slots] == [(SlotState.FREE, None)]
@@ -166,6 +167,15 @@ def test_a_copy_that_fails_leaves_the_slot_free() -> None:
     assert slot is not None
     pool.use(slot)
     assert holds(slot, 0)
+
+
+def test_a_slot_in_use_is_given_to_nobody() -> None:
+    pool = SlotPool(SimulatedCopier(), SIZE, 1)
+    slot = pool.load(SOURCES[1], ())
+    assert slot is not None
+    pool.use(slot)
+    assert pool.load(SOURCES[2], ()) is None
+    assert holds(slot, 1)
 
 
 def test_what_is_not_there_yet_goes_last() -> None:

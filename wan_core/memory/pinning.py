@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-
 PORTABLE = 1  # cudaHostRegisterPortable: pinned for every device
 
 

@@ -170,7 +170,9 @@ class BlockSwap:
             self._pool = None
             self.copies += pool.copies
             self.copied_bytes += pool.copied_bytes
-            for unit in self._units:
+            for unit in (
+                self._units
+            ):  # all are there already, unless an interruption came between two lines
                 unit.slot = None
                 unit.point_at(unit.source.home())
             pool.close()
