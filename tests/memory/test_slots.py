@@ -64,8 +64,10 @@ class Slots(RuleBasedStateMachine):
     @precondition(lambda self: any(slot.unit for slot in self.pool.slots))
     @rule(data=st.data())
     def use(self, data: st.DataObject) -> None:
-        slot = data.draw(st.sampled_from([slot for slot in self.pool.slots if slot.unit]))
-        index = int(slot.unit[-1])
+        held = sorted(int(slot.unit[-1]) for slot in self.pool.slots if slot.unit)
+        index = data.draw(st.sampled_from(held))  # no slot: what is drawn is kept for reports
+        slot = self.pool.holding(f"unit {index}")
+        assert slot is not None
         if index in self.in_use:
             with pytest.raises(RuntimeError, match="IN_USE"):
                 self.pool.use(slot)
