@@ -155,6 +155,13 @@ def test_the_simulation_sees_a_slot_overwritten_in_use() -> None:
         pool.load(SOURCES[2], ())
 
 
+def test_the_simulation_sees_memory_that_goes_too_early() -> None:
+    copier = SimulatedCopier()
+    copied = copier.fill(copier.allocate(4), torch.zeros(4, dtype=torch.uint8), copier.mark())
+    with pytest.raises(AssertionError, match="given back"):
+        copied.synchronize()
+
+
 def test_a_copy_that_fails_leaves_the_slot_free() -> None:
     class Broken(HostSource):
         def send(self, copy: Callable[[Tensor], object]) -> None:  # type: ignore[override]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from wan_core.memory.ledger import Ledger as Ledger
     from wan_core.memory.packing import Packing as Packing
     from wan_core.memory.packing import tensors_of as tensors_of
+    from wan_core.memory.parts import SwappedParts as SwappedParts
     from wan_core.memory.residency import Residency as Residency
     from wan_core.memory.residency import gigabytes as gigabytes
     from wan_core.memory.sizes import ALIGNMENT as ALIGNMENT
@@ -51,6 +52,7 @@ __getattr__, __dir__, __all__ = exports(
         "SlotPool": "slots",
         "SlotState": "slots",
         "Source": "sources",
+        "SwappedParts": "parts",
         "Unit": "units",
         "gigabytes": "residency",
         "packed_bytes": "sizes",

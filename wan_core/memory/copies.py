@@ -40,8 +40,10 @@ class Copier(Protocol):
         """A buffer of ``size`` bytes on the device; it is given back when nobody refers to it."""
         ...
 
-    def fill(self, buffer: Tensor, host: Tensor, after: Any) -> Mark:
-        """Copy ``host`` to the start of ``buffer``, once the computing has passed the mark ``after``.
+    def fill(self, buffer: Tensor, source: Tensor, after: Any) -> Mark:
+        """Copy ``source`` to the start of ``buffer``, once the computing has passed the mark ``after``.
+
+        Both are uint8, one on the device and one in host memory. They have to exist until the copy ends.
 
         Returns:
             The end of this copy.
@@ -77,10 +79,10 @@ class CudaCopier:
     def allocate(self, size: int) -> Tensor:
         return torch.empty(size, dtype=torch.uint8, device=self.device)
 
-    def fill(self, buffer: Tensor, host: Tensor, after: Any) -> Mark:
+    def fill(self, buffer: Tensor, source: Tensor, after: Any) -> Mark:
         self._copies.wait_event(after)
         with torch.cuda.stream(self._copies):
-            buffer[: host.numel()].copy_(host, non_blocking=True)
+            buffer[: source.numel()].copy_(source, non_blocking=True)
         copied: Mark = self._copies.record_event()
         return copied
 
@@ -109,11 +111,21 @@ class _SimulatedMark:
             self.copier.wait(self)
 
 
+@attrs.frozen(eq=False)
+class _Coming:
+    """A copy on its way; who asked for it has to keep its memory."""
+
+    clock: int
+    buffer: weakref.ref[Tensor]
+    source: weakref.ref[Tensor]
+
+
 class SimulatedCopier:
     """Copies within the memory of the CPU that arrive when they are told to, as late as they may or earlier.
 
     What is computed is over at once. A buffer is full of NaN from the issue of a copy until its arrival, so
-    that who does not wait gets no number; and a copy that may overwrite what is still in use is an error.
+    that who does not wait gets no number. A copy that may overwrite what is still in use, and memory that is
+    given back before a copy has ended, are errors.
 
     Args:
         arrivals: given how many copies are on their way, how many of them (the oldest) arrive now; asked
@@ -130,7 +142,7 @@ class SimulatedCopier:
         self.now = self.peak = 0
         self._arrivals = arrivals
         self._clock = 0
-        self._coming: deque[tuple[int, Tensor, Tensor]] = deque()
+        self._coming: deque[_Coming] = deque()
         self._buffers: dict[int, int] = {}  # mark of a copy -> its buffer
         self._used: dict[int, int] = {}  # buffer -> when its last use began
 
@@ -141,7 +153,7 @@ class SimulatedCopier:
         weakref.finalize(buffer.untyped_storage(), self._gone, size, buffer.data_ptr())
         return buffer
 
-    def fill(self, buffer: Tensor, host: Tensor, after: Any) -> Mark:
+    def fill(self, buffer: Tensor, source: Tensor, after: Any) -> Mark:
         """See :meth:`Copier.fill`.
 
         Raises:
@@ -152,7 +164,7 @@ class SimulatedCopier:
             raise AssertionError("a copy does not wait for the end of the use of its buffer")
         buffer.fill_(0xFF)
         self._buffers[self._clock] = buffer.data_ptr()
-        self._coming.append((self._clock, buffer, host))
+        self._coming.append(_Coming(self._clock, weakref.ref(buffer), weakref.ref(source)))
         return _SimulatedMark(self._clock, self, copy=True)
 
     def wait(self, copied: Any) -> None:
@@ -171,7 +183,7 @@ class SimulatedCopier:
 
     def is_over(self, clock: int) -> bool:
         """Whether the copy that was issued at ``clock`` has arrived."""
-        return not self._coming or self._coming[0][0] > clock
+        return not self._coming or self._coming[0].clock > clock
 
     def _step(self) -> None:
         self._clock += 1
@@ -179,8 +191,11 @@ class SimulatedCopier:
             self._arrive()
 
     def _arrive(self) -> None:
-        _, buffer, host = self._coming.popleft()
-        buffer[: host.numel()].copy_(host)
+        first = self._coming.popleft()
+        buffer, source = first.buffer(), first.source()
+        if buffer is None or source is None:
+            raise AssertionError("memory was given back while a copy was on its way")
+        buffer[: source.numel()].copy_(source)
 
     def _gone(self, size: int, buffer: int) -> None:
         self.now -= size
