@@ -7,9 +7,28 @@ from typing import TYPE_CHECKING
 from wan_core.contract.lazy import exports
 
 if TYPE_CHECKING:
+    from wan_core.memory.copies import Copier as Copier
+    from wan_core.memory.copies import CudaCopier as CudaCopier
+    from wan_core.memory.copies import Mark as Mark
+    from wan_core.memory.copies import SimulatedCopier as SimulatedCopier
     from wan_core.memory.ledger import Ledger as Ledger
+    from wan_core.memory.packing import Packing as Packing
+    from wan_core.memory.packing import tensors_of as tensors_of
+    from wan_core.memory.parts import SwappedParts as SwappedParts
     from wan_core.memory.residency import Residency as Residency
     from wan_core.memory.residency import gigabytes as gigabytes
+    from wan_core.memory.sizes import ALIGNMENT as ALIGNMENT
+    from wan_core.memory.sizes import packed_bytes as packed_bytes
+    from wan_core.memory.sizes import slot_count as slot_count
+    from wan_core.memory.sizes import spread as spread
+    from wan_core.memory.sizes import swap_bytes as swap_bytes
+    from wan_core.memory.slots import Slot as Slot
+    from wan_core.memory.slots import SlotPool as SlotPool
+    from wan_core.memory.slots import SlotState as SlotState
+    from wan_core.memory.sources import HostMemory as HostMemory
+    from wan_core.memory.sources import HostSource as HostSource
+    from wan_core.memory.sources import Source as Source
+    from wan_core.memory.swap import BlockSwap as BlockSwap
     from wan_core.memory.units import BlockStack as BlockStack
     from wan_core.memory.units import Unit as Unit
     from wan_core.memory.units import rest_of as rest_of
@@ -17,11 +36,30 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
+        "ALIGNMENT": "sizes",
         "BlockStack": "units",
+        "BlockSwap": "swap",
+        "Copier": "copies",
+        "CudaCopier": "copies",
+        "HostMemory": "sources",
+        "HostSource": "sources",
         "Ledger": "ledger",
+        "Mark": "copies",
+        "Packing": "packing",
         "Residency": "residency",
+        "SimulatedCopier": "copies",
+        "Slot": "slots",
+        "SlotPool": "slots",
+        "SlotState": "slots",
+        "Source": "sources",
+        "SwappedParts": "parts",
         "Unit": "units",
         "gigabytes": "residency",
+        "packed_bytes": "sizes",
         "rest_of": "units",
+        "slot_count": "sizes",
+        "spread": "sizes",
+        "swap_bytes": "sizes",
+        "tensors_of": "packing",
     },
 )

@@ -14,6 +14,7 @@ from torch._dynamo.utils import counters
 from tests.seams.ovi.golden import HANDLERS, own_name, towers_of
 from tests.seams.ovi.model import FusedDenoiser, load_random, to_published
 from wan_core.contract import Component, LoadRequest
+from wan_core.memory import BlockSwap, SimulatedCopier
 from wan_core.testing.golden import Case, Verdict, find_cases, run_case
 
 ROOT = Path(__file__).parents[3]
@@ -72,7 +73,7 @@ def test_a_unit_is_a_pair_of_blocks_and_nothing_is_left_over() -> None:
 
 
 @torch.no_grad()
-def test_all_pairs_share_one_compiled_graph() -> None:
+def test_all_pairs_share_one_compiled_graph_swapped_or_not() -> None:
     case = Case(OWN / "two_guidance_i2v.json")
     towers = towers_of(case)
     latents = {
@@ -95,6 +96,11 @@ def test_all_pairs_share_one_compiled_graph() -> None:
         pair.compile(backend="aot_eager", fullgraph=True)
     torch.testing.assert_close(predict(900.0), want, rtol=0, atol=1e-5)
     predict(300.0, "uncond", frozenset({1}))
+    compiled = predict(900.0)
+    swap = BlockSwap(towers, ["blocks.0", "blocks.2"], 0, SimulatedCopier())
+    with swap.active():
+        assert torch.equal(predict(900.0), compiled)
+    assert swap.copies == 2
     assert counters["stats"]["unique_graphs"] == 1
     torch._dynamo.reset()
 
