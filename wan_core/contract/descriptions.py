@@ -112,6 +112,9 @@ class Component:
         verify: import string of ``verify(source, config) -> None``, called at planning (its module must not
             import torch): raises :class:`~wan_core.contract.errors.WeightsError` for a file that could not be
             loaded.
+        lora_targets: import string of ``lora_targets(source, dialects) -> LoraTargets`` (its module must not
+            import torch), for a component whose loader merges the LoRA files of its request; see
+            :class:`wan_core.weights.lora.LoraTargets`. None = it takes none.
         config: the architecture, for the loader and for predictions of size. Numbers that appear here
             must agree with the file's header.
         bundled: file inside the installed package, used when the workflow names none.
@@ -131,6 +134,7 @@ class Component:
     needs_file: bool = attrs.field(default=True, validator=valid.flag)
     identify: str | None = attrs.field(default=None, validator=valid.optional_text)
     verify: str | None = attrs.field(default=None, validator=valid.optional_text)
+    lora_targets: str | None = attrs.field(default=None, validator=valid.optional_text)
 
 
 @attrs.frozen

@@ -10,7 +10,7 @@ from itertools import chain
 from wan_core.weights.kinds.base import Identity, LoraTraits
 from wan_core.weights.kinds.names import Names, Shape
 
-__all__ = ["lora"]
+__all__ = ["flat", "lora"]
 
 # what follows the path of a module; each group of `_FORMS` is one way of storing a change
 _FORMS = {
@@ -85,7 +85,7 @@ def lora(names: Names) -> Identity | None:
     for name, suffix in found.items():
         modules.setdefault(name[: suffix.start()], {})[suffix[0]] = shapes[name]
     ranks = Counter(rank for parts in modules.values() if (rank := _rank(parts)))
-    flat = {_flat(path): path for path in modules}
+    flat = {flat(path): path for path in modules}
     given = (_width(modules[path]) for f, path in flat.items() if _GIVES.fullmatch(f))
     taken = (_columns(modules[path]) for f, path in flat.items() if _TAKES.fullmatch(f))
     width = next(filter(None, chain(given, taken)), 0)
@@ -120,8 +120,8 @@ def _dialect(paths: Iterable[str], suffixes: Iterable[re.Match[str]]) -> str:
     return best
 
 
-def _flat(path: str) -> str:
-    """The path as kohya writes it, without what wrappers put in front."""
+def flat(path: str) -> str:
+    """A module's path as kohya writes it, without what wrappers put in front: ``blocks_0_ffn_0``."""
     return re.sub(
         r"^_+", "", _LEAD.sub("", path).replace("___lorahyphen___", "_").replace(".", "_")
     )
