@@ -22,12 +22,15 @@ def _blocks(value: Any) -> str | Mapping[str, float] | None:
         return None
     for span in _spans(value):
         if not _RANGE.fullmatch(span):
-            raise OptionError("blocks", f'holds {show(span)}, which is no block such as "3" or "0-9"')
+            raise OptionError(
+                "blocks", f'holds {show(span)}, which is no block such as "3" or "0-9"'
+            )
     if isinstance(value, Mapping):
         for span, strength in value.items():
             if not -LIMIT <= strength <= LIMIT:
                 raise OptionError(f'blocks."{span}"', f"must be from {-LIMIT:g} to {LIMIT:g}")
-    return value
+    found: str | Mapping[str, float] = value
+    return found
 
 
 def _spans(value: str | Mapping[str, float]) -> list[str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
+from torch.linalg import vector_norm
 from torch.nn import functional
 
 from wan_core.contract.errors import WeightsError
@@ -121,21 +122,21 @@ def _dora(weight: Tensor, change: Tensor, magnitudes: Tensor, strength: float) -
     weight's columns: files are trained for what ComfyUI makes of them."""
     new = weight + change
     if magnitudes.shape[0] == weight.shape[0]:
-        norm = weight.flatten(1).norm(dim=1).reshape(-1, *(1,) * (weight.ndim - 1))
+        norm = vector_norm(weight.flatten(1), dim=1).reshape(-1, *(1,) * (weight.ndim - 1))
     else:
-        columns = new.transpose(0, 1).flatten(1).norm(dim=1)
+        columns = vector_norm(new.transpose(0, 1).flatten(1), dim=1)
         norm = columns.reshape(1, -1, *(1,) * (weight.ndim - 2))
     norm = norm + torch.finfo(new.dtype).eps
-    new = new * (magnitudes.reshape(norm.shape) / norm)
-    return new if strength == 1 else weight + strength * (new - weight)
+    scaled = new * (magnitudes.reshape(norm.shape) / norm)
+    return scaled if strength == 1 else weight + strength * (scaled - weight)
 
 
 def _magnitudes(weight: Tensor, change: Tensor, magnitudes: Tensor, strength: float) -> Tensor:
     """PEFT's: over the lengths of the new weight's rows."""
     new = weight + change
-    norm = new.flatten(1).norm(dim=1).reshape(-1, *(1,) * (weight.ndim - 1))
-    new = new * (magnitudes.reshape(norm.shape) / norm)
-    return weight + strength * (new - weight)
+    norm = vector_norm(new.flatten(1), dim=1).reshape(-1, *(1,) * (weight.ndim - 1))
+    scaled = new * (magnitudes.reshape(norm.shape) / norm)
+    return weight + strength * (scaled - weight)
 
 
 _FORMS: Mapping[Form, Callable[[Parts], Tensor]] = {"pair": _pair, "loha": _loha, "lokr": _lokr}

@@ -128,7 +128,9 @@ def read_lora(
                 patch = attrs.evolve(patch, alpha=alpha)
             patches.append(patch)
         if len(left) < len(parts):
-            left.pop("alpha", None)  # trainers write it beside differences, too, which it does not scale
+            left.pop(
+                "alpha", None
+            )  # trainers write it beside differences, too, which it does not scale
         for name in left.values():
             unmatched.setdefault(name, "what belongs to it is missing")
     return LoraFile(source, tuple(patches), unmatched, scaled)
@@ -144,20 +146,14 @@ def _patches(
     """The patches of one module, whose parts are taken out of ``left`` as they are used."""
 
     def taken(form: Form, leaf: str, names: Mapping[str, str]) -> Iterator[Patch]:
-        for part in names:
-            left.pop(part)
         target = targets.find(path, leaf)
-        if not target:
-            why = _nowhere(path, leaf)
-        else:
+        if target:
             infos = {part: source.tensors[name] for part, name in names.items()}
-            if form in ("diff", "set"):
-                infos = {form: info for info in infos.values()}
             why = misfit(form, infos, targets.shapes[target])
+        else:
+            why = _nowhere(path, leaf)
         if why:
             unmatched.update(dict.fromkeys(names.values(), why))
-        elif form in ("diff", "set"):
-            yield Patch(target, form, {form: name for name in names.values()})
         else:
             yield Patch(target, form, names, grown="reshape" in names)
 
@@ -165,11 +161,11 @@ def _patches(
         needed = next((one for one in choices if all(part in left for part in one)), ())
         if needed:
             beside = (*_CORES[form], *BESIDE)
-            names = {part: left[part] for part in (*needed, *beside) if part in left}
+            names = {part: left.pop(part) for part in (*needed, *beside) if part in left}
             yield from taken(form, "weight", names)
     for part, leaf, form in _ALONE:
         if part in left:
-            yield from taken(form, leaf, {part: left[part]})
+            yield from taken(form, leaf, {form: left.pop(part)})
 
 
 def _nowhere(path: str, leaf: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import Literal
 
@@ -62,15 +62,25 @@ def misfit(form: Form, parts: Mapping[str, TensorInfo], wanted: Shape) -> str:
         return "its factors do not fit each other"
     if "reshape" in shapes:
         # what shape that is stands in the tensor
-        return "" if len(shapes["reshape"]) == 1 and found[0] == wanted[0] else _differs(found, wanted)
+        return (
+            "" if len(shapes["reshape"]) == 1 and found[0] == wanted[0] else _differs(found, wanted)
+        )
     rows, columns = wanted[0] if wanted else 1, prod(wanted[1:])
     if (found[0], prod(found[1:])) != (rows, columns):
         return _differs(found, wanted)
-    magnitudes = {(rows, 1), (rows,), (1, columns), (rows, *(1,) * (len(wanted) - 1))}
-    magnitudes |= {(1, *wanted[1:2], *(1,) * (len(wanted) - 2))}
-    if any(shapes[p] not in magnitudes for p in ("dora", "magnitude") if p in shapes):
-        return "its magnitudes do not fit the weight"
+    for part in ("dora", "magnitude"):
+        if part in shapes and not _magnitudes_fit(shapes[part], wanted, part == "dora"):
+            return "its magnitudes do not fit the weight"
     return ""
+
+
+def _magnitudes_fit(shape: Shape, wanted: Shape, by_columns: bool) -> bool:
+    """One magnitude a row; or, of ``dora_scale`` alone, one a column: ``[1, columns]``."""
+    if len(wanted) < 2:
+        return False
+    if shape[:1] == wanted[:1] and prod(shape) == wanted[0]:
+        return True
+    return by_columns and shape[:1] == (1,) and prod(shape) == wanted[1]
 
 
 def _differs(found: Shape, wanted: Shape) -> str:
@@ -111,7 +121,9 @@ def _lokr(shapes: Mapping[str, Shape]) -> Shape | None:
         shapes[f"lokr_w{i}"]
         if f"lokr_w{i}" in shapes
         else _product(
-            shapes[f"lokr_w{i}_a"], shapes[f"lokr_w{i}_b"], shapes.get("lokr_t2") if i == 2 else None
+            shapes[f"lokr_w{i}_a"],
+            shapes[f"lokr_w{i}_b"],
+            shapes.get("lokr_t2") if i == 2 else None,
         )
         for i in (1, 2)
     )
@@ -120,7 +132,7 @@ def _lokr(shapes: Mapping[str, Shape]) -> Shape | None:
     return (one[0] * two[0], one[1] * two[1], *two[2:])
 
 
-_FORMS = {
+_FORMS: Mapping[Form, Callable[[Mapping[str, Shape]], Shape | None]] = {
     "pair": _pair,
     "loha": _loha,
     "lokr": _lokr,

@@ -38,7 +38,11 @@ def stated_alphas(metadata: Mapping[str, str]) -> Alphas:
         for pattern, own in patterns.items() if isinstance(patterns, dict) else ():
             if path == pattern or path.endswith(f".{pattern}"):
                 value = own
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not math.isfinite(value)
+        ):
             return None
         stabilised = entry(path, "use_rslora") is True
         return float(value) * (math.sqrt(rank) if stabilised else 1.0)

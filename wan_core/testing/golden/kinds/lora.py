@@ -36,7 +36,9 @@ def run_merge(case: Case) -> None:
                 case.check(f"{prefix}.{index}", output)
 
 
-def _merge(weights: dict[str, Tensor], file: Mapping[str, Tensor], entry: Mapping[str, Any]) -> None:
+def _merge(
+    weights: dict[str, Tensor], file: Mapping[str, Tensor], entry: Mapping[str, Any]
+) -> None:
     shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     guessed = any(all(part in name for part in GUESSED) for name in file)
     source = StateDict(file)
@@ -52,7 +54,11 @@ def _wanted(patch: Patch, entry: Mapping[str, Any]) -> bool:
     module = f"diffusion_model.{patch.target.rpartition('.')[0]}."
     names = (module, *patch.keys)
     blocks = entry.get("selected_blocks")
-    if blocks is not None and "blocks." in module and not any(b in n for b in blocks for n in names):
+    if (
+        blocks is not None
+        and "blocks." in module
+        and not any(b in n for b in blocks for n in names)
+    ):
         return False
     return not any(text in name for text in entry.get("layer_filter", ()) for name in names)
 
