@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
-from torch.linalg import vector_norm
 from torch.nn import functional
 
 from wan_core.contract.errors import WeightsError
@@ -117,14 +116,20 @@ def _lokr(parts: Parts) -> Tensor:
     return torch.kron(one.reshape(*one.shape, *(1,) * (two.ndim - 2)), two.contiguous())
 
 
+def _lengths(weight: Tensor) -> Tensor:
+    """Of every row."""
+    found: Tensor = torch.linalg.vector_norm(weight.flatten(1), dim=1)
+    return found
+
+
 def _dora(weight: Tensor, change: Tensor, magnitudes: Tensor, strength: float) -> Tensor:
     """Magnitudes by rows are over the lengths of the original weight's rows, those by columns over the new
     weight's columns: files are trained for what ComfyUI makes of them."""
     new = weight + change
     if magnitudes.shape[0] == weight.shape[0]:
-        norm = vector_norm(weight.flatten(1), dim=1).reshape(-1, *(1,) * (weight.ndim - 1))
+        norm = _lengths(weight).reshape(-1, *(1,) * (weight.ndim - 1))
     else:
-        columns = vector_norm(new.transpose(0, 1).flatten(1), dim=1)
+        columns = _lengths(new.transpose(0, 1))
         norm = columns.reshape(1, -1, *(1,) * (weight.ndim - 2))
     norm = norm + torch.finfo(new.dtype).eps
     scaled = new * (magnitudes.reshape(norm.shape) / norm)
@@ -134,7 +139,7 @@ def _dora(weight: Tensor, change: Tensor, magnitudes: Tensor, strength: float) -
 def _magnitudes(weight: Tensor, change: Tensor, magnitudes: Tensor, strength: float) -> Tensor:
     """PEFT's: over the lengths of the new weight's rows."""
     new = weight + change
-    norm = vector_norm(new.flatten(1), dim=1).reshape(-1, *(1,) * (weight.ndim - 1))
+    norm = _lengths(new).reshape(-1, *(1,) * (weight.ndim - 1))
     scaled = new * (magnitudes.reshape(norm.shape) / norm)
     return weight + strength * (scaled - weight)
 
