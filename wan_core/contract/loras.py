@@ -28,7 +28,8 @@ def _blocks(value: Any) -> str | Mapping[str, float] | None:
     if isinstance(value, Mapping):
         for span, strength in value.items():
             if not -LIMIT <= strength <= LIMIT:
-                raise OptionError(f'blocks."{span}"', f"must be from {-LIMIT:g} to {LIMIT:g}")
+                bounds = f"must be from {-LIMIT:g} to {LIMIT:g}, not {show(strength)}"
+                raise OptionError(f"blocks.{span}", bounds)
     found: str | Mapping[str, float] = value
     return found
 

@@ -151,7 +151,7 @@ def _patches(
             infos = {part: source.tensors[name] for part, name in names.items()}
             why = misfit(form, infos, targets.shapes[target])
         else:
-            why = _nowhere(path, leaf)
+            why = _nowhere(path, leaf, targets)
         if why:
             unmatched.update(dict.fromkeys(names.values(), why))
         else:
@@ -168,12 +168,12 @@ def _patches(
             yield from taken(form, leaf, {form: left.pop(part)})
 
 
-def _nowhere(path: str, leaf: str) -> str:
+def _nowhere(path: str, leaf: str, targets: LoraTargets) -> str:
     if path.startswith(_TEXT):
         return "it is for a text encoder"
-    if leaf == "weight":
-        return "the model has no such module"
-    return f"the model has no such module with a {leaf}"
+    if leaf != "weight" and targets.knows(path):
+        return f"this module of the model has no {leaf}"
+    return "the model has no such module"
 
 
 def _alpha(

@@ -38,13 +38,17 @@ class LoraTargets:
             for name in shapes:
                 self._add(name, dialect.from_official(name) or name)
 
+    def knows(self, path: str) -> bool:
+        """Whether the model has a module of that name."""
+        return _spelled(path) in self._modules
+
     def find(self, path: str, leaf: str = "weight") -> str:
         """The official name of a module's tensor (``leaf``), or of the tensor that ``path`` is itself.
 
         Returns:
             ``""`` when the model has none.
         """
-        spelled = flat(path).replace("_processor_", "_")
+        spelled = _spelled(path)
         module = self._modules.get(spelled)
         name = f"{module}.{leaf}"
         if module is not None and name in self.shapes:
@@ -61,3 +65,8 @@ class LoraTargets:
         owner = official.rpartition(".")[0]
         if official == spelled and owner:
             self._modules.setdefault(flat(owner), owner)
+
+
+def _spelled(path: str) -> str:
+    # what diffusers once wrote between an attention and its projections
+    return flat(path).replace("_processor_", "_")
