@@ -51,13 +51,16 @@ GROUP = Group(
                 Case(
                     "lora-damaged",
                     "w.toml, line 4, model.loras.0.file, {folder}/x.safetensors: damaged safetensors file: "
-                     "the header entry of tensor 'a' is incomplete; download it again.",
+                    "the header entry of tensor 'a' is incomplete; download it again.",
                     with_file(header_only('{"a": 1}')),
                     code=3,
                 ),
                 Case(
-                    "lora-empty", "w.toml, line 4, model.loras.0.file, {folder}/x.safetensors: the file is empty; download "
-                     "it again.", with_file(b""), code=3
+                    "lora-empty",
+                    "w.toml, line 4, model.loras.0.file, {folder}/x.safetensors: the file is empty; "
+                    "download it again.",
+                    with_file(b""),
+                    code=3,
                 ),
             ),
         ),
@@ -93,7 +96,7 @@ GROUP = Group(
                 Case(
                     "lora-of-which-nothing-fits",
                     "w.toml, line 4, model.loras.0.file, x.safetensors: nothing in the LoRA fits the model: "
-                    "of \'lora_unet_single_blocks_0_linear1.lora_down.weight', the model has no such module; "
+                    "of 'lora_unet_single_blocks_0_linear1.lora_down.weight', the model has no such module; "
                     "use a LoRA that was made for this model.",
                     with_file(
                         safetensors(
@@ -146,7 +149,7 @@ GROUP = Group(
                     "lora-with-odd-names",
                     "w.toml, line 4, model.loras.0.file, x.safetensors: the model has no place for 1 of the "
                     "LoRA's 3 tensors: {any} (it is no part of a LoRA that is known); use a LoRA that was "
-                    \'made for this model, or go on without them with unmatched = "skip".',
+                    'made for this model, or go on without them with unmatched = "skip".',
                     with_file(safetensors({**pair(), "\x1b[2J\r\n": [1]})),
                     code=3,
                 ),
