@@ -19,6 +19,9 @@ from wan_core.weights.lora import LoraFile, LoraTargets
 from wan_core.weights.lora.uses import match, strength_of, told
 from wan_core.weights.sources import TensorSource
 
+PLAIN = frozenset(("", "mixed", "fp64", "fp32", "fp16", "bf16", "fp8_e4m3fn", "fp8_e5m2"))
+"""Schemes in which every number stands by itself."""
+
 
 @attrs.frozen
 class PlannedLora:
@@ -92,11 +95,27 @@ def plan_loras(
             where=where("loras"),
             remedy="leave loras out, or name another family",
         )
+    _refuse_quantised(files, slots, where)
     targets = {slot: _targets(family, slot, files[slot], dialects.get(slot, ())) for slot in slots}
     return tuple(
         _plan(family, use, files, targets, lambda key, i=i: where(f"loras.{i}.{key}"), places)  # type: ignore[misc]
         for i, use in enumerate(uses)
     )
+
+
+def _refuse_quantised(
+    files: Mapping[str, PlannedFile], slots: Sequence[str], where: Callable[[str], str]
+) -> None:
+    """A change can be added to a number, not to a block of numbers that share a scale."""
+    for slot in slots:
+        precision = files[slot].identity.precision
+        if precision.scheme not in PLAIN:
+            raise WeightsError(
+                f"LoRA files can't be merged into quantised weights, and {printable(files[slot].path.name)} is "
+                f"{precision.title or precision.scheme}",
+                where=where("loras"),
+                remedy="use the bf16 or fp16 file of the model",
+            )
 
 
 def _targets(

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from wan_core.contract.lazy import exports
 
 if TYPE_CHECKING:
+    from wan_core.weights.lora.apart import LoraLinear as LoraLinear
+    from wan_core.weights.lora.apart import keep_apart as keep_apart
     from wan_core.weights.lora.matching import LoraFile as LoraFile
     from wan_core.weights.lora.matching import read_lora as read_lora
     from wan_core.weights.lora.merging import MergedSource as MergedSource
@@ -20,9 +22,11 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "LoraFile": "matching",
+        "LoraLinear": "apart",
         "LoraTargets": "targets",
         "MergedSource": "merging",
         "Patch": "patches",
+        "keep_apart": "apart",
         "merge": "merging",
         "merged": "uses",
         "read_lora": "matching",

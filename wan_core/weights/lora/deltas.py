@@ -14,7 +14,7 @@ from wan_core.weights.lora.matching import rank_of
 from wan_core.weights.lora.patches import Form, Patch
 from wan_core.weights.sources import TensorSource
 
-__all__ = ["patched"]
+__all__ = ["patched", "scale_of"]
 
 GROWTH = 16
 """A patch that makes its weight larger may make it so many times as large."""
@@ -43,7 +43,7 @@ def patched(weight: Tensor, patch: Patch, source: TensorSource, strength: float)
         return weight + strength * parts["diff"].reshape(weight.shape)
     if "reshape" in parts:
         weight = _grown(weight, parts["reshape"], source)
-    change = _FORMS[patch.form](parts).reshape(weight.shape) * _scale(patch, parts, source)
+    change = _FORMS[patch.form](parts).reshape(weight.shape) * scale_of(patch, parts, source)
     if "dora" in parts:
         return _dora(weight, change, parts["dora"], strength)
     if "magnitude" in parts:
@@ -51,7 +51,15 @@ def patched(weight: Tensor, patch: Patch, source: TensorSource, strength: float)
     return weight + strength * change
 
 
-def _scale(patch: Patch, parts: Parts, source: TensorSource) -> float:
+def scale_of(patch: Patch, parts: Parts, source: TensorSource) -> float:
+    """What the product of a patch's factors is multiplied by, strength aside: alpha over rank.
+
+    Args:
+        parts: its tensors, read from ``source``.
+
+    Raises:
+        WeightsError: it is no finite number.
+    """
     if "factor" in parts:
         scale = float(parts["factor"])
     else:
