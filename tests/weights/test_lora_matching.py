@@ -182,6 +182,8 @@ def alphas(rank: int = 4, **config: object) -> list[float | None]:
 def test_peft_states_alpha_in_the_header() -> None:
     assert alphas(r=4, lora_alpha=8) == [8, 8]
     assert alphas(lora_alpha=8, alpha_pattern={"attn1.to_k": 2}) == [8, 2]
+    longest_first = {"to_k": 3, "blocks.0.attn1.to_k": 2, "attn1.to_q": 1, "o_q": 5}
+    assert alphas(lora_alpha=8, alpha_pattern=longest_first) == [1, 2]
     assert alphas(lora_alpha=8, use_rslora=True) == [16, 16]
     assert alphas(lora_alpha="8") == alphas(lora_alpha=True) == alphas(r=3) == [None, None]
 

@@ -11,6 +11,8 @@ __all__ = ["stated_alphas"]
 
 ENTRY = "lora_adapter_metadata"
 LONGEST = 2**20
+DEEPEST = 12
+"""Parts at the start of a module's path that a pattern may leave out, and one."""
 
 Alphas = Callable[[str, int], float | None]
 
@@ -35,9 +37,9 @@ def stated_alphas(metadata: Mapping[str, str]) -> Alphas:
     def alpha(path: str, rank: int) -> float | None:
         patterns = entry(path, "alpha_pattern")
         value = entry(path, "lora_alpha")
-        for pattern, own in patterns.items() if isinstance(patterns, dict) else ():
-            if path == pattern or path.endswith(f".{pattern}"):
-                value = own
+        if isinstance(patterns, dict):
+            ends = (path, *(path.split(".", cut)[-1] for cut in range(1, DEEPEST)))
+            value = next((patterns[end] for end in ends if end in patterns), value)
         if (
             isinstance(value, bool)
             or not isinstance(value, int | float)
