@@ -117,6 +117,16 @@ def test_the_plan_tells_what_a_file_changes(folder: Path) -> None:
     assert not made.models["main"].loras[0].notes
 
 
+def test_a_file_that_changes_nothing_is_noted(folder: Path) -> None:
+    made = plan(folder, '{ file = "x.safetensors", blocks = "30-39" }')
+    assert (
+        made.notes[0] == "x.safetensors changes nothing: blocks and skip leave none of its weights"
+    )
+    assert (
+        not plan(folder, '{ file = "x.safetensors", strength = 0 }').models["main"].loras[0].notes
+    )
+
+
 def test_each_expert_has_its_own(folder: Path) -> None:
     loras = (
         '{ file = "x.safetensors", transformer = "high" }, { file = "x.safetensors", strength = 2 }'

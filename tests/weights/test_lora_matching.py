@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from header_files import write_safetensors
 from lora_samples import DIM, TARGETS, WIDE, header, pair
 
 from wan_core.contract.errors import WeightsError
+from wan_core.models.wan.dialects import DIFFUSERS
+from wan_core.models.wan.files import lora_targets
+from wan_core.weights import StateDict
 from wan_core.weights.lora import read_lora
 
 K_IMG = "blocks.11.cross_attn.k_img.weight"
@@ -49,6 +53,26 @@ def test_dialects_lead_to_the_official_name(path: str, target: str) -> None:
     found = read_lora(header(pair(path)), TARGETS)
     assert [(p.form, p.target) for p in found.patches] == [("pair", target)]
     assert not found.unmatched
+
+
+@pytest.mark.parametrize(
+    "name", ["wan2.1-flf2v-14b", "wan2.1-vace-1.3b", "wan2.2-ti2v-5b", "wan2.1-t2v-1.3b"]
+)
+def test_no_two_weights_of_a_published_model_are_confused(
+    manifest: Callable[[str], StateDict], name: str
+) -> None:
+    targets = lora_targets(manifest(name))
+    for official in targets.shapes:
+        theirs = DIFFUSERS.from_official(official)
+        assert theirs is not None
+        leaf = official.rpartition(".")[2]
+        for path in (official, theirs):
+            if leaf in ("weight", "bias"):
+                path = path.removesuffix(f".{leaf}")
+            spellings = [path, f"transformer.{path}"]
+            spellings += [lead + path.replace(".", "_") for lead in ("lora_unet_", "lycoris_")]
+            found = {targets.find(one, leaf if leaf == "bias" else "weight") for one in spellings}
+            assert found == {official}
 
 
 @pytest.mark.parametrize(

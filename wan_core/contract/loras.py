@@ -21,7 +21,8 @@ def _blocks(value: Any) -> str | Mapping[str, float] | None:
     if value is None:
         return None
     for span in _spans(value):
-        if not _RANGE.fullmatch(span):
+        found = _RANGE.fullmatch(span)
+        if found is None or int(found[1]) > int(found[2] or found[1]):
             raise OptionError(
                 "blocks", f'holds {show(span)}, which is no block such as "3" or "0-9"'
             )

@@ -97,9 +97,12 @@ def plan_loras(
         )
     _refuse_quantised(files, slots, where)
     targets = {slot: _targets(family, slot, files[slot], dialects.get(slot, ())) for slot in slots}
+
+    def entry(index: int) -> Callable[[str], str]:
+        return lambda key: where(f"loras.{index}.{key}")
+
     return tuple(
-        _plan(family, use, files, targets, lambda key, i=i: where(f"loras.{i}.{key}"), places)  # type: ignore[misc]
-        for i, use in enumerate(uses)
+        _plan(family, use, files, targets, entry(index), places) for index, use in enumerate(uses)
     )
 
 
@@ -166,6 +169,9 @@ def _plan(
         counting = {p.target for p in fitting.patches if strength_of(use, p)}
         changes[slot] = len(counting)
         notes |= dict.fromkeys(_notes(path, identity, fitting, source))
+    if use.strength and not any(changes.values()):
+        left = "blocks and skip leave none of its weights"
+        notes[f"{printable(path.name)} changes nothing: {left}"] = None
     return PlannedLora(
         attrs.evolve(use, file=path),
         identity,

@@ -199,6 +199,12 @@ GROUP = Group(
                     with_file(GOOD, ', blocks = "first"'),
                 ),
                 Case(
+                    "lora-blocks-turned",
+                    'w.toml, line 4, model.loras.0.blocks: blocks holds "9-0", which is no block such as '
+                    '"3" or "0-9".',
+                    with_file(GOOD, ', blocks = "1, 9-0"'),
+                ),
+                Case(
                     "lora-blocks-factor",
                     "w.toml, line 4, model.loras.0.blocks.0-9: 0-9 must be from -100 to 100, not 1e+99.",
                     with_file(GOOD, ', blocks = { "0-9" = 1e99 }'),
