@@ -20,27 +20,23 @@ LIMIT = 100.0
 def _blocks(value: Any) -> str | Mapping[str, float] | None:
     if value is None:
         return None
-    for span in _spans(value):
-        found = _RANGE.fullmatch(span)
+    if not isinstance(value, str | Mapping):
+        raise OptionError("blocks", f"must be text or a table, not {show(value)}")
+    for span in value.split(",") if isinstance(value, str) else value:
+        found = _RANGE.fullmatch(str(span).strip())
         if found is None or int(found[1]) > int(found[2] or found[1]):
-            raise OptionError(
-                "blocks", f'holds {show(span)}, which is no block such as "3" or "0-9"'
-            )
-    if isinstance(value, Mapping):
-        for span, strength in value.items():
-            if not -LIMIT <= strength <= LIMIT:
-                bounds = f"must be from {-LIMIT:g} to {LIMIT:g}, not {show(strength)}"
-                raise OptionError(f"blocks.{span}", bounds)
-    found: str | Mapping[str, float] = value
-    return found
-
-
-def _spans(value: str | Mapping[str, float]) -> list[str]:
-    return [one.strip() for one in (value.split(",") if isinstance(value, str) else value)]
+            problem = f'holds {show(str(span).strip())}, which is no block such as "3" or "0-9"'
+            raise OptionError("blocks", problem)
+    for span, factor in value.items() if isinstance(value, Mapping) else ():
+        good = isinstance(factor, int | float) and -LIMIT <= factor <= LIMIT
+        if not good:
+            problem = f"must be from {-LIMIT:g} to {LIMIT:g}, not {show(factor)}"
+            raise OptionError(f"blocks.{span}", problem)
+    return value
 
 
 def _skip(value: Any) -> tuple[str, ...]:
-    listed = tuple(value)
+    listed = tuple(value) if isinstance(value, list | tuple) else ("",)
     if len(listed) > _MOST or not all(isinstance(one, str) and one for one in listed):
         raise OptionError("skip", f"must be a list of at most {_MOST} texts that are not empty")
     return listed
