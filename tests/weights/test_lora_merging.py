@@ -169,14 +169,30 @@ def test_an_alpha_that_is_no_number_is_refused(alpha: float) -> None:
         after(own)
 
 
-@pytest.mark.parametrize("shape", [[6, 4, 1, 2, 10**6], [6, 2, 1, 2, 2], [6, 32], [-1, 8, 1, 2, 2]])
+@pytest.mark.parametrize(
+    "shape", [[6, 4, 1, 2, 10**6], [6, 2, 1, 2, 2], [6, 32], [-1, 8, 1, 2, 2], [6, 9, 1, 2, 2]]
+)
 def test_growth_is_bounded(shape: list[int]) -> None:
     own = {
         **filled({f"{PATCHES}.lora_A.weight": (2, 8, 1, 2, 2), f"{PATCHES}.lora_B.weight": (6, 2)}),
         f"{PATCHES}.reshape_weight": torch.tensor(shape),
     }
-    with pytest.raises(WeightsError, match=r"of shape \[6, 4, 1, 2, 2\] to become"):
+    with pytest.raises(WeightsError, match=r"of shape \[6, [49], 1, 2, 2\] to become"):
         after(own)
+
+
+def test_a_weight_grows_at_the_end_of_its_axes() -> None:
+    down, up = torch.randn(2, 5, 1, 2, 2), torch.randn(DIM + 1, 2)
+    own = {
+        f"{PATCHES}.lora_A.weight": down,
+        f"{PATCHES}.lora_B.weight": up,
+        f"{PATCHES}.reshape_weight": torch.tensor([DIM + 1, 5, 1, 2, 2]),
+    }
+    got = after(own, 0.5)["patch_embedding.weight"]
+    change = 0.5 * (up @ down.flatten(1)).reshape(got.shape)
+    close(got[:DIM, :4], BASE["patch_embedding.weight"] + change[:DIM, :4])
+    close(got[DIM:], change[DIM:])
+    close(got[:, 4:], change[:, 4:])
 
 
 # -- files, as a workflow uses them ---------------------------------------------------------------------

@@ -43,7 +43,10 @@ def patched(weight: Tensor, patch: Patch, source: TensorSource, strength: float)
         return weight + strength * parts["diff"].reshape(weight.shape)
     if "reshape" in parts:
         weight = _grown(weight, parts["reshape"], source)
-    change = _FORMS[patch.form](parts).reshape(weight.shape) * scale_of(patch, parts, source)
+    change = _FORMS[patch.form](parts)
+    if change.numel() != weight.numel():
+        raise _ungrowable(list(weight.shape), list(change.shape), source)
+    change = change.reshape(weight.shape) * scale_of(patch, parts, source)
     if "dora" in parts:
         return _dora(weight, change, parts["dora"], strength)
     if "magnitude" in parts:
@@ -82,13 +85,17 @@ def _grown(weight: Tensor, shape: Tensor, source: TensorSource) -> Tensor:
         size >= own for size, own in zip(wanted, weight.shape, strict=True)
     )
     if not fits or math.prod(wanted) > GROWTH * weight.numel():
-        raise WeightsError(
-            f"the LoRA wants a weight of shape {list(weight.shape)} to become {wanted}",
-            where=source.label,
-            remedy="use it with the model that it was made for",
-        )
+        raise _ungrowable(list(weight.shape), wanted, source)
     ends = [size - own for size, own in zip(wanted, weight.shape, strict=True)]
     return functional.pad(weight, [n for end in reversed(ends) for n in (0, end)])
+
+
+def _ungrowable(own: list[int], wanted: list[int], source: TensorSource) -> WeightsError:
+    return WeightsError(
+        f"the LoRA wants a weight of shape {own} to become {wanted}",
+        where=source.label,
+        remedy="use it with the model that it was made for",
+    )
 
 
 def _pair(parts: Parts) -> Tensor:
