@@ -43,6 +43,16 @@ MODEL = {
     "precision": ('"auto"', '"float32"', '"bfloat16"', '"float16"', '"fp8"'),
     "device": ('"auto"', '"cpu"', '"cuda"', '"cuda:99"', '"gpu"'),
     "attention": ('"sdpa"', '"sage"'),
+    "loras": (
+        *(
+            '[{ file = "lora.safetensors" }]',
+            '[{ file = "own.safetensors", strength = 0 }]',
+            "[{}]",
+            "[1]",
+        ),
+        *('[{ file = "cut.safetensors", blocks = "0-" }]', '[{ file = "code.pth", skip = ["a"] }]'),
+        '[{ file = "lora.safetensors", unmatched = "skip", blocks = { "0-9" = 1e300 } }]',
+    ),
 }
 STAGE = {
     "name": ('"a"', '"b"', '"generate"', '"../a"'),

@@ -85,6 +85,7 @@ def groups() -> list[Group]:
     from troubles import (
         command_line,
         looking,
+        loras,
         machine,
         options,
         output,
@@ -98,6 +99,7 @@ def groups() -> list[Group]:
 
     modules = (
         weights,
+        loras,
         pictures,
         vace,
         text,

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from wan_core.testing.golden.case import Case
-from wan_core.testing.golden.kinds import conditioning, transformer
+from wan_core.testing.golden.kinds import conditioning, lora, transformer
 
-HANDLERS = {**transformer.HANDLERS, **conditioning.HANDLERS}
+HANDLERS = {**transformer.HANDLERS, **conditioning.HANDLERS, **lora.HANDLERS}
 
 CASES = sorted((Path(__file__).parents[1] / "golden" / "transformer").glob("*.json"))
 
@@ -26,5 +26,6 @@ def test_reference_case(path: Path) -> None:
 def test_there_is_a_case_of_every_path() -> None:
     kinds = [Case(path).kind for path in CASES]
     models = {Case(path).get("config", {}).get("model_type") for path in CASES}
-    assert set(kinds) == {"wan.transformer.forward", "wan.keymap", "wan.rope", "wan.conditioning"}
+    wan = {f"wan.{one}" for one in ("transformer.forward", "keymap", "rope", "conditioning")}
+    assert set(kinds) == {*wan, "lora.merge"}
     assert models >= {"t2v", "i2v", "flf2v", "vace", "ti2v"}

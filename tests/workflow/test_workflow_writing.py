@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from workflow_fakes import PLUGINS, AtiOptions, GenerateOptions, NoOptions, Point, UpscaleOptions
 
+from wan_core.contract.loras import LoraUse
 from wan_core.workflow import (
     FeatureSpec,
     MemorySpec,
@@ -52,6 +53,7 @@ family = "tiny-t2v"
 precision = "auto"
 device = "auto"
 attention = "sdpa"
+loras = []
 
 [[stages]]
 use = "generate"
@@ -112,6 +114,16 @@ paths = st.builds(
     st.booleans(),
 )
 files = paths | st.fixed_dictionaries({"high": paths, "low": paths})
+loras = st.builds(
+    LoraUse,
+    paths,
+    st.floats(-100, 100),
+    st.sampled_from([None, "0-9, 12", {"0-9": 1.0, "12": -0.5}, {}]),
+    st.sampled_from([(), ("ffn", 'a "b"')]),
+    st.sampled_from(["both", "high"]),
+    st.sampled_from(["file", "rank-stabilised"]),
+    st.sampled_from(["refuse", "skip"]),
+)
 models = st.builds(
     ModelSpec,
     st.just("tiny-t2v"),
@@ -119,6 +131,7 @@ models = st.builds(
     st.sampled_from(["auto", "float32", "bfloat16"]),
     st.sampled_from(["auto", "cpu", "cuda:3"]),
     st.sampled_from(["sdpa", "sage"]),
+    st.lists(loras, max_size=2).map(tuple),
 )
 
 

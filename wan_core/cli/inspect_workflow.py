@@ -53,6 +53,7 @@ def _facts(workflow: Workflow, plugins: Plugins) -> dict[str, Any]:
                 "family": model.family,
                 "title": plugins.family(model.family).title,
                 "files": dict(model.files),
+                "loras": [{"file": use.file, "strength": use.strength} for use in model.loras],
             }
             for name, model in workflow.models.items()
         },
@@ -78,6 +79,9 @@ def _files(model: ModelSpec, family: Family) -> Iterator[str]:
             remarks = ["optional"] if part and part.optional else []
             remarks += [] if exists(Path(one)) else ["not there"]
             yield f"{slot} = {place(one)}" + (f" ({', '.join(remarks)})" if remarks else "")
+    for use in model.loras:
+        missing = "" if exists(use.file) else " (not there)"
+        yield f"LoRA {place(use.file)}{missing}, strength {use.strength:g}"
 
 
 def _preset(stage: StageSpec, workflow: Workflow, plugins: Plugins) -> Preset | None:

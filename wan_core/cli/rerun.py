@@ -157,7 +157,10 @@ def _with_known_files(workflow: Workflow, record: Provenance) -> Workflow:
     from wan_core.workflow.paths import options_by_key, paths_in, with_paths
 
     sums = {**record.weights, **record.inputs}
-    files = {name: model.files for name, model in workflow.models.items()}
+    files = {
+        name: {**model.files, "loras": [use.file for use in model.loras]}
+        for name, model in workflow.models.items()
+    }
     lost = [
         (key, path)
         for key, path in paths_in({**files, **options_by_key(workflow)})

@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from wan_core.contract.events import TaskFinished as TaskFinished
     from wan_core.contract.events import TaskProgress as TaskProgress
     from wan_core.contract.events import TaskStarted as TaskStarted
+    from wan_core.contract.loras import LoraUse as LoraUse
     from wan_core.contract.protocols import BranchCall as BranchCall
     from wan_core.contract.protocols import ChunkSource as ChunkSource
     from wan_core.contract.protocols import Denoiser as Denoiser
@@ -130,6 +131,7 @@ __getattr__, __dir__, _lazy = exports(
         "Conditioning": "conditioning",
         "VideoSize": "requests",
         "LoadRequest": "requests",
+        "LoraUse": "loras",
         "Components": "requests",
         "FeatureCheck": "requests",
         "GivenFrames": "requests",

@@ -112,6 +112,9 @@ class Component:
         verify: import string of ``verify(source, config) -> None``, called at planning (its module must not
             import torch): raises :class:`~wan_core.contract.errors.WeightsError` for a file that could not be
             loaded.
+        lora_targets: import string of ``lora_targets(source, dialects) -> LoraTargets`` (its module must not
+            import torch), for a component whose loader merges the LoRA files of its request; see
+            :class:`wan_core.weights.lora.LoraTargets`. None = it takes none.
         config: the architecture, for the loader and for predictions of size. Numbers that appear here
             must agree with the file's header.
         bundled: file inside the installed package, used when the workflow names none.
@@ -134,6 +137,7 @@ class Component:
     identify: str | None = attrs.field(default=None, validator=valid.optional_text)
     verify: str | None = attrs.field(default=None, validator=valid.optional_text)
     optional: bool = attrs.field(default=False, validator=valid.flag)
+    lora_targets: str | None = attrs.field(default=None, validator=valid.optional_text)
 
     def __attrs_post_init__(self) -> None:
         if self.optional and (self.bundled or not self.needs_file):

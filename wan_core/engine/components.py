@@ -80,6 +80,7 @@ class ModelComponents:
             self.model.tokenizer.fingerprint if uses_tokenizer and self.model.tokenizer else None,
             self.model.device,
             self.model.dtype,
+            tuple(lora.key for lora in self.model.loras_of(slot)),
         )
 
     def _load(self, slot: str) -> Any:
@@ -93,6 +94,7 @@ class ModelComponents:
             dtype=getattr(torch, self.model.dtype),
             options=dict(self.model.companions),
             dialects=self.model.dialects.get(slot, ()),
+            loras=tuple(lora.use for lora in self.model.loras_of(slot)),
         )
         with self._ledger.task(self._stage, f"loading {slot_in_words(slot)}"):
             try:

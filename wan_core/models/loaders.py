@@ -18,15 +18,19 @@ from wan_core.models.vae.taehv import Taehv
 from wan_core.models.vae.taehv_files import TAEHV_DIALECTS, LastRows, latents_of, taehv_config
 from wan_core.models.wan import WanConfig, WanDenoiser, WanTransformer
 from wan_core.models.wan.dialects import DIALECTS as WAN_DIALECTS
-from wan_core.models.wan.files import transformer_config
+from wan_core.models.wan.files import lora_targets, transformer_config
 from wan_core.weights import TensorSource, in_official_names, load_into, open_weights
+from wan_core.weights.lora import merged
 
 _M = TypeVar("_M", bound=nn.Module)
 
 
 def load_transformer(request: LoadRequest) -> WanDenoiser:
-    """A Wan transformer in any of its dialects; its sizes are read off the tensors."""
-    source = in_official_names(_source(request), (*WAN_DIALECTS, *request.dialects))
+    """A Wan transformer in any of its dialects; its sizes are read off the tensors. LoRA files are merged."""
+    stored = _source(request)
+    official = in_official_names(stored, (*WAN_DIALECTS, *request.dialects))
+    expert = request.slot.partition(".")[2]
+    source = merged(official, lora_targets(stored, request.dialects), request.loras, expert)
     config = transformer_config(source, request.component.config)
     transformer = _on_meta(lambda: WanTransformer(config))
     load_into(

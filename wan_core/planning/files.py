@@ -158,7 +158,7 @@ def _read(
     plugins: Plugins,
     places: Places,
 ) -> PlannedFile:
-    with _at(where):
+    with told_at(where):
         source = open_weights(path)
     for file in source.files:
         places.allow(file, where)
@@ -178,10 +178,10 @@ def _read(
             where=where,
             remedy=f"name a file of {family.title}, or another family",
         )
-    with _at(where):
+    with told_at(where):
         source.check_loadable()
     if component.verify:
-        with _at(where):
+        with told_at(where):
             resolve(component.verify)(source, component.config)
     return PlannedFile(
         path=path,
@@ -193,7 +193,7 @@ def _read(
 
 
 @contextmanager
-def _at(where: str) -> Iterator[None]:
+def told_at(where: str) -> Iterator[None]:
     """What is wrong with a file is told with the place in the workflow that names it."""
     try:
         yield

@@ -24,6 +24,7 @@ from wan_core.planning.files import PlannedFile, plan_files
 from wan_core.planning.fitting import check_vocabulary
 from wan_core.planning.known import what_is_known
 from wan_core.planning.library import Library, configured
+from wan_core.planning.loras import plan_loras
 from wan_core.planning.machine import Machine, look, precision
 from wan_core.planning.output import alike
 from wan_core.planning.places import Places
@@ -112,7 +113,10 @@ def _plan(
         if not plugins.attention_backend(m.attention).support.exact
     ]
     inexact += shortages(machine, phases)
-    notes = tuple(dict.fromkeys((*inexact, *(note for s in stages for note in s.needs.notes))))
+    of_loras = (note for m in models.values() for lora in m.loras for note in lora.notes)
+    notes = tuple(
+        dict.fromkeys((*of_loras, *inexact, *(note for s in stages for note in s.needs.notes)))
+    )
     seconds, hint = predict_seconds(known, models, texts, machine)
     return Plan(resolved, machine, models, stages, texts, phases, notes, output, seconds, hint)
 
@@ -138,16 +142,18 @@ def _plan_model(
     dtype = precision(spec.precision, machine.device)
     backend = plugins.attention_backend(spec.attention)
     _check_attention(backend, planned, family, dtype, machine, where("attention"))
+    dialects = {slot: plugins.dialects_of(c.kind) for slot, c in family.components.items()}
     return PlannedModel(
         name,
         family,
         planned,
         companions,
         _plan_tokenizer(family, planned, companions, where, places),
-        {slot: plugins.dialects_of(c.kind) for slot, c in family.components.items()},
+        dialects,
         machine.device,
         dtype,
         backend.name,
+        plan_loras(family, spec.loras, planned, dialects, where, places),
     )
 
 

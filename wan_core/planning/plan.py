@@ -14,6 +14,7 @@ from wan_core.contract.text import duration
 from wan_core.memory import gigabytes
 from wan_core.models.encoders import TokenizerFile
 from wan_core.planning.files import PlannedFile
+from wan_core.planning.loras import PlannedLora
 from wan_core.planning.machine import Machine
 from wan_core.planning.predict import ITEM_SIZE, Phase
 from wan_core.workflow import StageSpec, Workflow
@@ -29,6 +30,7 @@ class PlannedModel:
         tokenizer: of the text encoder, where there is one.
         dialects: slot -> dialects that plugins bring.
         device, dtype, attention: where, in which precision and how.
+        loras: LoRA files that change its transformer, in order.
     """
 
     name: str
@@ -40,6 +42,11 @@ class PlannedModel:
     device: str
     dtype: str
     attention: str
+    loras: tuple[PlannedLora, ...] = ()
+
+    def loras_of(self, slot: str) -> tuple[PlannedLora, ...]:
+        """Those that change something in a slot."""
+        return tuple(lora for lora in self.loras if lora.changes.get(slot))
 
     @property
     def parts(self) -> frozenset[str]:
@@ -130,6 +137,11 @@ class Plan:
             for model in self.models.values()
             for slot, file in model.files.items()
         ]
+        loras = [
+            f"{model.name}.loras.{index}: {lora.title}"
+            for model in self.models.values()
+            for index, lora in enumerate(model.loras)
+        ]
         runs = [
             f"{m.name}: {m.family.title}; {m.device}, {m.dtype}, attention {m.attention}"
             for m in self.models.values()
@@ -144,6 +156,7 @@ class Plan:
             ("Machine", [f"{self.machine.title}, {gigabytes(self.machine.ram)} RAM free"]),
             ("Models", runs),
             ("Files", files),
+            ("LoRAs", loras),
             ("Stages", stages),
             ("Predicted memory", memory),
             ("Predicted time", self._time()),

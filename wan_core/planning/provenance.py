@@ -46,7 +46,7 @@ class Provenance:
         workflow: the resolved workflow as TOML; None when only hashes were kept.
         workflow_sha256: of that text.
         seeds: stage -> seed.
-        weights: ``"main.transformer"`` -> fingerprint of the file.
+        weights: ``"main.transformer"``, ``"main.loras.0"`` -> fingerprint of the file.
         inputs: key of an option -> SHA-256 of the file that it names (of numbered pictures, of all their sums).
         versions: package -> version.
         machine: device, dtype and threads: what bits depend on.
@@ -96,6 +96,7 @@ def fingerprints(plan: Plan) -> dict[str, str]:
     found: dict[str, str] = {}
     for model in plan.models.values():
         found |= {f"{model.name}.{slot}": one.fingerprint for slot, one in model.files.items()}
+        found |= {f"{model.name}.loras.{i}": one.fingerprint for i, one in enumerate(model.loras)}
         if model.tokenizer:
             found[f"{model.name}.tokenizer"] = model.tokenizer.fingerprint
     return found
@@ -131,13 +132,16 @@ def places(plan: Plan, sums: Texts) -> dict[str, Path]:
         for model in plan.models.values()
         for file in model.files.values()
     }
+    loras = {
+        lora.fingerprint: lora.use.file for model in plan.models.values() for lora in model.loras
+    }
     tokenizers = {
         model.tokenizer.fingerprint: path
         for model in plan.models.values()
         if model.tokenizer and (path := model.companions.get("tokenizer"))
     }
     inputs = dict(paths_in(options_by_key(plan.workflow)))
-    return {**weights, **tokenizers, **{sums[key]: inputs[key] for key in sums}}
+    return {**weights, **loras, **tokenizers, **{sums[key]: inputs[key] for key in sums}}
 
 
 def versions(plugins: Plugins) -> dict[str, str]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from wan_core.contract.loras import LoraUse
 from wan_core.contract.options import (
     OptionError,
     choice,
@@ -27,6 +28,7 @@ from wan_core.contract.options import (
 from wan_core.workflow.source import Source
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+MOST_LORAS = 32
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 
 
@@ -62,6 +64,13 @@ def _check_stage_name(_: StageSpec, __: attrs.Attribute[str], name: str) -> None
     check_name(name)
 
 
+def _check_loras(_: ModelSpec, __: attrs.Attribute[Any], loras: tuple[LoraUse, ...]) -> None:
+    if len(loras) > MOST_LORAS:
+        raise OptionError(
+            "loras", f"holds {len(loras)} files, the most it may hold is {MOST_LORAS}"
+        )
+
+
 @attrs.frozen
 class ModelSpec:
     """A ``[models.NAME]`` table.
@@ -73,6 +82,7 @@ class ModelSpec:
         precision: dtype of weights and computation.
         device: where it runs.
         attention: the attention backend.
+        loras: LoRA files that change the transformer, in order.
     """
 
     family: str = registered("family", help="the architecture with its presets")
@@ -92,6 +102,15 @@ class ModelSpec:
     )
     attention: str = registered(
         "attention_backend", default="sdpa", help="how attention is computed"
+    )
+    loras: tuple[LoraUse, ...] = attrs.field(
+        default=(),
+        converter=tuple,
+        validator=_check_loras,
+        metadata={
+            "help": "LoRA files that change the transformer, in order",
+            "allowed": f"a list of at most {MOST_LORAS} tables",
+        },
     )
 
 

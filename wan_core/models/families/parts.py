@@ -13,6 +13,7 @@ TEXT_LENGTH = 512
 
 LOADERS = "wan_core.models.loaders"
 VERIFY_TRANSFORMER = "wan_core.models.wan.files:verify_transformer"
+LORA_TARGETS = "wan_core.models.wan.files:lora_targets"
 VERIFY_TEXT_ENCODER = "wan_core.models.encoders.files:verify_text_encoder"
 VERIFY_IMAGE_ENCODER = "wan_core.models.encoders.clip_files:verify_image_encoder"
 VERIFY_VAE = "wan_core.models.vae.files:verify_vae"
@@ -39,6 +40,7 @@ def transformer(
         kind="wan-transformer",
         load=f"{LOADERS}:load_transformer",
         verify=VERIFY_TRANSFORMER,
+        lora_targets=LORA_TARGETS,
         config={
             **sizes,
             "in_dim": in_dim,

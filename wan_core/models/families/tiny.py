@@ -5,6 +5,7 @@ from __future__ import annotations
 from wan_core.contract.descriptions import Component, Family, Pictures, Preset
 from wan_core.models.families.parts import (
     LOADERS,
+    LORA_TARGETS,
     VERIFY_IMAGE_ENCODER,
     VERIFY_TEXT_ENCODER,
     VERIFY_TRANSFORMER,
@@ -23,6 +24,7 @@ def _parts(transformer: str, **config: int) -> dict[str, Component]:
             kind="wan-transformer",
             load=f"{LOADERS}:load_transformer",
             verify=VERIFY_TRANSFORMER,
+            lora_targets=LORA_TARGETS,
             config={"num_heads": 4, "text_len": TINY_TEXT_LENGTH, **config},
             bundled=f"tiny/{transformer}.safetensors",
         ),

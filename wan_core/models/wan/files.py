@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wan_core.contract.errors import WeightsError
 from wan_core.models.wan.config import PATCH, WanConfig
 from wan_core.models.wan.dialects import DIALECTS
-from wan_core.weights import TensorSource, identify, in_official_names
+from wan_core.weights import Dialect, TensorSource, identify, in_official_names
+from wan_core.weights.lora import LoraTargets
 from wan_core.weights.numbers import refuse_unread_numbers
 from wan_core.weights.safetensors_header import shown
 
@@ -74,6 +75,17 @@ def verify_transformer(source: TensorSource, known: Mapping[str, Any]) -> None:
             where=source.label,
             remedy="download or convert it again",
         )
+
+
+def lora_targets(source: TensorSource, dialects: Sequence[Dialect] = ()) -> LoraTargets:
+    """What LoRA files may change of a transformer's file.
+
+    Args:
+        dialects: that plugins bring.
+    """
+    known = (*DIALECTS, *dialects)
+    official = in_official_names(source, known)
+    return LoraTargets({name: info.shape for name, info in official.tensors.items()}, known)
 
 
 def _check_sight(source: TensorSource, config: WanConfig, known: Mapping[str, Any]) -> None:

@@ -10,7 +10,7 @@ from itertools import chain
 from wan_core.weights.kinds.base import Identity, LoraTraits
 from wan_core.weights.kinds.names import Names, Shape
 
-__all__ = ["lora"]
+__all__ = ["flat", "lora"]
 
 # what follows the path of a module; each group of `_FORMS` is one way of storing a change
 _FORMS = {
@@ -85,9 +85,9 @@ def lora(names: Names) -> Identity | None:
     for name, suffix in found.items():
         modules.setdefault(name[: suffix.start()], {})[suffix[0]] = shapes[name]
     ranks = Counter(rank for parts in modules.values() if (rank := _rank(parts)))
-    flat = {_flat(path): path for path in modules}
-    given = (_width(modules[path]) for f, path in flat.items() if _GIVES.fullmatch(f))
-    taken = (_columns(modules[path]) for f, path in flat.items() if _TAKES.fullmatch(f))
+    by_flat = {flat(path): path for path in modules}
+    given = (_width(modules[path]) for f, path in by_flat.items() if _GIVES.fullmatch(f))
+    taken = (_columns(modules[path]) for f, path in by_flat.items() if _TAKES.fullmatch(f))
     width = next(filter(None, chain(given, taken)), 0)
     traits = LoraTraits(
         form=" and ".join(form for form, _ in forms.most_common()),
@@ -95,7 +95,7 @@ def lora(names: Names) -> Identity | None:
         modules=len(modules),
         keys=len(shapes),
         width=width,
-        target=_target(flat, width),
+        target=_target(by_flat, width),
         extras=tuple(_extras(found.values(), shapes, found)),
     )
     details = {"rank": traits.rank, "dim": width, "modules": traits.modules}
@@ -120,8 +120,8 @@ def _dialect(paths: Iterable[str], suffixes: Iterable[re.Match[str]]) -> str:
     return best
 
 
-def _flat(path: str) -> str:
-    """The path as kohya writes it, without what wrappers put in front."""
+def flat(path: str) -> str:
+    """A module's path as kohya writes it, without what wrappers put in front: ``blocks_0_ffn_0``."""
     return re.sub(
         r"^_+", "", _LEAD.sub("", path).replace("___lorahyphen___", "_").replace(".", "_")
     )
@@ -154,11 +154,13 @@ def _columns(parts: Mapping[str, Shape]) -> int:
     return next((s[1] for suffix, s in parts.items() if _DOWN.match(suffix) and len(s) > 1), 0)
 
 
-def _target(flat: Iterable[str], width: int) -> str:
-    flat = list(flat)
-    own = [path for path in flat if re.match(r"(?:vace_)?blocks_\d|head_", path)]
+def _target(paths: Iterable[str], width: int) -> str:
+    flattened = list(paths)
+    own = [path for path in flattened if re.match(r"(?:vace_)?blocks_\d|head_", path)]
     if not own:
-        found = (title for start, title in _OTHERS if any(re.match(start, path) for path in flat))
+        found = (
+            title for start, title in _OTHERS if any(re.match(start, path) for path in flattened)
+        )
         return next(found, "")
     if width == 4096 or any("adaLN_modulation" in path or "attn_qkv" in path for path in own):
         return "LongCat-Video"

@@ -1,0 +1,35 @@
+"""LoRA files: from their names to patches on official weights, and the exact merge."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from wan_core.contract.lazy import exports
+
+if TYPE_CHECKING:
+    from wan_core.weights.lora.apart import LoraLinear as LoraLinear
+    from wan_core.weights.lora.apart import keep_apart as keep_apart
+    from wan_core.weights.lora.matching import LoraFile as LoraFile
+    from wan_core.weights.lora.matching import read_lora as read_lora
+    from wan_core.weights.lora.merging import MergedSource as MergedSource
+    from wan_core.weights.lora.merging import merge as merge
+    from wan_core.weights.lora.patches import Patch as Patch
+    from wan_core.weights.lora.targets import LoraTargets as LoraTargets
+    from wan_core.weights.lora.uses import merged as merged
+    from wan_core.weights.lora.uses import strength_of as strength_of
+
+__getattr__, __dir__, __all__ = exports(
+    __name__,
+    {
+        "LoraFile": "matching",
+        "LoraLinear": "apart",
+        "LoraTargets": "targets",
+        "MergedSource": "merging",
+        "Patch": "patches",
+        "keep_apart": "apart",
+        "merge": "merging",
+        "merged": "uses",
+        "read_lora": "matching",
+        "strength_of": "uses",
+    },
+)
