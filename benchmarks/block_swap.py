@@ -7,7 +7,7 @@ memory. Printed: time against the resident model (measured before and after the 
 copying is hidden behind computing, memory measured and predicted, the copies' speed, and whether all bits are
 equal. A second, shorter clip shows the harder case, where a block computes hardly longer than it is copied.
 
-Needs an NVIDIA GPU with 48 GB free and 32 GB of RAM, about two minutes on an H200, and of Python packages only
+Needs an NVIDIA GPU with 48 GB free and 32 GB of RAM, some three minutes of an H200, and of Python packages only
 torch, attrs and einops. ``--layers`` makes the model smaller.
 """
 
@@ -63,7 +63,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--layers", type=int, default=WIDE["num_layers"])
     parser.add_argument("--swapped", type=int, help="blocks; all but one if not given")
     parser.add_argument("--prefetch", type=int, nargs="+", default=[0, 1, 2, 3])
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--pageable", action="store_true", help="do not pin the host's memory")
     parser.add_argument("--compile", action="store_true", help="compile the blocks")
     parser.add_argument("--out", type=Path, help="JSON")

@@ -100,6 +100,9 @@ def test_a_part_on_its_way_is_overtaken_by_what_is_assigned(arrivals: str) -> No
     assert torch.equal(parts["blocks.0"]["k"], part(0)["k"])  # sends for 1
     parts["blocks.1"] = part(5)
     assert torch.equal(parts["blocks.1"]["k"], part(5)["k"])  # sends for 2
+    parts["blocks.0"]  # sends for 1
+    parts["blocks.1"] = {"k": torch.ones(999)}  # of another shape
+    assert torch.equal(parts["blocks.1"]["k"], torch.ones(999))
     del parts["blocks.2"]
     assert set(parts) == {"blocks.0", "blocks.1"}
     for value in range(6):
