@@ -20,13 +20,14 @@ from wan_core.models.wan import WanConfig, WanDenoiser, WanTransformer
 from wan_core.models.wan.dialects import DIALECTS as WAN_DIALECTS
 from wan_core.models.wan.files import transformer_config
 from wan_core.weights import TensorSource, in_official_names, load_into, open_weights
+from wan_core.weights.numbers import unpacked
 
 _M = TypeVar("_M", bound=nn.Module)
 
 
 def load_transformer(request: LoadRequest) -> WanDenoiser:
     """A Wan transformer in any of its dialects; its sizes are read off the tensors."""
-    source = in_official_names(_source(request), (*WAN_DIALECTS, *request.dialects))
+    source = unpacked(in_official_names(_source(request), (*WAN_DIALECTS, *request.dialects)))
     config = transformer_config(source, request.component.config)
     transformer = _on_meta(lambda: WanTransformer(config))
     load_into(

@@ -178,8 +178,6 @@ def _read(
             where=where,
             remedy=f"name a file of {family.title}, or another family",
         )
-    with _at(where):
-        source.check_loadable()
     if component.verify:
         with _at(where):
             resolve(component.verify)(source, component.config)

@@ -10,7 +10,7 @@ from wan_core.contract.errors import WeightsError
 from wan_core.models.wan.config import PATCH, WanConfig
 from wan_core.models.wan.dialects import DIALECTS
 from wan_core.weights import TensorSource, identify, in_official_names
-from wan_core.weights.numbers import refuse_unread_numbers
+from wan_core.weights.numbers import refuse_unread_numbers, unpacked
 from wan_core.weights.safetensors_header import shown
 
 Shape = tuple[int, ...]
@@ -41,7 +41,7 @@ def verify_transformer(source: TensorSource, known: Mapping[str, Any]) -> None:
     Raises:
         WeightsError: naming the first of them.
     """
-    official = in_official_names(source, DIALECTS)
+    official = unpacked(in_official_names(source, DIALECTS))
     config = transformer_config(official, known)
     _check_sight(source, config, known)
     expected = expected_shapes(config)
@@ -53,9 +53,7 @@ def verify_transformer(source: TensorSource, known: Mapping[str, Any]) -> None:
             where=source.label,
             remedy="download or convert it again",
         )
-    # what stands beside a weight (scales, markers) belongs to its module
-    modules = {_module(name) for name in expected}
-    foreign = [n for n in (*official.tensors, *official.unknown) if _module(n) not in modules]
+    foreign = [name for name in (*official.tensors, *official.unknown) if name not in expected]
     if foreign:
         more = identify(source, DIALECTS[0].component).model
         raise WeightsError(
@@ -143,10 +141,6 @@ def expected_shapes(config: WanConfig) -> Shapes:
     shapes["head.modulation"] = (1, 2, dim)
     linear("head.head", PATCH[0] * PATCH[1] * PATCH[2] * config.out_dim, dim)
     return shapes
-
-
-def _module(name: str) -> str:
-    return name.rpartition(".")[0]
 
 
 def _some(names: list[str]) -> str:

@@ -19,7 +19,7 @@ from wan_core.testing.golden.case import Case, Check, NotBuilt
 Handler = Callable[[Case], None]
 OWN_HANDLERS = tuple(
     f"wan_core.testing.golden.kinds.{topic}:HANDLERS"
-    for topic in ("samplers", "transformer", "conditioning", "vae", "encoders")
+    for topic in ("samplers", "transformer", "quantisation", "conditioning", "vae", "encoders")
 )
 
 

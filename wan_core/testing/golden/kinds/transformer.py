@@ -173,8 +173,4 @@ HANDLERS: dict[str, Callable[[Case], None]] = {
     "wan.keymap": run_keymap,
     "wan.rope": run_rope,
     "lora.merge": _not_built("LoRA files"),
-    "quant.fp8": _not_built("fp8 checkpoints"),
-    "quant.gguf.blocks": _not_built("GGUF checkpoints"),
-    "quant.gguf.file": _not_built("GGUF checkpoints"),
-    "quant.nvfp4": _not_built("nvfp4 checkpoints"),
 }
