@@ -118,6 +118,8 @@ class Component:
         published: the files of the makers that fill the slot: what ``wan-core models pull`` fetches, and what
             a workflow gets that names none.
         needs_file: False when the component makes its own weights.
+        unpacks: ``fnmatch`` patterns of matrices, as files name them behind their prefix, that the loader
+            unpacks where they are quantised: those that are looked up, or computed in float32.
     """
 
     kind: str = attrs.field(validator=valid.text)
@@ -131,6 +133,7 @@ class Component:
     needs_file: bool = attrs.field(default=True, validator=valid.flag)
     identify: str | None = attrs.field(default=None, validator=valid.optional_text)
     verify: str | None = attrs.field(default=None, validator=valid.optional_text)
+    unpacks: tuple[str, ...] = attrs.field(default=(), validator=valid.names)
 
 
 @attrs.frozen

@@ -44,7 +44,13 @@ def predict_memory(stage: PlannedStage, known: Known | None) -> list[Phase]:
     parts += [(_sampling(slot), slot, sampling) for slot in known.experts]
     parts.append(("decoding", "vae", vae_decoding(vae, size, item)))
     return [
-        Phase(stage.name, part, slot, model.resident_bytes(slot), activations)
+        Phase(
+            stage.name,
+            part,
+            slot,
+            model.resident_bytes(slot),
+            activations + model.unpacking_bytes(slot),
+        )
         for part, slot, activations in parts
     ]
 

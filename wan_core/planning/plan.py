@@ -15,7 +15,7 @@ from wan_core.memory import gigabytes
 from wan_core.models.encoders import TokenizerFile
 from wan_core.planning.files import PlannedFile
 from wan_core.planning.machine import Machine
-from wan_core.planning.predict import ITEM_SIZE, Phase
+from wan_core.planning.predict import ITEM_SIZE, Phase, unpacking
 from wan_core.workflow import StageSpec, Workflow
 
 
@@ -47,9 +47,17 @@ class PlannedModel:
         return frozenset(slot.partition(".")[0] for slot in self.files)
 
     def resident_bytes(self, slot: str) -> int:
-        """Bytes of a component's weights in this model's precision."""
+        """Bytes of a component's weights: quantised ones as stored, others in this model's precision."""
         file = self.files.get(slot)
-        return file.elements * ITEM_SIZE[self.dtype] if file else 0
+        if file is None:
+            return 0
+        values, nbytes = file.packed
+        return (file.elements - values) * ITEM_SIZE[self.dtype] + nbytes
+
+    def unpacking_bytes(self, slot: str) -> int:
+        """Bytes that a component needs to unpack its largest quantised weight."""
+        file = self.files.get(slot)
+        return unpacking(file.largest, ITEM_SIZE[self.dtype]) if file else 0
 
 
 @attrs.frozen

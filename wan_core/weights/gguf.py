@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from wan_core.contract.errors import WeightsError
 from wan_core.weights.gguf_header import read_gguf_header
 from wan_core.weights.gguf_types import PLAIN
-from wan_core.weights.places import place, printable, read_span, unreadable
+from wan_core.weights.places import place, printable, read_span, shortened, unreadable
 from wan_core.weights.safetensors_header import shown
 from wan_core.weights.sources import TensorSource
 
@@ -56,6 +56,8 @@ class GgufFile(TensorSource):
         info = self.tensors[name]
         start = self.offsets[name]
         data = self._mapped[start : start + info.nbytes]
+        if len(data) < info.nbytes:
+            raise shortened(self.path)
         rows = info.shape[0] if len(info.shape) > 1 else 1
         if info.dtype in PLAIN:
             kind = TORCH_TYPES[info.dtype]
@@ -89,7 +91,7 @@ class GgufFile(TensorSource):
             raise unreadable(self.path, error) from error
         except RuntimeError as error:
             raise WeightsError("cannot be mapped into memory", where=place(self.path)) from error
-        return torch.empty(0, dtype=torch.uint8).set_(storage)
+        return torch.tensor([], dtype=torch.uint8).set_(storage)  # type: ignore[arg-type]
 
 
 TORCH_TYPES = {

@@ -53,7 +53,8 @@ def load_into(
 
     Raises:
         WeightsError: a tensor is missing, left over or of the wrong shape, or the file is
-            quantised in a way that is not read. The message says what the file is, how many tensors are wrong, and which.
+            quantised in a way that is not read. The message says what the file is, how many tensors are
+            wrong, and which.
     """
     if dialects:
         source = in_official_names(source, dialects)
@@ -67,8 +68,8 @@ def load_into(
         del own[name]
         packed = plain.packed(stored[name], device)
         bias = own.pop(f"{linear}.bias", None)
-        kept = None if bias is None else plain.get(stored[f"{linear}.bias"], device, dtype)
-        module.set_submodule(linear, QuantLinear(packed, kept, dtype))
+        rest = None if bias is None else plain.get(stored[f"{linear}.bias"], device, dtype)
+        module.set_submodule(linear, QuantLinear(packed, rest, dtype))
     for name, target in own.items():
         if id(target) not in loaded:
             precision = torch.float32 if matches(name, keep_float32) else dtype
@@ -95,7 +96,7 @@ def _quantised_linears(
         name
         for name, target in own.items()
         if name.endswith(".weight")
-        and source.stays_packed(stored[name])
+        and source.stays_packed(stored.get(name, ""))
         and type(module.get_submodule(name.removesuffix(".weight"))) is nn.Linear
         and places[id(target)] == 1
         and not matches(name, keep_float32)

@@ -21,6 +21,7 @@ __all__ = [
     "printable",
     "read_span",
     "refuse_strangers",
+    "shortened",
     "sort_of",
     "unreadable",
 ]
@@ -210,7 +211,12 @@ def read_span(path: Path, start: int, count: int) -> bytes:
     except OSError as error:
         raise unreadable(path, error) from error
     if len(found) < count:
-        raise WeightsError(
-            "the file has become shorter", where=place(path), remedy="download it again"
-        )
+        raise shortened(path)
     return found
+
+
+def shortened(path: Path) -> WeightsError:
+    """The sentence for a file that has lost its end since its header was read."""
+    return WeightsError(
+        "the file has become shorter", where=place(path), remedy="download it again"
+    )

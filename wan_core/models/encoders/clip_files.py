@@ -17,8 +17,8 @@ import attrs
 from wan_core.contract.errors import WeightsError
 from wan_core.weights.dialects import Dialect, detect, renaming
 from wan_core.weights.naming import in_official_names
-from wan_core.weights.safetensors_header import shown
 from wan_core.weights.quantised.layouts import GGUF_BLOCKS
+from wan_core.weights.safetensors_header import shown
 from wan_core.weights.sources import RenamedSource, TensorInfo
 
 if TYPE_CHECKING:

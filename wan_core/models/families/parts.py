@@ -10,6 +10,11 @@ from wan_core.models.families import published
 
 TEXT_LENGTH = 512
 
+FLOAT32 = ("time_*", "condition_embedder.time_*", "head.*", "proj_out.*")
+"""What a transformer computes in float32, as files name it."""
+UMT5_TABLES = ("token_embedding.weight", "shared.weight", "encoder.embed_tokens.weight")
+"""The table of a text encoder's words, as files name it."""
+
 LOADERS = "wan_core.models.loaders"
 VERIFY_TRANSFORMER = "wan_core.models.wan.files:verify_transformer"
 VERIFY_TEXT_ENCODER = "wan_core.models.encoders.files:verify_text_encoder"
@@ -45,6 +50,7 @@ def transformer(
             **more,
         },
         published=files,
+        unpacks=FLOAT32,
     )
 
 
@@ -56,6 +62,7 @@ def text_encoder() -> Component:
         verify=VERIFY_TEXT_ENCODER,
         config={"dim": 4096, "layers": 24, "text_len": TEXT_LENGTH},
         published=published.UMT5_XXL,
+        unpacks=UMT5_TABLES,
     )
 
 

@@ -19,7 +19,7 @@ from wan_core.weights.gguf_types import GGML_TYPES
 from wan_core.weights.safetensors_header import json_trouble, shown, unique_keys
 from wan_core.weights.sources import RenamedSource, TensorInfo, TensorSource
 
-__all__ = ["GGUF_BLOCKS", "Layout", "layouts_of"]
+__all__ = ["CHUNK", "GGUF_BLOCKS", "Layout", "layouts_of"]
 
 GGUF_BLOCKS: Mapping[str, tuple[int, int]] = {
     kind.name: (kind.block, kind.nbytes)
@@ -52,6 +52,8 @@ COMPANIONS = (
 FLOATS = ("F64", "F32", "F16", "BF16")
 BLOCK_SCALES = {"nvfp4": (16, ("F8_E4M3", "U8")), "mxfp8": (32, ("F8_E8M0", "U8"))}
 """Values that share a scale, and the types it may be stored in."""
+CHUNK = 2**22
+"""Values that are unpacked at a time: the float32 between codes and result stays small."""
 MAX_NOTE = 4096
 MAX_HEADER_NOTE = 2**22
 REMEDY = "use a bf16, fp16, fp8 or GGUF file of the model"
@@ -97,7 +99,7 @@ def layouts_of(source: TensorSource) -> tuple[dict[str, Layout], frozenset[str]]
         if info.dtype in UNREAD_BLOCKS:
             raise _unread(source, f"tensor {shown(name)} is of the type {info.dtype}")
         note = notes.pop(module, None) if leaf == "weight" else None
-        scheme = _scheme(source, module, note, info) if note else _plain_scheme(info)
+        scheme = _plain_scheme(info) if note is None else _scheme(source, module, note, info)
         if scheme:
             layouts[name] = _layout(source, module if leaf == "weight" else None, scheme, info)
     for name in beside:
@@ -117,7 +119,9 @@ def _plain_scheme(info: TensorInfo) -> str:
 def _scheme(source: TensorSource, module: str, note: Mapping[str, Any], info: TensorInfo) -> str:
     """The scheme that ComfyUI's note on a layer names."""
     word = note.get("format")
-    if not isinstance(word, str) or word not in COMFY:
+    if not isinstance(word, str):
+        raise _unread(source, f"the note on layer {shown(module)} names no format")
+    if word not in COMFY:
         raise _unread(
             source, f"layer {shown(module)} is in the format {shown(word)}, which is not read"
         )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from wan_core.weights.quantised.blocks import DECODERS
-from wan_core.weights.quantised.layouts import GGUF_BLOCKS
+from wan_core.weights.quantised.layouts import CHUNK, GGUF_BLOCKS
 
 __all__ = ["FP8_TYPES", "Packed", "float8", "untiled"]
 
@@ -15,8 +15,6 @@ FP8_TYPES = {"fp8_e4m3fn": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2}
 E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 """What the lower three bits of a code of nvfp4 are worth; the fourth is the sign."""
 HAVE_FLOAT8 = ("cpu", "cuda")
-CHUNK = 2**22
-"""Values that are unpacked at a time: the float32 between codes and result stays small."""
 
 
 @attrs.frozen(eq=False)
@@ -40,11 +38,10 @@ class Packed:
 
     def to(self, device: torch.device | str) -> Packed:
         """The same on another device."""
-        moved = {
-            name: None if part is None else part.to(device)
-            for name, part in (("scale", self.scale), ("block_scales", self.block_scales))
-        }
-        return attrs.evolve(self, payload=self.payload.to(device), **moved)
+        parts = (self.payload, self.scale, self.block_scales)
+        payload, scale, block_scales = (p if p is None else p.to(device) for p in parts)
+        assert payload is not None
+        return Packed(self.scheme, self.shape, payload, scale, block_scales)
 
     def dense(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """The weight in ``dtype``: each value is computed in float32 and rounded once."""
@@ -67,10 +64,8 @@ class Packed:
             return DECODERS[self.scheme](blocks).view(len(payload), -1)
         if self.block_scales is not None:
             return self._of_blocks(payload, self.block_scales[start:stop], scale)
-        if self.scheme == "int8":
-            codes = payload.to(torch.float32)
-        else:
-            codes = float8(payload, FP8_TYPES[self.scheme])
+        kind = FP8_TYPES.get(self.scheme)
+        codes = float8(payload, kind) if kind else payload.to(torch.float32)
         return codes if scale is None else codes * scale
 
     def _of_blocks(self, payload: Tensor, scales: Tensor, scale: Tensor | None) -> Tensor:

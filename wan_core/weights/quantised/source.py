@@ -18,7 +18,7 @@ __all__ = ["UnpackedSource"]
 
 
 class UnpackedSource(RenamedSource):
-    """Another source with its quantised weights as float32 ones of their shape, and without what stands beside them.
+    """Another source with its quantised weights as float32 ones, and without what stands beside them.
 
     Attributes:
         layouts: name -> how it is stored, of the quantised ones.

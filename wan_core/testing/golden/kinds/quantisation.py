@@ -40,7 +40,7 @@ def _run_file(case: Case, source: TensorSource) -> None:
     for name in case.group("expected."):
         case.check(f"expected.{name}", plain.get(name, dtype=torch.float32))
     sizes = stated(case.get("config", {}))
-    known = {key: sizes[key] for key in ("num_heads", "text_len") if key in sizes}
+    known = {key: size for key, size in sizes.items() if key in ("num_heads", "text_len")}
     with torch.device("meta"):
         transformer = WanTransformer(transformer_config(plain, known))
     load_into(transformer, plain, dtype=torch.float32, keep_float32=WanTransformer.KEEP_FLOAT32)
