@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -77,12 +77,13 @@ def gguf_q8_0(path: Path, held: dict[str, Tensor]) -> None:
                 file.write(numbers.tobytes())
 
 
-# what writes a file, its name, its precision, and the largest relative error of a velocity (measured: below)
+# what writes a file, its precision, and bounds: of the relative error of a velocity (measured 0.033, 0.031, 0.012
+# and 0.0073) and of the mean difference of a video's values, of 255 (measured 1.1, 1.9, 0.70 and 0.68)
 WRITERS = [
-    pytest.param(plain_fp8, "fp8_e4m3fn", 0.08, id="fp8"),
-    pytest.param(scaled_fp8, "fp8_e4m3fn_scaled", 0.08, id="scaled fp8"),
-    pytest.param(comfy_int8, "int8_scaled", 0.02, id="int8"),
-    pytest.param(gguf_q8_0, "Q8_0", 0.02, id="gguf"),
+    pytest.param(plain_fp8, "fp8_e4m3fn", (0.05, 4), id="fp8"),
+    pytest.param(scaled_fp8, "fp8_e4m3fn_scaled", (0.05, 4), id="scaled fp8"),
+    pytest.param(comfy_int8, "int8_scaled", (0.02, 2), id="int8"),
+    pytest.param(gguf_q8_0, "Q8_0", (0.012, 2), id="gguf"),
 ]
 Write = Callable[[Path, dict[str, Tensor]], None]
 
@@ -109,15 +110,14 @@ def velocity(denoiser: WanDenoiser) -> Tensor:
 
 @pytest.mark.parametrize(("write", "scheme", "bound"), WRITERS)
 def test_a_prediction_is_close_to_that_of_the_original(
-    tmp_path: Path, write: Write, scheme: str, bound: float
+    tmp_path: Path, write: Write, scheme: str, bound: tuple[float, float]
 ) -> None:
     want, denoiser = velocity(loaded(TINY)), loaded(written(write, tmp_path))
     layers = [one for one in denoiser.transformer.modules() if isinstance(one, QuantLinear)]
     assert len(layers) == len(linears(load_file(TINY)))
     got = velocity(denoiser)
     error = float((got - want).norm() / want.norm())
-    print(scheme, error)
-    assert 1e-5 < error < bound
+    assert 1e-5 < error < bound[0]
 
 
 def workflow(folder: Path, transformer: str, output: str) -> Workflow:
@@ -132,8 +132,8 @@ use = "generate"
 prompt = "a large red circle moves right on a black background"
 width = 96
 height = 96
-frames = 9
-steps = 8
+frames = 5
+steps = 6
 [output]
 path = "{output}.mp4"
 overwrite = true
@@ -141,22 +141,37 @@ overwrite = true
     return parse_workflow(text, name="w.toml", folder=folder, plugins=Plugins.discover())
 
 
+@pytest.fixture(scope="module")
+def session() -> Iterator[Session]:
+    with Session() as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
+def original(session: Session, tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    return frames(session, workflow(tmp_path_factory.mktemp("original"), "", "original"))
+
+
+def frames(session: Session, workflow: Workflow) -> np.ndarray:
+    path = session.run(workflow).outputs[0]
+    return np.stack(list(read_frames(path))).astype(float)
+
+
 @pytest.mark.parametrize(("write", "scheme", "bound"), WRITERS)
 def test_a_run_and_what_is_said_of_the_file(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
+    session: Session,
+    original: np.ndarray,
     write: Write,
     scheme: str,
-    bound: float,
+    bound: tuple[float, float],
 ) -> None:
     path = written(write, tmp_path)
     own = workflow(tmp_path, f'transformer = "{path.name}"', "own")
-    with Session() as session:
-        runs = [session.run(one) for one in (workflow(tmp_path, "", "original"), own)]
-    original, video = (np.stack(list(read_frames(run.outputs[0]))).astype(float) for run in runs)
+    video = frames(session, own)
     assert video.std() > 5
-    print(scheme, np.abs(video - original).mean())
-    assert 0 < np.abs(video - original).mean() < 20  # of 255
+    assert 0 < np.abs(video - original).mean() < bound[1]
 
     model = make_plan(own, Plugins.discover()).models["main"]
     file = model.files["transformer"]
@@ -168,7 +183,7 @@ def test_a_run_and_what_is_said_of_the_file(
     assert model.resident_bytes("transformer") == 4 * rest + file.packed[1]
     capsys.readouterr()
     assert main(["inspect", "--json", str(path)]) == 0
-    said = json.loads(capsys.readouterr().out)
+    (said,) = json.loads(capsys.readouterr().out)["files"]
     assert said["precision"]["scheme"] == scheme
     fits = next(one for one in said["fits"] if one["family"] == "tiny-t2v")
     assert not fits["problem"]
