@@ -77,8 +77,8 @@ def gguf_q8_0(path: Path, held: dict[str, Tensor]) -> None:
                 file.write(numbers.tobytes())
 
 
-# what writes a file, its precision, and bounds: of the relative error of a velocity (measured 0.033, 0.031, 0.012
-# and 0.0073) and of the mean difference of a video's values, of 255 (measured 1.1, 1.9, 0.70 and 0.68)
+# what writes a file, its precision, and bounds: of the relative error of a velocity (measured 0.033, 0.031,
+# 0.012 and 0.0073) and of the mean difference of a video's values, of 255 (measured 1.1, 1.9, 0.70 and 0.68)
 WRITERS = [
     pytest.param(plain_fp8, "fp8_e4m3fn", (0.05, 4), id="fp8"),
     pytest.param(scaled_fp8, "fp8_e4m3fn_scaled", (0.05, 4), id="scaled fp8"),
