@@ -173,7 +173,8 @@ def test_a_run_and_what_is_said_of_the_file(
     assert video.std() > 5
     assert 0 < np.abs(video - original).mean() < bound[1]
 
-    model = make_plan(own, Plugins.discover()).models["main"]
+    plan = make_plan(own, Plugins.discover())
+    model = plan.models["main"]
     file = model.files["transformer"]
     held = load_file(TINY)
     blocks = sum(held[name].numel() for name in linears(held))
@@ -181,6 +182,14 @@ def test_a_run_and_what_is_said_of_the_file(
     assert blocks <= file.packed[1] < 1.1 * blocks
     rest = sum(tensor.numel() for tensor in held.values()) - blocks
     assert model.resident_bytes("transformer") == 4 * rest + file.packed[1]
+    largest = max(held[name].numel() for name in linears(held))
+    assert model.unpacking_bytes("transformer") == largest * (4 + 16)
+    assert model.unpacking_bytes("vae") == 0
+    sampling = next(phase for phase in plan.phases if phase.part == "sampling")
+    plain = make_plan(workflow(tmp_path, "", "x"), Plugins.discover())
+    other = next(phase for phase in plain.phases if phase.part == "sampling")
+    assert sampling.activations - other.activations == largest * (4 + 16)
+    assert sampling.weights < 0.6 * other.weights
     capsys.readouterr()
     assert main(["inspect", "--json", str(path)]) == 0
     (said,) = json.loads(capsys.readouterr().out)["files"]

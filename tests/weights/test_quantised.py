@@ -159,6 +159,17 @@ def test_the_layer_is_a_linear_layer(scheme: str, dtype: torch.dtype) -> None:
     assert not any(one.requires_grad for one in layer.parameters())
 
 
+@pytest.mark.parametrize("scheme", ["fp8_e5m2", "Q4_K"])
+def test_the_layer_is_captured_whole(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CHUNK", 512)  # several parts
+    nbytes = GGUF_BLOCKS[scheme][1] if scheme in GGUF_BLOCKS else 256
+    layer = QuantLinear(Packed(scheme, (4, 256), torch.full((4, nbytes), 17, dtype=torch.uint8)))
+    x = torch.linspace(-1, 1, 512).view(2, 256)
+    with torch.no_grad():
+        compiled = torch.compile(layer, fullgraph=True, backend="eager")
+        assert torch.equal(compiled(x), layer(x))
+
+
 W = CODES.view(E4M3)
 ONE = torch.ones(())
 

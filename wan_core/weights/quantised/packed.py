@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import attrs
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -17,7 +18,7 @@ E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
 HAVE_FLOAT8 = ("cpu", "cuda")
 
 
-@attrs.frozen(eq=False)
+@dataclass(frozen=True, eq=False)  # made inside of compiled graphs (docs/decisions/007)
 class Packed:
     """A quantised weight, as rows of codes.
 
