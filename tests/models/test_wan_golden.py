@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from wan_core.testing.golden.case import Case
-from wan_core.testing.golden.kinds import conditioning, transformer
+from wan_core.testing.golden.kinds import conditioning, quantisation, transformer
 
-HANDLERS = {**transformer.HANDLERS, **conditioning.HANDLERS}
+HANDLERS = {**transformer.HANDLERS, **conditioning.HANDLERS, **quantisation.HANDLERS}
 
 CASES = sorted((Path(__file__).parents[1] / "golden" / "transformer").glob("*.json"))
 
@@ -26,5 +26,6 @@ def test_reference_case(path: Path) -> None:
 def test_there_is_a_case_of_every_path() -> None:
     kinds = [Case(path).kind for path in CASES]
     models = {Case(path).get("config", {}).get("model_type") for path in CASES}
-    assert set(kinds) == {"wan.transformer.forward", "wan.keymap", "wan.rope", "wan.conditioning"}
+    own = {"wan.transformer.forward", "wan.keymap", "wan.rope", "wan.conditioning"}
+    assert set(kinds) == {*own, "quant.gguf.blocks", "quant.nvfp4"}
     assert models >= {"t2v", "i2v", "flf2v", "vace", "ti2v"}
