@@ -196,3 +196,13 @@ def test_a_run_and_what_is_said_of_the_file(
     assert said["precision"]["scheme"] == scheme
     fits = next(one for one in said["fits"] if one["family"] == "tiny-t2v")
     assert not fits["problem"]
+
+
+def test_a_run_that_quantises_while_it_loads(
+    tmp_path: Path, session: Session, original: np.ndarray
+) -> None:
+    quantised = frames(session, workflow(tmp_path, 'quantization = { dtype = "int8" }', "int8"))
+    assert 0 < np.abs(quantised - original).mean() < 2
+    # the same file without it is another component
+    again = frames(session, workflow(tmp_path, "", "again"))
+    assert np.array_equal(again, original)

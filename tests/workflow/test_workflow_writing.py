@@ -52,6 +52,7 @@ family = "tiny-t2v"
 precision = "auto"
 device = "auto"
 attention = "sdpa"
+# quantization = (as the file stores it)
 
 [[stages]]
 use = "generate"

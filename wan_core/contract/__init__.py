@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from wan_core.contract.protocols import SoundSource as SoundSource
     from wan_core.contract.protocols import Step as Step
     from wan_core.contract.protocols import TextEncoder as TextEncoder
+    from wan_core.contract.quantization import Quantization as Quantization
     from wan_core.contract.requests import AttentionPatch as AttentionPatch
     from wan_core.contract.requests import AttentionRequest as AttentionRequest
     from wan_core.contract.requests import Components as Components
@@ -160,6 +161,7 @@ __getattr__, __dir__, _lazy = exports(
         "TaskFinished": "events",
         "StageFinished": "events",
         "Preview": "events",
+        "Quantization": "quantization",
         "Note": "events",
         "RunFinished": "events",
         "RerunCompared": "events",

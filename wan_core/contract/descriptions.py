@@ -120,6 +120,8 @@ class Component:
         needs_file: False when the component makes its own weights.
         unpacks: ``fnmatch`` patterns of matrices, as files name them behind their prefix, that the loader
             unpacks where they are quantised: those that are looked up, or computed in float32.
+        quantises: import string of ``layers(source, config, quantization) -> {name: shape}``, the matrices that
+            the loader quantises when it is asked to (its module must not import torch); None = it can't.
     """
 
     kind: str = attrs.field(validator=valid.text)
@@ -134,6 +136,7 @@ class Component:
     identify: str | None = attrs.field(default=None, validator=valid.optional_text)
     verify: str | None = attrs.field(default=None, validator=valid.optional_text)
     unpacks: tuple[str, ...] = attrs.field(default=(), validator=valid.names)
+    quantises: str | None = attrs.field(default=None, validator=valid.optional_text)
 
 
 @attrs.frozen

@@ -13,6 +13,7 @@ from wan_core.contract.attention import Attend
 from wan_core.contract.conditioning import ALWAYS, NOTHING, StepRange
 from wan_core.contract.descriptions import Component, Description, Family, Solver
 from wan_core.contract.events import Event
+from wan_core.contract.quantization import Quantization
 from wan_core.contract.state import StateSpec
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class LoadRequest:
         device, dtype: where and in which precision it is wanted.
         options: companion files of the ``[model]`` table (``tokenizer``).
         dialects: :class:`wan_core.weights.Dialect` objects that plugins bring for this kind of component.
+        quantization: how it is quantised while it is loaded; only of components that say they can be.
     """
 
     slot: str
@@ -50,6 +52,7 @@ class LoadRequest:
     dtype: torch.dtype
     options: Mapping[str, Any] = NOTHING
     dialects: tuple[Any, ...] = ()
+    quantization: Quantization | None = None
 
 
 class Components(Protocol):

@@ -10,6 +10,7 @@ import torch
 
 from wan_core.contract.errors import ResourceError
 from wan_core.contract.lazy import resolve
+from wan_core.contract.quantization import Quantization
 from wan_core.contract.requests import LoadRequest
 from wan_core.contract.text import slot_in_words
 from wan_core.memory import Ledger, Residency, gigabytes
@@ -80,7 +81,12 @@ class ModelComponents:
             self.model.tokenizer.fingerprint if uses_tokenizer and self.model.tokenizer else None,
             self.model.device,
             self.model.dtype,
+            self._quantization(slot),
         )
+
+    def _quantization(self, slot: str) -> Quantization | None:
+        can = self.model.family.components[slot].quantises
+        return self.model.quantization if can else None
 
     def _load(self, slot: str) -> Any:
         component = self.model.family.components[slot]
@@ -93,6 +99,7 @@ class ModelComponents:
             dtype=getattr(torch, self.model.dtype),
             options=dict(self.model.companions),
             dialects=self.model.dialects.get(slot, ()),
+            quantization=self._quantization(slot),
         )
         with self._ledger.task(self._stage, f"loading {slot_in_words(slot)}"):
             try:

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from wan_core.contract.descriptions import Family, Stage
+from wan_core.contract.quantization import Quantization
 from wan_core.contract.requests import StageNeeds
 from wan_core.contract.text import duration
 from wan_core.memory import gigabytes
@@ -29,6 +30,7 @@ class PlannedModel:
         tokenizer: of the text encoder, where there is one.
         dialects: slot -> dialects that plugins bring.
         device, dtype, attention: where, in which precision and how.
+        quantization: how its transformer is quantised while it is loaded.
     """
 
     name: str
@@ -40,6 +42,7 @@ class PlannedModel:
     device: str
     dtype: str
     attention: str
+    quantization: Quantization | None = None
 
     @property
     def parts(self) -> frozenset[str]:
@@ -140,6 +143,7 @@ class Plan:
         ]
         runs = [
             f"{m.name}: {m.family.title}; {m.device}, {m.dtype}, attention {m.attention}"
+            + (f", transformer in {m.quantization.dtype}" if m.quantization else "")
             for m in self.models.values()
         ]
         stages = [f"{s.name}: {_sentence(s)}" for s in self.stages]

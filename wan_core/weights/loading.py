@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from wan_core.weights.identity import identify
 from wan_core.weights.naming import in_official_names, matches
 from wan_core.weights.numbers import unpacked
 from wan_core.weights.quantised.linear import QuantLinear
+from wan_core.weights.quantised.packed import HAVE_FLOAT8, Packed
 from wan_core.weights.quantised.source import UnpackedSource
 from wan_core.weights.safetensors_header import shown
 from wan_core.weights.sources import RenamedSource, TensorSource
@@ -31,6 +32,8 @@ def load_into(
     keep_float32: Collection[str] = (),
     module_dialect: Dialect | None = None,
     ignore: Collection[str] = (),
+    pack: Callable[[Tensor], Packed] | None = None,
+    packed: Collection[str] = (),
 ) -> None:
     """Assign the tensors of ``source`` to the parameters and buffers of ``module``, strictly.
 
@@ -50,6 +53,8 @@ def load_into(
         keep_float32: ``fnmatch`` patterns of the module's names that become float32 nevertheless.
         module_dialect: the dialect of the module's own names, when they are not the official ones.
         ignore: ``fnmatch`` patterns of official names that the file may hold and the module lacks.
+        pack: quantises a float32 matrix.
+        packed: official names of the weights that it is for; such a layer becomes a :class:`QuantLinear`.
 
     Raises:
         WeightsError: a tensor is missing, left over or of the wrong shape, or the file is
@@ -63,13 +68,13 @@ def load_into(
     stored = {_module_name(name, module_dialect): name for name in plain.names()}
     _refuse_mismatch(plain, stored, own, ignore)
     loaded: dict[int, Tensor] = {}
-    for name in _quantised_linears(module, own, stored, plain, keep_float32):
+    for name in _quantised_linears(module, own, stored, plain, keep_float32, packed):
         linear = name.removesuffix(".weight")
         del own[name]
-        packed = plain.packed(stored[name], device)
+        found = _packed(plain, stored[name], device, pack)
         bias = own.pop(f"{linear}.bias", None)
         rest = None if bias is None else plain.get(stored[f"{linear}.bias"], device, dtype)
-        module.set_submodule(linear, QuantLinear(packed, rest, dtype))
+        module.set_submodule(linear, QuantLinear(found, rest, dtype))
     for name, target in own.items():
         if id(target) not in loaded:
             precision = torch.float32 if matches(name, keep_float32) else dtype
@@ -89,6 +94,7 @@ def _quantised_linears(
     stored: Mapping[str, str],
     source: UnpackedSource,
     keep_float32: Collection[str],
+    packed: Collection[str],
 ) -> list[str]:
     """Weights that stay quantised: of plain linear layers, in no other place, and not wanted in float32."""
     places = Counter(map(id, own.values()))
@@ -96,11 +102,24 @@ def _quantised_linears(
         name
         for name, target in own.items()
         if name.endswith(".weight")
-        and source.stays_packed(stored.get(name, ""))
+        and (source.stays_packed(stored.get(name, "")) or stored.get(name) in packed)
         and type(module.get_submodule(name.removesuffix(".weight"))) is nn.Linear
         and places[id(target)] == 1
         and not matches(name, keep_float32)
     ]
+
+
+def _packed(
+    source: UnpackedSource,
+    name: str,
+    device: torch.device | str,
+    pack: Callable[[Tensor], Packed] | None,
+) -> Packed:
+    """A weight as it is stored, or quantised now: on its device, where that has the types for it."""
+    if pack is None or name in source.layouts:
+        return source.packed(name, device)
+    place = device if torch.device(device).type in HAVE_FLOAT8 else "cpu"
+    return pack(source.get(name, place, torch.float32)).to(device)
 
 
 def _module_name(name: str, dialect: Dialect | None) -> str:

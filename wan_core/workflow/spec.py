@@ -24,6 +24,7 @@ from wan_core.contract.options import (
     size_in_bytes,
     text,
 )
+from wan_core.contract.quantization import Quantization
 from wan_core.workflow.source import Source
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -73,6 +74,7 @@ class ModelSpec:
         precision: dtype of weights and computation.
         device: where it runs.
         attention: the attention backend.
+        quantization: how the transformer is quantised while it is loaded; None = as its file stores it.
     """
 
     family: str = registered("family", help="the architecture with its presets")
@@ -92,6 +94,13 @@ class ModelSpec:
     )
     attention: str = registered(
         "attention_backend", default="sdpa", help="how attention is computed"
+    )
+    quantization: Quantization | None = attrs.field(
+        default=None,
+        metadata={
+            "help": "how the transformer is quantised while it is loaded: dtype, scale, keep",
+            "unset": "as the file stores it",
+        },
     )
 
 

@@ -17,6 +17,7 @@ UMT5_TABLES = ("token_embedding.weight", "shared.weight", "encoder.embed_tokens.
 
 LOADERS = "wan_core.models.loaders"
 VERIFY_TRANSFORMER = "wan_core.models.wan.files:verify_transformer"
+QUANTISED_LAYERS = "wan_core.models.wan.files:quantised_layers"
 VERIFY_TEXT_ENCODER = "wan_core.models.encoders.files:verify_text_encoder"
 VERIFY_IMAGE_ENCODER = "wan_core.models.encoders.clip_files:verify_image_encoder"
 VERIFY_VAE = "wan_core.models.vae.files:verify_vae"
@@ -51,6 +52,7 @@ def transformer(
         },
         published=files,
         unpacks=FLOAT32,
+        quantises=QUANTISED_LAYERS,
     )
 
 

@@ -6,6 +6,7 @@ from wan_core.contract.descriptions import Component, Family, Pictures, Preset
 from wan_core.models.families.parts import (
     FLOAT32,
     LOADERS,
+    QUANTISED_LAYERS,
     UMT5_TABLES,
     VERIFY_IMAGE_ENCODER,
     VERIFY_TEXT_ENCODER,
@@ -28,6 +29,7 @@ def _parts(transformer: str, **config: int) -> dict[str, Component]:
             config={"num_heads": 4, "text_len": TINY_TEXT_LENGTH, **config},
             bundled=f"tiny/{transformer}.safetensors",
             unpacks=FLOAT32,
+            quantises=QUANTISED_LAYERS,
         ),
         "text_encoder": Component(
             kind="umt5-encoder",

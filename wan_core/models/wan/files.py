@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from wan_core.contract.errors import WeightsError
+from wan_core.contract.quantization import Quantization
 from wan_core.models.wan.config import PATCH, WanConfig
 from wan_core.models.wan.dialects import DIALECTS
 from wan_core.weights import TensorSource, identify, in_official_names
+from wan_core.weights.naming import matches
 from wan_core.weights.numbers import refuse_unread_numbers, unpacked
 from wan_core.weights.safetensors_header import shown
 
@@ -72,6 +74,30 @@ def verify_transformer(source: TensorSource, known: Mapping[str, Any]) -> None:
             where=source.label,
             remedy="download or convert it again",
         )
+
+
+def quantised_layers(
+    source: TensorSource, known: Mapping[str, Any], quantization: Quantization
+) -> Shapes:
+    """The matrices of a transformer file that are quantised while it is loaded, under official names.
+
+    They are those of the blocks, which are nearly all of its weights. What turns inputs into tokens, tokens
+    into outputs and time into modulation stays: it is small and loses most.
+    """
+    official = unpacked(in_official_names(source, DIALECTS))
+    return block_matrices(transformer_config(official, known), quantization)
+
+
+def block_matrices(config: WanConfig, quantization: Quantization) -> Shapes:
+    """See :func:`quantised_layers`."""
+    return {
+        name: shape
+        for name, shape in expected_shapes(config).items()
+        if name.startswith(("blocks.", "vace_blocks."))
+        and name.endswith(".weight")
+        and len(shape) == 2
+        and not matches(name.removesuffix(".weight"), quantization.keep)
+    }
 
 
 def _check_sight(source: TensorSource, config: WanConfig, known: Mapping[str, Any]) -> None:

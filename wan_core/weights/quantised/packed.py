@@ -10,7 +10,7 @@ from torch import Tensor
 from wan_core.weights.quantised.blocks import DECODERS
 from wan_core.weights.quantised.layouts import CHUNK, GGUF_BLOCKS
 
-__all__ = ["FP8_TYPES", "Packed", "float8", "untiled"]
+__all__ = ["FP8_TYPES", "Packed", "float8", "pack", "untiled"]
 
 FP8_TYPES = {"fp8_e4m3fn": torch.float8_e4m3fn, "fp8_e5m2": torch.float8_e5m2}
 E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
@@ -77,6 +77,23 @@ class Packed:
         if scale is not None:
             factors = scale * factors
         return (codes.view(*factors.shape, -1) * factors.unsqueeze(2)).flatten(1)
+
+
+def pack(weight: Tensor, scheme: str, *, by_channel: bool) -> Packed:
+    """Quantise a matrix: the largest value of a channel, or of all, becomes the largest code.
+
+    Args:
+        weight: float32 ``[rows, columns]``, left as it is.
+        scheme: ``"fp8_e4m3fn"``, ``"fp8_e5m2"`` or ``"int8"``.
+        by_channel: each row has a scale of its own.
+    """
+    kind = FP8_TYPES.get(scheme)
+    largest = torch.finfo(kind).max if kind else 127.0
+    peak = weight.abs().amax(1, keepdim=True) if by_channel else weight.abs().amax().view(1, 1)
+    scale = torch.where(peak > 0, peak / largest, 1.0)
+    codes = (weight / scale).clamp_(-largest, largest)
+    payload = codes.to(kind).view(torch.uint8) if kind else codes.round_().to(torch.int8)
+    return Packed(scheme, tuple(weight.shape), payload, scale)
 
 
 def float8(codes: Tensor, kind: torch.dtype) -> Tensor:
