@@ -185,8 +185,13 @@ def gguf(
     *,
     version: int = 3,
     claims: int | None = None,
+    types: Mapping[str, int] | None = None,
 ) -> Maker:
-    """A GGUF file with these tensors in float16, all zero; or one that claims to have so many."""
+    """A GGUF file with these tensors, all zero; or one that claims to have so many.
+
+    Args:
+        types: name of a tensor -> number of its type, of at most 16 bits a value; float16 otherwise.
+    """
 
     def text(value: str) -> bytes:
         return struct.pack("<Q", len(value)) + value.encode()
@@ -199,7 +204,7 @@ def gguf(
         for name, shape in held.items():
             sizes = shape[::-1]
             head += [text(name), struct.pack(f"<I{len(sizes)}Q", len(sizes), *sizes)]
-            head += [struct.pack("<IQ", 1, end)]
+            head += [struct.pack("<IQ", (types or {}).get(name, 1), end)]
             end += -(-2 * prod(shape) // 32) * 32
         start = b"".join(head)
         sparse(-(-len(start) // 32) * 32 + end, start)(path)

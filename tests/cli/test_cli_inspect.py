@@ -90,11 +90,15 @@ def test_as_json(tmp_path: Path, capsys: Capture) -> None:
 
 
 def test_weights_that_fit_but_are_not_run(tmp_path: Path, capsys: Capture) -> None:
-    path = write_gguf(tmp_path / "x.gguf", T2V)
+    types = {"blocks.0.self_attn.q.weight": "IQ2_XS"}
+    path = write_gguf(tmp_path / "x.gguf", T2V, types)
     assert main(["inspect", str(path)]) == 0
     said = rows(capsys.readouterr().out)
-    assert (said["container"], said["precision"]) == ("GGUF", "GGUF F16")
-    assert said["fits"].endswith("(but GGUF weights are recognised but not run by this version)")
+    assert (said["container"], said["precision"]) == ("GGUF", "GGUF IQ2_XS")
+    assert "(but the file holds quantised weights that are not read: tensor" in said["fits"]
+    path = write_gguf(tmp_path / "y.gguf", T2V)
+    assert main(["inspect", str(path)]) == 0
+    assert "(but" not in rows(capsys.readouterr().out)["fits"]
 
 
 def test_an_incomplete_transformer_says_so(tmp_path: Path, capsys: Capture) -> None:

@@ -28,7 +28,8 @@ from wan_core.models.encoders.dialects import UMT5_DIALECTS, UMT5_HF, UMT5_OFFIC
 from wan_core.models.encoders.umt5 import build_umt5
 from wan_core.testing.golden.case import Case
 from wan_core.testing.golden.kinds.encoders import HANDLERS
-from wan_core.weights import StateDict, in_official_names
+from wan_core.weights import QuantLinear, StateDict, in_official_names
+from wan_core.weights.numbers import unpacked
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 CASE = GOLDEN / "encoders" / "umt5_tiny.json"
@@ -149,6 +150,27 @@ def test_plain_fp8_files_compute_in_bfloat16() -> None:
     assert {p.dtype for p in encoder.model.parameters()} == {torch.bfloat16}
     want = load_umt5(StateDict(weights())).encode([[5, 9, 1]])[0]
     assert (encoder.encode([[5, 9, 1]])[0] - want).abs().max() < 0.5 * want.abs().max()
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float32, torch.float16])
+def test_scaled_fp8_stays_as_it_is_stored(dtype: torch.dtype | None) -> None:
+    stored: dict[str, torch.Tensor] = {}
+    for name, tensor in weights().items():
+        stored[name] = tensor
+        if name.startswith("blocks.") and tensor.ndim == 2 and "embedding" not in name:
+            scale = tensor.abs().max() / 448
+            stored[name] = (tensor / scale).to(torch.float8_e4m3fn)
+            stored[name.replace(".weight", ".scale_weight")] = scale
+    encoder = load_umt5(StateDict(stored), dtype=dtype)
+    layers = [one for one in encoder.model.modules() if isinstance(one, QuantLinear)]
+    # in half precision the last matrix of a layer is float32
+    assert len(layers) == encoder.config.layers * (6 if dtype is torch.float16 else 7)
+    ids = [[*range(4, 80), 1]]
+    rows = encoder.encode(ids)[0]
+    assert rows.dtype is (dtype or torch.bfloat16)
+    plain = unpacked(StateDict(stored))
+    dense = StateDict({name: plain.get(name) for name in plain.names()})
+    assert torch.equal(load_umt5(dense, dtype=dtype or torch.bfloat16).encode(ids)[0], rows)
 
 
 def test_padding_is_not_seen_by_the_prompt() -> None:

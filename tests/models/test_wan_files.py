@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 import pytest
 import torch
-from header_files import write_gguf, write_safetensors
+from header_files import write_safetensors
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -128,8 +128,8 @@ def test_a_file_for_a_family_that_makes_its_own_weights_is_refused(tmp_path: Pat
     ("write", "says"),
     [
         (
-            lambda path, shapes: write_gguf(path, shapes),
-            "GGUF weights are recognised but not run by this version; use the safetensors file",
+            lambda path, shapes: write_safetensors(path, shapes | {"head.head.wscales": (4,)}),
+            r"not read: with 'head\.head\.wscales'; use a bf16, fp16, fp8 or GGUF file of the model",
         ),
         (
             lambda path, shapes: write_safetensors(path, shapes | {"face_adapter.a.weight": (4,)}),

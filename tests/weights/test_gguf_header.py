@@ -9,12 +9,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import torch
 from header_files import entry, record, text, write_gguf
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wan_core.contract.errors import WeightsError
-from wan_core.weights import open_weights, strip_prefixes
+from wan_core.weights import open_weights
 from wan_core.weights.gguf_header import read_gguf_header
 
 
@@ -57,15 +58,36 @@ def test_the_original_shape_of_a_tensor_with_five_axes(tmp_path: Path) -> None:
         read_gguf_header(write_gguf(path, shapes, "F16", {key: [5120, 16, 1, 2, 3]}))
 
 
-def test_weights_are_recognised_but_not_run(tmp_path: Path) -> None:
-    source = open_weights(write_gguf(tmp_path / "x.gguf", {"model.a": (2,)}))
-    for refuse in (source.check_loadable, strip_prefixes(source).check_loadable):
-        with pytest.raises(WeightsError, match="recognised but not run by this version; use"):
-            refuse()
-    with pytest.raises(WeightsError, match="recognised but not run"):
-        source.get("model.a")
+def test_numbers_are_views_of_the_file_and_blocks_come_as_bytes(tmp_path: Path) -> None:
+    shapes = {"plain": (2, 3), "blocks": (2, 64), "odd": (2, 256)}
+    path = write_gguf(tmp_path / "x.gguf", shapes, {"blocks": "Q8_0", "odd": "IQ2_S"})
+    start = open_weights(path).offsets["plain"]  # type: ignore[attr-defined]
+    with path.open("r+b") as file:
+        file.seek(start)
+        file.write(struct.pack("<6e", *range(6)))
+    source = open_weights(path)
+    plain = source.get("plain")
+    assert plain.dtype is torch.float16
+    assert plain.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert source.raw("plain") == struct.pack("<6e", *range(6))
+    plain.fill_(7)  # reaches no file
+    assert open_weights(path).get("plain", dtype=torch.float32).tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert source.get("blocks").shape == (2, 68)
+    assert source.get("blocks", dtype=torch.bfloat16).tolist() == [[0.0] * 64] * 2
+    with pytest.raises(WeightsError, match="'odd' is of the type IQ2_S, which is not read"):
+        source.get("odd", dtype=torch.float32)
     with pytest.raises(KeyError):
         source.get("b")
+
+
+def test_a_file_that_became_shorter(tmp_path: Path) -> None:
+    path = write_gguf(tmp_path / "x.gguf", {"a": (64,)})
+    source = open_weights(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(WeightsError, match="has become shorter; download it again"):
+        source.raw("a")
+    with pytest.raises(WeightsError, match="has become shorter; download it again"):
+        source.get("a")
 
 
 def test_a_tokenizer_inside_is_passed_over(tmp_path: Path) -> None:

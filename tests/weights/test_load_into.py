@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from wan_core.contract.errors import WeightsError
 from wan_core.weights import (
     Dialect,
+    QuantLinear,
     StateDict,
     in_official_names,
     load_into,
@@ -145,19 +146,45 @@ def test_another_component_is_named(manifest: Callable[[str], StateDict]) -> Non
 
 
 @pytest.mark.parametrize("companion", ["first.scale_weight", "first.weight_scale"])
-def test_scaled_weights_are_not_loaded_without_their_scales(companion: str) -> None:
-    held = tensors() | {companion: torch.ones(()), "scaled_fp8": torch.zeros(2)}
-    held["first.weight"] = held["first.weight"].to(torch.float8_e4m3fn)
-    with pytest.raises(WeightsError, match="quantised"):
-        load_into(toy(), StateDict(held), DIALECTS, dtype=torch.bfloat16)
-
-
-def test_plain_fp8_is_cast() -> None:
-    held = tensors() | {"scaled_fp8": torch.zeros(2)}
+def test_scaled_weights_stay_as_they_are_stored(companion: str) -> None:
+    held = tensors() | {companion: torch.tensor(0.5), "scaled_fp8": torch.zeros(2)}
     held["first.weight"] = held["first.weight"].to(torch.float8_e4m3fn)
     module = toy()
     load_into(module, StateDict(held), DIALECTS, dtype=torch.bfloat16)
-    assert torch.equal(module.first.weight, tensors()["first.weight"].bfloat16())
+    assert isinstance(module.first, QuantLinear)
+    assert module.first.payload.dtype is torch.uint8
+    assert torch.equal(module.first.dequantised(), tensors()["first.weight"] / 2)
+    rows = module.first(torch.ones(1, 3, dtype=torch.bfloat16))
+    assert rows.dtype is torch.bfloat16
+    assert rows.tolist() == [[2.5, 7.0]]
+
+
+@pytest.mark.parametrize(
+    ("changed", "keep"),
+    [("first.weight", ("first.*",)), ("embed.weight", ()), ("first.bias", ())],
+)
+def test_other_quantised_tensors_become_numbers(changed: str, keep: tuple[str, ...]) -> None:
+    held = tensors()
+    held[changed] = held[changed].to(torch.float8_e5m2)
+    module = toy()
+    load_into(module, StateDict(held), dtype=torch.bfloat16, keep_float32=keep)
+    found = module.state_dict()[changed]
+    assert type(module.first) is nn.Linear
+    assert found.dtype is (torch.float32 if keep else torch.bfloat16)
+    assert torch.equal(found.float(), held[changed].float())
+    assert module.again.weight is module.embed.weight
+
+
+def test_a_scale_without_a_quantised_weight_is_refused() -> None:
+    held = tensors() | {"first.weight_scale": torch.ones(())}
+    with pytest.raises(WeightsError, match=r"'first\.weight_scale' is the scale of no quantised"):
+        load_into(toy(), StateDict(held))
+    held = {_from(name) or name: tensor for name, tensor in tensors().items()}
+    held["junction.weight_scale_inv"] = torch.ones(())
+    with pytest.raises(
+        WeightsError, match=r"not read: with 'junction\.weight_scale_inv'; use a bf16"
+    ):
+        load_into(toy(), StateDict(held), DIALECTS)
 
 
 def test_a_tensor_under_two_names_is_taken_under_the_one_that_counts() -> None:

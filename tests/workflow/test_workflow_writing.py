@@ -54,6 +54,7 @@ precision = "auto"
 device = "auto"
 attention = "sdpa"
 loras = []
+# quantization = (as the file stores it)
 
 [[stages]]
 use = "generate"

@@ -174,7 +174,6 @@ def _same_sizes(bundled_file: str, identity: Identity) -> bool:
 
 def _problem(component: Component, source: TensorSource) -> str:
     try:
-        source.check_loadable()
         if component.verify:
             resolve(component.verify)(source, component.config)
     except WanCoreError as error:

@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from wan_core.contract.protocols import SoundSource as SoundSource
     from wan_core.contract.protocols import Step as Step
     from wan_core.contract.protocols import TextEncoder as TextEncoder
+    from wan_core.contract.quantization import Quantization as Quantization
     from wan_core.contract.requests import AttentionPatch as AttentionPatch
     from wan_core.contract.requests import AttentionRequest as AttentionRequest
     from wan_core.contract.requests import Components as Components
@@ -162,6 +163,7 @@ __getattr__, __dir__, _lazy = exports(
         "TaskFinished": "events",
         "StageFinished": "events",
         "Preview": "events",
+        "Quantization": "quantization",
         "Note": "events",
         "RunFinished": "events",
         "RerunCompared": "events",

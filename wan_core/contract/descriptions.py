@@ -123,6 +123,10 @@ class Component:
         needs_file: False when the component makes its own weights.
         optional: the family does without it. It is planned, identified and loaded only where the workflow's
             ``[model]`` table names a file for it; it is never found by itself and not fetched with the others.
+        unpacks: ``fnmatch`` patterns of matrices, as files name them behind their prefix, that the loader
+            unpacks where they are quantised: those that are looked up, or computed in float32.
+        quantises: import string of ``layers(source, config, quantization) -> {name: shape}``, the matrices that
+            the loader quantises when it is asked to (its module must not import torch); None = it can't.
     """
 
     kind: str = attrs.field(validator=valid.text)
@@ -138,6 +142,8 @@ class Component:
     verify: str | None = attrs.field(default=None, validator=valid.optional_text)
     optional: bool = attrs.field(default=False, validator=valid.flag)
     lora_targets: str | None = attrs.field(default=None, validator=valid.optional_text)
+    unpacks: tuple[str, ...] = attrs.field(default=(), validator=valid.names)
+    quantises: str | None = attrs.field(default=None, validator=valid.optional_text)
 
     def __attrs_post_init__(self) -> None:
         if self.optional and (self.bundled or not self.needs_file):

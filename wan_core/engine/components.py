@@ -10,6 +10,7 @@ import torch
 
 from wan_core.contract.errors import ResourceError
 from wan_core.contract.lazy import resolve
+from wan_core.contract.quantization import Quantization
 from wan_core.contract.requests import LoadRequest
 from wan_core.contract.text import slot_in_words
 from wan_core.memory import Ledger, Residency, gigabytes
@@ -81,7 +82,12 @@ class ModelComponents:
             self.model.device,
             self.model.dtype,
             tuple(lora.key for lora in self.model.loras_of(slot)),
+            self._quantization(slot),
         )
+
+    def _quantization(self, slot: str) -> Quantization | None:
+        can = self.model.family.components[slot].quantises
+        return self.model.quantization if can else None
 
     def _load(self, slot: str) -> Any:
         component = self.model.family.components[slot]
@@ -95,6 +101,7 @@ class ModelComponents:
             options=dict(self.model.companions),
             dialects=self.model.dialects.get(slot, ()),
             loras=tuple(lora.use for lora in self.model.loras_of(slot)),
+            quantization=self._quantization(slot),
         )
         with self._ledger.task(self._stage, f"loading {slot_in_words(slot)}"):
             try:

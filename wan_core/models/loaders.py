@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from wan_core.contract.errors import WeightsError
+from wan_core.contract.quantization import Quantization
 from wan_core.contract.requests import LoadRequest
 from wan_core.models.encoders import ImageEncoder, TextEncoder, load_clip
 from wan_core.models.encoders import load_text_encoder as open_text_encoder
@@ -18,9 +20,11 @@ from wan_core.models.vae.taehv import Taehv
 from wan_core.models.vae.taehv_files import TAEHV_DIALECTS, LastRows, latents_of, taehv_config
 from wan_core.models.wan import WanConfig, WanDenoiser, WanTransformer
 from wan_core.models.wan.dialects import DIALECTS as WAN_DIALECTS
-from wan_core.models.wan.files import lora_targets, transformer_config
+from wan_core.models.wan.files import block_matrices, lora_targets, transformer_config
 from wan_core.weights import TensorSource, in_official_names, load_into, open_weights
 from wan_core.weights.lora import merged
+from wan_core.weights.numbers import unpacked
+from wan_core.weights.quantised.packed import Packed, pack
 
 _M = TypeVar("_M", bound=nn.Module)
 
@@ -28,19 +32,26 @@ _M = TypeVar("_M", bound=nn.Module)
 def load_transformer(request: LoadRequest) -> WanDenoiser:
     """A Wan transformer in any of its dialects; its sizes are read off the tensors. LoRA files are merged."""
     stored = _source(request)
-    official = in_official_names(stored, (*WAN_DIALECTS, *request.dialects))
+    official = unpacked(in_official_names(stored, (*WAN_DIALECTS, *request.dialects)))
     expert = request.slot.partition(".")[2]
     source = merged(official, lora_targets(stored, request.dialects), request.loras, expert)
     config = transformer_config(source, request.component.config)
     transformer = _on_meta(lambda: WanTransformer(config))
+    asked = request.quantization
     load_into(
         transformer,
         source,
         dtype=request.dtype,
         device=request.device,
         keep_float32=WanTransformer.KEEP_FLOAT32,
+        pack=_packing(asked) if asked else None,
+        packed=block_matrices(config, asked) if asked else (),
     )
     return WanDenoiser(transformer.eval())
+
+
+def _packing(asked: Quantization) -> Callable[[Tensor], Packed]:
+    return partial(pack, scheme=asked.dtype, by_channel=asked.scale == "channel")
 
 
 def load_vae(request: LoadRequest) -> WanVAE:

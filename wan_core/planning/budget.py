@@ -50,7 +50,13 @@ def predict_memory(stage: PlannedStage, known: Known | None) -> list[Phase]:
     # previews are decoded beside the transformer, between two of its steps
     beside = {PREVIEW_SLOT: max(model.resident_bytes(slot) for slot in known.experts)}
     return [
-        Phase(stage.name, part, slot, model.resident_bytes(slot) + beside.get(slot, 0), activations)
+        Phase(
+            stage.name,
+            part,
+            slot,
+            model.resident_bytes(slot) + beside.get(slot, 0),
+            activations + model.unpacking_bytes(slot),
+        )
         for part, slot, activations in parts
     ]
 

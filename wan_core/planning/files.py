@@ -18,8 +18,10 @@ from wan_core.contract.text import TWO_FILES
 from wan_core.planning.fitting import bundled, identify_for, misfit
 from wan_core.planning.places import Places
 from wan_core.plugins import Plugins
-from wan_core.weights import Identity, fingerprint, open_weights, printable
+from wan_core.weights import Identity, fingerprint, open_weights, printable, strip_prefixes
 from wan_core.weights.files import is_shard
+from wan_core.weights.naming import matches
+from wan_core.weights.quantised.source import UnpackedSource
 from wan_core.workflow import COMPANIONS
 
 
@@ -32,7 +34,9 @@ class PlannedFile:
         identity: what it contains.
         fingerprint: changes when the weights change; part of cache keys.
         bytes: of all its tensors, as stored.
-        elements: number of values in all its tensors.
+        elements: number of values in the tensors of the component.
+        packed: those of them that stay quantised in memory, and their bytes.
+        largest: values of the largest quantised weight, which is unpacked for each call.
         found: the library found it; the workflow names it by the end of its path, or not at all.
     """
 
@@ -41,6 +45,8 @@ class PlannedFile:
     fingerprint: str
     bytes: int
     elements: int
+    packed: tuple[int, int] = (0, 0)
+    largest: int = 0
     found: bool = False
 
 
@@ -178,17 +184,24 @@ def _read(
             where=where,
             remedy=f"name a file of {family.title}, or another family",
         )
-    with told_at(where):
-        source.check_loadable()
     if component.verify:
         with told_at(where):
             resolve(component.verify)(source, component.config)
+    with told_at(where):
+        own = UnpackedSource(strip_prefixes(source, component.kind))
+    packed = {
+        name: math.prod(own.shape(name))
+        for name in own.layouts
+        if own.stays_packed(name) and not matches(name, component.unpacks)
+    }
     return PlannedFile(
         path=path,
         identity=identity,
         fingerprint=fingerprint(source),
         bytes=source.nbytes,
-        elements=sum(math.prod(info.shape) for info in source.tensors.values()),
+        elements=sum(math.prod(info.shape) for info in own.tensors.values()),
+        packed=(sum(packed.values()), sum(own.tensors[name].nbytes for name in packed)),
+        largest=max(packed.values(), default=0),
     )
 
 

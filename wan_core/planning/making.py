@@ -29,6 +29,7 @@ from wan_core.planning.machine import Machine, look, precision
 from wan_core.planning.output import alike
 from wan_core.planning.places import Places
 from wan_core.planning.plan import Plan, PlannedModel
+from wan_core.planning.quantising import quantised
 from wan_core.planning.staging import plan_output, plan_stages
 from wan_core.planning.timing import predict_seconds
 from wan_core.plugins import Plugins
@@ -138,6 +139,11 @@ def _plan_model(
 
     family = plugins.family(spec.family)
     planned, companions = plan_files(family, spec.files, where, plugins, places)
+    if spec.quantization:
+        for slot in family.slots("transformer"):
+            planned[slot] = quantised(
+                planned.get(slot), family.components[slot], spec.quantization, where
+            )
     machine = look(device if device != "auto" else spec.device, where=where("device"))
     dtype = precision(spec.precision, machine.device)
     backend = plugins.attention_backend(spec.attention)
@@ -154,6 +160,7 @@ def _plan_model(
         dtype,
         backend.name,
         plan_loras(family, spec.loras, planned, dialects, where, places),
+        spec.quantization,
     )
 
 

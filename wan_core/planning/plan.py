@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from wan_core.contract.descriptions import Family, Stage
+from wan_core.contract.quantization import Quantization
 from wan_core.contract.requests import StageNeeds
 from wan_core.contract.text import duration
 from wan_core.memory import gigabytes
@@ -16,7 +17,7 @@ from wan_core.models.encoders import TokenizerFile
 from wan_core.planning.files import PlannedFile
 from wan_core.planning.loras import PlannedLora
 from wan_core.planning.machine import Machine
-from wan_core.planning.predict import ITEM_SIZE, Phase
+from wan_core.planning.predict import ITEM_SIZE, Phase, unpacking
 from wan_core.workflow import StageSpec, Workflow
 
 
@@ -31,6 +32,7 @@ class PlannedModel:
         dialects: slot -> dialects that plugins bring.
         device, dtype, attention: where, in which precision and how.
         loras: LoRA files that change its transformer, in order.
+        quantization: how its transformer is quantised while it is loaded.
     """
 
     name: str
@@ -48,15 +50,25 @@ class PlannedModel:
         """Those that change something in a slot."""
         return tuple(lora for lora in self.loras if lora.changes.get(slot))
 
+    quantization: Quantization | None = None
+
     @property
     def parts(self) -> frozenset[str]:
         """What has files: ``"transformer"``, of which there may be two experts, ``"vae"`` …"""
         return frozenset(slot.partition(".")[0] for slot in self.files)
 
     def resident_bytes(self, slot: str) -> int:
-        """Bytes of a component's weights in this model's precision."""
+        """Bytes of a component's weights: quantised ones as stored, others in this model's precision."""
         file = self.files.get(slot)
-        return file.elements * ITEM_SIZE[self.dtype] if file else 0
+        if file is None:
+            return 0
+        values, nbytes = file.packed
+        return (file.elements - values) * ITEM_SIZE[self.dtype] + nbytes
+
+    def unpacking_bytes(self, slot: str) -> int:
+        """Bytes that a component needs to unpack its largest quantised weight."""
+        file = self.files.get(slot)
+        return unpacking(file.largest, ITEM_SIZE[self.dtype]) if file else 0
 
 
 @attrs.frozen
@@ -144,6 +156,7 @@ class Plan:
         ]
         runs = [
             f"{m.name}: {m.family.title}; {m.device}, {m.dtype}, attention {m.attention}"
+            + (f", transformer in {m.quantization.dtype}" if m.quantization else "")
             for m in self.models.values()
         ]
         stages = [f"{s.name}: {_sentence(s)}" for s in self.stages]

@@ -15,6 +15,7 @@ from wan_core.models.encoders.clip_files import ClipConfig
 from wan_core.models.vae import TaehvConfig, VaeConfig, decoder_memory, encoder_memory
 from wan_core.models.vae.descriptor import COLOURS
 from wan_core.models.wan import WanConfig
+from wan_core.weights.quantised.layouts import CHUNK
 
 ITEM_SIZE: Mapping[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -43,6 +44,15 @@ class Phase:
     @property
     def peak(self) -> int:
         return self.weights + self.activations
+
+
+def unpacking(values: int, item: int) -> int:
+    """Peak of unpacking a quantised weight of so many values, beside its codes.
+
+    The result, and for the part that is unpacked at a time its codes as whole numbers, in float32, and times
+    their scale.
+    """
+    return values * item + min(values, CHUNK) * 16
 
 
 def vae_decoding(config: VaeConfig, size: VideoSize, item: int) -> int:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wan_core.weights.places import printable as printable
     from wan_core.weights.places import sort_of as sort_of
     from wan_core.weights.prefixes import strip_prefixes as strip_prefixes
+    from wan_core.weights.quantised.linear import QuantLinear as QuantLinear
     from wan_core.weights.safetensors_header import read_header as read_header
     from wan_core.weights.sources import RenamedSource as RenamedSource
     from wan_core.weights.sources import TensorInfo as TensorInfo
@@ -34,6 +35,7 @@ __getattr__, __dir__, __all__ = exports(
         "Identity": "identity",
         "LoraTraits": "identity",
         "Precision": "identity",
+        "QuantLinear": "quantised.linear",
         "RenamedSource": "sources",
         "StateDict": "state_dict",
         "TensorInfo": "sources",

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wan_core.contract.errors import WeightsError
-from wan_core.weights.places import is_folder, look, place, printable, sort_of, unreadable
+from wan_core.weights.places import (
+    is_folder,
+    look,
+    place,
+    printable,
+    read_span,
+    sort_of,
+    unreadable,
+)
 from wan_core.weights.safetensors_header import json_trouble, read_header, shown, unique_keys
 from wan_core.weights.sources import TensorInfo, TensorSource
 
@@ -66,6 +74,7 @@ class SafetensorsFile(TensorSource):
         self.files = (path,)
         self.tensors = header.tensors
         self.metadata = header.metadata
+        self._offsets = header.offsets
 
     def get(
         self,
@@ -84,6 +93,9 @@ class SafetensorsFile(TensorSource):
                 f"tensor {shown(name)} cannot be read ({error})", where=place(self.path)
             ) from error
         return tensor.to(device=device, dtype=dtype)
+
+    def raw(self, name: str) -> bytes:
+        return read_span(self.path, self._offsets[name], self.tensors[name].nbytes)
 
     @cached_property
     def _opened(self) -> Any:
@@ -119,6 +131,9 @@ class ShardedSafetensors(TensorSource):
         dtype: torch.dtype | None = None,
     ) -> Tensor:
         return self._shard_of[name].get(name, device, dtype)
+
+    def raw(self, name: str) -> bytes:
+        return self._shard_of[name].raw(name)
 
 
 def _read_index(index: Path) -> tuple[dict[str, str], dict[str, str]]:

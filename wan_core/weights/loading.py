@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,10 @@ from wan_core.contract.errors import WeightsError
 from wan_core.weights.dialects import Dialect
 from wan_core.weights.identity import identify
 from wan_core.weights.naming import in_official_names, matches
-from wan_core.weights.numbers import scaled
+from wan_core.weights.numbers import unpacked
+from wan_core.weights.quantised.linear import QuantLinear
+from wan_core.weights.quantised.packed import HAVE_FLOAT8, Packed
+from wan_core.weights.quantised.source import UnpackedSource
 from wan_core.weights.safetensors_header import shown
 from wan_core.weights.sources import RenamedSource, TensorSource
 
@@ -28,8 +32,14 @@ def load_into(
     keep_float32: Collection[str] = (),
     module_dialect: Dialect | None = None,
     ignore: Collection[str] = (),
+    pack: Callable[[Tensor], Packed] | None = None,
+    packed: Collection[str] = (),
 ) -> None:
     """Assign the tensors of ``source`` to the parameters and buffers of ``module``, strictly.
+
+    Quantised weights of plain linear layers stay as they are stored: the layer becomes a
+    :class:`QuantLinear`. All other quantised tensors, also those of subclasses of ``nn.Linear``, become
+    numbers of ``dtype``.
 
     Every tensor is read once and put in place as it is; on the CPU in its stored type it stays a
     view of the memory-mapped file. Parameters that the module shares between several names stay
@@ -43,22 +53,33 @@ def load_into(
         keep_float32: ``fnmatch`` patterns of the module's names that become float32 nevertheless.
         module_dialect: the dialect of the module's own names, when they are not the official ones.
         ignore: ``fnmatch`` patterns of official names that the file may hold and the module lacks.
+        pack: quantises a float32 matrix.
+        packed: official names of the weights that it is for; such a layer becomes a :class:`QuantLinear`.
 
     Raises:
         WeightsError: a tensor is missing, left over or of the wrong shape, or the file is
-            quantised. The message says what the file is, how many tensors are wrong, and which.
+            quantised in a way that is not read. The message says what the file is, how many tensors are
+            wrong, and which.
     """
     if dialects:
         source = in_official_names(source, dialects)
+    plain = unpacked(source)
     own = module.state_dict(keep_vars=True)
-    stored = {_module_name(name, module_dialect): name for name in source.names()}
-    _refuse_mismatch(source, stored, own, ignore)
+    stored = {_module_name(name, module_dialect): name for name in plain.names()}
+    _refuse_mismatch(plain, stored, own, ignore)
     loaded: dict[int, Tensor] = {}
+    for name in _quantised_linears(module, own, stored, plain, keep_float32, packed):
+        linear = name.removesuffix(".weight")
+        del own[name]
+        found = _packed(plain, stored[name], device, pack)
+        bias = own.pop(f"{linear}.bias", None)
+        rest = None if bias is None else plain.get(stored[f"{linear}.bias"], device, dtype)
+        module.set_submodule(linear, QuantLinear(found, rest, dtype))
     for name, target in own.items():
         if id(target) not in loaded:
             precision = torch.float32 if matches(name, keep_float32) else dtype
             kept = precision if target.is_floating_point() else None
-            tensor = source.get(stored[name], device, kept)
+            tensor = plain.get(stored[name], device, kept)
             is_parameter = isinstance(target, nn.Parameter)
             loaded[id(target)] = (
                 nn.Parameter(tensor, requires_grad=False) if is_parameter else tensor
@@ -67,22 +88,53 @@ def load_into(
         setattr(module.get_submodule(owner), leaf, loaded[id(target)])
 
 
+def _quantised_linears(
+    module: nn.Module,
+    own: Mapping[str, Tensor],
+    stored: Mapping[str, str],
+    source: UnpackedSource,
+    keep_float32: Collection[str],
+    packed: Collection[str],
+) -> list[str]:
+    """Weights that stay quantised: of plain linear layers, in no other place, and not wanted in float32."""
+    places = Counter(map(id, own.values()))
+    return [
+        name
+        for name, target in own.items()
+        if name.endswith(".weight")
+        and (source.stays_packed(stored.get(name, "")) or stored.get(name) in packed)
+        and type(module.get_submodule(name.removesuffix(".weight"))) is nn.Linear
+        and places[id(target)] == 1
+        and not matches(name, keep_float32)
+    ]
+
+
+def _packed(
+    source: UnpackedSource,
+    name: str,
+    device: torch.device | str,
+    pack: Callable[[Tensor], Packed] | None,
+) -> Packed:
+    """A weight as it is stored, or quantised now: on its device, where that has the types for it."""
+    if pack is None or name in source.layouts:
+        return source.packed(name, device)
+    place = device if torch.device(device).type in HAVE_FLOAT8 else "cpu"
+    return pack(source.get(name, place, torch.float32)).to(device)
+
+
 def _module_name(name: str, dialect: Dialect | None) -> str:
     return (dialect and dialect.from_official(name)) or name
 
 
 def _refuse_mismatch(
-    source: TensorSource, stored: dict[str, str], own: dict[str, Tensor], ignore: Collection[str]
+    source: UnpackedSource, stored: dict[str, str], own: dict[str, Tensor], ignore: Collection[str]
 ) -> None:
     """Raise unless ``source`` has exactly the tensors of the module (``own``), in their shapes."""
     # a tensor that the module has under several names needs to be in the file once, under the first
     first = {id(target): name for name, target in reversed(own.items())}
     missing = [name for name in first.values() if name not in stored]
     left = [name for name in stored if name not in own and not matches(stored[name], ignore)]
-    left += source.unknown if isinstance(source, RenamedSource) else ()
-    if error := scaled(left):
-        error.where = source.label
-        raise error
+    left += source.unknown
     wrong = [
         f"{name} {info.dtype} {list(info.shape)} instead of {list(own[name].shape)}"
         for name, info in ((name, source.tensors[old]) for name, old in stored.items())
@@ -95,7 +147,7 @@ def _refuse_mismatch(
         *_listed("of the wrong shape or kind", wrong),
     ]
     if problems:
-        base = source.base if isinstance(source, RenamedSource) else source
+        base = source.base.base if isinstance(source.base, RenamedSource) else source.base
         raise WeightsError(
             f"this is {identify(base)} and its tensors do not fit: {'; '.join(problems)}",
             where=source.label,

@@ -1,18 +1,18 @@
-"""Whether the numbers of a file can be taken as they are, from its header alone. Imports no torch."""
+"""Whether the numbers of a file can be read, from its header alone. Imports no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from wan_core.contract.errors import WeightsError
 from wan_core.weights.naming import matches
+from wan_core.weights.quantised.layouts import REMEDY
+from wan_core.weights.quantised.source import UnpackedSource
 from wan_core.weights.safetensors_header import shown
-from wan_core.weights.sources import RenamedSource
+from wan_core.weights.sources import TensorSource
 
-__all__ = ["refuse_unread_numbers", "scaled"]
+__all__ = ["refuse_unread_numbers", "unpacked"]
 
-# companions of quantised weights: without them the weights are wrong by their scales
-QUANTISED = (
+# companions of weights that are quantised in ways that are not read, and of known ways with strange names
+UNREAD = (
     "*.scale_weight",
     "*.weight_scale",
     "*.weight_scale_2",
@@ -24,33 +24,43 @@ QUANTISED = (
     "*.weight.absmax",
     "*.weight.quant_map",
 )
-READ = frozenset(("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ"))
+READ = frozenset(("F64", "F32", "F16", "BF16", "F8_E4M3FNUZ", "F8_E5M2FNUZ"))
 """Types whose values are the weights, whatever precision they are cast to."""
 
 
-def scaled(names: Iterable[str]) -> WeightsError | None:
-    """The refusal of a file with these names when some of them belong to quantised weights."""
-    if not any(matches(name, QUANTISED) for name in names):
-        return None
-    return WeightsError(
-        "the file holds quantised weights with scales, which this version does not read",
-        remedy="use the bf16 or fp16 file of the model",
-    )
+def unpacked(source: TensorSource) -> UnpackedSource:
+    """A source as one of plain tensors; see :class:`UnpackedSource`.
+
+    Raises:
+        WeightsError: a weight is quantised in a way that is not read, or does not fit its scales.
+    """
+    if isinstance(source, UnpackedSource):
+        return source
+    plain = UnpackedSource(source)
+    for name in (*plain.tensors, *plain.unknown):
+        if matches(name, UNREAD):
+            raise WeightsError(
+                f"the file holds quantised weights that are not read: with {shown(name)}",
+                where=source.label,
+                remedy=REMEDY,
+            )
+    return plain
 
 
-def refuse_unread_numbers(source: RenamedSource) -> None:
+def refuse_unread_numbers(source: TensorSource) -> UnpackedSource:
     """Refuse a file that :func:`wan_core.weights.load_into` would: what it can't read is known from the header.
 
     Args:
         source: under official names.
 
+    Returns:
+        The same as a source of plain tensors.
+
     Raises:
-        WeightsError: it is quantised, or its tensors are no floating-point numbers.
+        WeightsError: it is quantised in a way that is not read, or its tensors are no floating-point numbers.
     """
-    if error := scaled((*source.tensors, *source.unknown)):
-        error.where = source.label
-        raise error
-    odd = [(name, info.dtype) for name, info in source.tensors.items() if info.dtype not in READ]
+    plain = unpacked(source)
+    odd = [(name, info.dtype) for name, info in plain.tensors.items() if info.dtype not in READ]
     if odd:
         name, dtype = odd[0]
         more = f", and {len(odd) - 1} more are like it" if len(odd) > 1 else ""
@@ -59,3 +69,4 @@ def refuse_unread_numbers(source: RenamedSource) -> None:
             where=source.label,
             remedy="use the bf16 or fp16 file of the model",
         )
+    return plain

@@ -19,7 +19,9 @@ __all__ = [
     "look",
     "place",
     "printable",
+    "read_span",
     "refuse_strangers",
+    "shortened",
     "sort_of",
     "unreadable",
 ]
@@ -194,3 +196,27 @@ def is_folder(path: Path) -> bool:
 def unreadable(path: Path, error: OSError) -> WeightsError:
     """The sentence for a file that the system does not let us read."""
     return WeightsError(f"cannot be read ({error.strerror or error})", where=place(path))
+
+
+def read_span(path: Path, start: int, count: int) -> bytes:
+    """So many bytes of a file.
+
+    Raises:
+        WeightsError: it cannot be read, or has fewer (any more).
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            found = file.read(count)
+    except OSError as error:
+        raise unreadable(path, error) from error
+    if len(found) < count:
+        raise shortened(path)
+    return found
+
+
+def shortened(path: Path) -> WeightsError:
+    """The sentence for a file that has lost its end since its header was read."""
+    return WeightsError(
+        "the file has become shorter", where=place(path), remedy="download it again"
+    )

@@ -71,20 +71,25 @@ class TensorSource(ABC):
         it as read-only.
 
         Args:
-            dtype: the type to convert to; None keeps the stored one.
+            dtype: the type to convert to; None keeps the stored one. GGUF's blocks, for which torch has no
+                type, then come as bytes ``[rows, bytes of a row]``.
 
         Raises:
             KeyError: there is no such tensor.
             WeightsError: the file cannot be read (any more).
         """
 
-    def check_loadable(self) -> None:
-        """Planning asks this: can :meth:`get` give these tensors at all?
+    def raw(self, name: str) -> bytes:
+        """The bytes of a tensor, which is small; files give them without torch.
 
         Raises:
-            WeightsError: no, the format is known but not run by this version.
+            KeyError: there is no such tensor.
+            WeightsError: the file cannot be read (any more).
         """
-        return
+        import torch
+
+        data = self.get(name).contiguous().flatten().view(torch.uint8)
+        return bytes(data.tolist())
 
     def names(self) -> tuple[str, ...]:
         return tuple(self.tensors)
@@ -130,5 +135,5 @@ class RenamedSource(TensorSource):
     ) -> Tensor:
         return self.base.get(self.stored[name], device, dtype)
 
-    def check_loadable(self) -> None:
-        self.base.check_loadable()
+    def raw(self, name: str) -> bytes:
+        return self.base.raw(self.stored[name])

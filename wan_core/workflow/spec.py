@@ -25,6 +25,7 @@ from wan_core.contract.options import (
     size_in_bytes,
     text,
 )
+from wan_core.contract.quantization import Quantization
 from wan_core.workflow.source import Source
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -83,6 +84,7 @@ class ModelSpec:
         device: where it runs.
         attention: the attention backend.
         loras: LoRA files that change the transformer, in order.
+        quantization: how the transformer is quantised while it is loaded; None = as its file stores it.
     """
 
     family: str = registered("family", help="the architecture with its presets")
@@ -110,6 +112,13 @@ class ModelSpec:
         metadata={
             "help": "LoRA files that change the transformer, in order",
             "allowed": f"a list of at most {MOST_LORAS} tables",
+        },
+    )
+    quantization: Quantization | None = attrs.field(
+        default=None,
+        metadata={
+            "help": "how the transformer is quantised while it is loaded: dtype, scale, keep",
+            "unset": "as the file stores it",
         },
     )
 

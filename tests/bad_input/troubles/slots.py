@@ -119,7 +119,7 @@ TROUBLES = (
                  {"w.toml": workflow(model='vae = "x.safetensors"')}),
             Case("weights-slot-unknown",
                  'w.toml, line 4, model.clip: [model] has no option "clip"; known are: attention, device, '
-                 "family, loras, precision, text_encoder, tokenizer, transformer, vae.",
+                 "family, loras, precision, quantization, text_encoder, tokenizer, transformer, vae.",
                  {"w.toml": workflow(family="tiny-t2v", model='clip = "x"')}),
             Case("weights-two-experts",
                  "w.toml, line 4, model.transformer: family tiny-t2v has one transformer, not a high and "
@@ -304,10 +304,13 @@ TROUBLES = (
                  "w.toml, line 4, model.vae, /dev/zero: this is a device or a pipe, not a file; name the "
                  "weight file itself.",
                  {"w.toml": vae("/dev/zero")}, code=3),
-            Case("gguf-in-transformer",
-                 "w.toml, line 4, model.transformer, {folder}/m.gguf: GGUF weights are recognised but not "
-                 "run by this version; use the safetensors file of the model.",
-                 {"w.toml": transformer("m.gguf"), "m.gguf": gguf(manifest_shapes("wan2.1-t2v-1.3b"))}, code=3),
+            Case("gguf-of-an-unread-type",
+                 "w.toml, line 4, model.transformer, m.gguf: the file holds quantised weights that are not "
+                 "read: tensor 'blocks.0.self_attn.q.weight' is of the type IQ2_XS; use a bf16, fp16, fp8 or "
+                 "GGUF file of the model.",
+                 {"w.toml": transformer("m.gguf"),
+                  "m.gguf": gguf(manifest_shapes("wan2.1-t2v-1.3b"),
+                                 types={"blocks.0.self_attn.q.weight": 17})}, code=3),
             Case("gguf-of-flux",
                  "w.toml, line 4, model.transformer: m.gguf is of no known kind; slot transformer of "
                  "family wan2.1-t2v-1.3b needs a Wan transformer; name another file.",

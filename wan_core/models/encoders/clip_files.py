@@ -17,6 +17,7 @@ import attrs
 from wan_core.contract.errors import WeightsError
 from wan_core.weights.dialects import Dialect, detect, renaming
 from wan_core.weights.naming import in_official_names
+from wan_core.weights.quantised.layouts import GGUF_BLOCKS
 from wan_core.weights.safetensors_header import shown
 from wan_core.weights.sources import RenamedSource, TensorInfo
 
@@ -177,6 +178,13 @@ class VisionTower(RenamedSource):
 
     def _info(self, name: str, info: TensorInfo) -> TensorInfo:
         shape = info.shape
+        if info.dtype in GGUF_BLOCKS:
+            raise WeightsError(
+                f"tensor {_as_the_file_says(name, self)} is of the type {info.dtype}, which is not read for "
+                "vision towers",
+                where=self.label,
+                remedy="use the bf16 or fp16 file of the model",
+            )
         if name in self._thirds:
             if not shape or shape[0] % 3:
                 raise WeightsError(

@@ -19,6 +19,7 @@ from wan_core.memory.units import Unit, rest_of
 from wan_core.models.encoders.dialects import UMT5_DIALECTS, UMT5_HF
 from wan_core.weights.loading import load_into
 from wan_core.weights.naming import in_official_names
+from wan_core.weights.numbers import unpacked
 from wan_core.weights.sources import TensorSource
 
 __all__ = ["UMT5Config", "UMT5Encoder", "build_umt5", "load_umt5"]
@@ -107,16 +108,16 @@ def load_umt5(
 
     Args:
         source: a checkpoint in any of :data:`UMT5_DIALECTS`.
-        dtype: precision of weights and computation; None keeps the stored one, but 8-bit floats,
-            which are for storage only, become bfloat16.
+        dtype: precision of weights and computation; None keeps the stored one, and is
+            bfloat16 for quantised weights, which are for storage only.
         config: sizes; None deduces them from the shapes.
 
     Raises:
         WeightsError: ``source`` is no UMT5 encoder, or damaged.
     """
-    official = in_official_names(source, UMT5_DIALECTS)
+    official = unpacked(in_official_names(source, UMT5_DIALECTS))
     config = config or UMT5Config.of(official)
-    if dtype is None and any(info.dtype.startswith("F8") for info in official.tensors.values()):
+    if dtype is None and official.layouts:
         dtype = torch.bfloat16
     model = build_umt5(config)
     load_into(

@@ -11,9 +11,15 @@ from wan_core.models.vae.descriptor import PREVIEW_SLOT
 
 TEXT_LENGTH = 512
 
+FLOAT32 = ("time_*", "condition_embedder.time_*", "head.*", "proj_out.*")
+"""What a transformer computes in float32, as files name it."""
+UMT5_TABLES = ("token_embedding.weight", "shared.weight", "encoder.embed_tokens.weight")
+"""The table of a text encoder's words, as files name it."""
+
 LOADERS = "wan_core.models.loaders"
 VERIFY_TRANSFORMER = "wan_core.models.wan.files:verify_transformer"
 LORA_TARGETS = "wan_core.models.wan.files:lora_targets"
+QUANTISED_LAYERS = "wan_core.models.wan.files:quantised_layers"
 VERIFY_TEXT_ENCODER = "wan_core.models.encoders.files:verify_text_encoder"
 VERIFY_IMAGE_ENCODER = "wan_core.models.encoders.clip_files:verify_image_encoder"
 VERIFY_VAE = "wan_core.models.vae.files:verify_vae"
@@ -49,6 +55,8 @@ def transformer(
             **more,
         },
         published=files,
+        unpacks=FLOAT32,
+        quantises=QUANTISED_LAYERS,
     )
 
 
@@ -60,6 +68,7 @@ def text_encoder() -> Component:
         verify=VERIFY_TEXT_ENCODER,
         config={"dim": 4096, "layers": 24, "text_len": TEXT_LENGTH},
         published=published.UMT5_XXL,
+        unpacks=UMT5_TABLES,
     )
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from wan_core.contract.descriptions import Component, Family, Pictures, Preset
 from wan_core.models.families.parts import (
+    FLOAT32,
     LOADERS,
     LORA_TARGETS,
+    QUANTISED_LAYERS,
+    UMT5_TABLES,
     VERIFY_IMAGE_ENCODER,
     VERIFY_TEXT_ENCODER,
     VERIFY_TRANSFORMER,
@@ -27,6 +30,8 @@ def _parts(transformer: str, **config: int) -> dict[str, Component]:
             lora_targets=LORA_TARGETS,
             config={"num_heads": 4, "text_len": TINY_TEXT_LENGTH, **config},
             bundled=f"tiny/{transformer}.safetensors",
+            unpacks=FLOAT32,
+            quantises=QUANTISED_LAYERS,
         ),
         "text_encoder": Component(
             kind="umt5-encoder",
@@ -34,6 +39,7 @@ def _parts(transformer: str, **config: int) -> dict[str, Component]:
             verify=VERIFY_TEXT_ENCODER,
             config={"text_len": TINY_TEXT_LENGTH},
             bundled="tiny/text_encoder.safetensors",
+            unpacks=UMT5_TABLES,
         ),
         "vae": Component(
             kind="wan-vae",

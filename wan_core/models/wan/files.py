@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wan_core.contract.errors import WeightsError
+from wan_core.contract.quantization import Quantization
 from wan_core.models.wan.config import PATCH, WanConfig
 from wan_core.models.wan.dialects import DIALECTS
 from wan_core.weights import Dialect, TensorSource, identify, in_official_names
 from wan_core.weights.lora import LoraTargets
-from wan_core.weights.numbers import refuse_unread_numbers
+from wan_core.weights.naming import matches
+from wan_core.weights.numbers import refuse_unread_numbers, unpacked
 from wan_core.weights.safetensors_header import shown
 
 Shape = tuple[int, ...]
@@ -42,7 +44,7 @@ def verify_transformer(source: TensorSource, known: Mapping[str, Any]) -> None:
     Raises:
         WeightsError: naming the first of them.
     """
-    official = in_official_names(source, DIALECTS)
+    official = unpacked(in_official_names(source, DIALECTS))
     config = transformer_config(official, known)
     _check_sight(source, config, known)
     expected = expected_shapes(config)
@@ -54,9 +56,7 @@ def verify_transformer(source: TensorSource, known: Mapping[str, Any]) -> None:
             where=source.label,
             remedy="download or convert it again",
         )
-    # what stands beside a weight (scales, markers) belongs to its module
-    modules = {_module(name) for name in expected}
-    foreign = [n for n in (*official.tensors, *official.unknown) if _module(n) not in modules]
+    foreign = [name for name in (*official.tensors, *official.unknown) if name not in expected]
     if foreign:
         more = identify(source, DIALECTS[0].component).model
         raise WeightsError(
@@ -86,6 +86,30 @@ def lora_targets(source: TensorSource, dialects: Sequence[Dialect] = ()) -> Lora
     known = (*DIALECTS, *dialects)
     official = in_official_names(source, known)
     return LoraTargets({name: info.shape for name, info in official.tensors.items()}, known)
+
+
+def quantised_layers(
+    source: TensorSource, known: Mapping[str, Any], quantization: Quantization
+) -> Shapes:
+    """The matrices of a transformer file that are quantised while it is loaded, under official names.
+
+    They are those of the blocks, which are nearly all of its weights. What turns inputs into tokens, tokens
+    into outputs and time into modulation stays: it is small and loses most.
+    """
+    official = unpacked(in_official_names(source, DIALECTS))
+    return block_matrices(transformer_config(official, known), quantization)
+
+
+def block_matrices(config: WanConfig, quantization: Quantization) -> Shapes:
+    """See :func:`quantised_layers`."""
+    return {
+        name: shape
+        for name, shape in expected_shapes(config).items()
+        if name.startswith(("blocks.", "vace_blocks."))
+        and name.endswith(".weight")
+        and len(shape) == 2
+        and not matches(name.removesuffix(".weight"), quantization.keep)
+    }
 
 
 def _check_sight(source: TensorSource, config: WanConfig, known: Mapping[str, Any]) -> None:
@@ -155,10 +179,6 @@ def expected_shapes(config: WanConfig) -> Shapes:
     shapes["head.modulation"] = (1, 2, dim)
     linear("head.head", PATCH[0] * PATCH[1] * PATCH[2] * config.out_dim, dim)
     return shapes
-
-
-def _module(name: str) -> str:
-    return name.rpartition(".")[0]
 
 
 def _some(names: list[str]) -> str:

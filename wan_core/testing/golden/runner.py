@@ -19,7 +19,15 @@ from wan_core.testing.golden.case import Case, Check, NotBuilt
 Handler = Callable[[Case], None]
 OWN_HANDLERS = tuple(
     f"wan_core.testing.golden.kinds.{topic}:HANDLERS"
-    for topic in ("samplers", "transformer", "lora", "conditioning", "vae", "encoders")
+    for topic in (
+        "samplers",
+        "transformer",
+        "lora",
+        "quantisation",
+        "conditioning",
+        "vae",
+        "encoders",
+    )
 )
 
 

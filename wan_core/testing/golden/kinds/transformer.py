@@ -14,7 +14,7 @@ from wan_core.models.wan.dialects import DIFFUSERS
 from wan_core.models.wan.embeddings import sinusoid
 from wan_core.models.wan.rope import grid_angles, padded
 from wan_core.models.wan.transformer import WanTransformer
-from wan_core.testing.golden.case import Case, NotBuilt, stated
+from wan_core.testing.golden.case import Case, stated
 
 
 def config_of(case: Case, weights: Mapping[str, Tensor]) -> WanConfig:
@@ -161,19 +161,8 @@ def run_rope(case: Case) -> None:
     case.check("outputs.sinusoid_float64", sinusoid(case.tensor("inputs.t"), case["freq_dim"]))
 
 
-def _not_built(what: str) -> Callable[[Case], None]:
-    def run(case: Case) -> None:
-        raise NotBuilt(what)
-
-    return run
-
-
 HANDLERS: dict[str, Callable[[Case], None]] = {
     "wan.transformer.forward": run_forward,
     "wan.keymap": run_keymap,
     "wan.rope": run_rope,
-    "quant.fp8": _not_built("fp8 checkpoints"),
-    "quant.gguf.blocks": _not_built("GGUF checkpoints"),
-    "quant.gguf.file": _not_built("GGUF checkpoints"),
-    "quant.nvfp4": _not_built("nvfp4 checkpoints"),
 }

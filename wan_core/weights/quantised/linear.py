@@ -1,0 +1,72 @@
+"""The linear layer whose weight stays quantised in memory."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from wan_core.weights.quantised.packed import Packed
+
+__all__ = ["QuantLinear"]
+
+
+class QuantLinear(nn.Module):
+    """A linear layer that unpacks its weight for each call: the reference of every faster way.
+
+    The result is that of ``nn.Linear`` with the weight that the codes and scales are worth, in the precision of
+    its input. Codes and scales are buffers of whole numbers and float32, in which moving the module to another
+    device changes nothing.
+
+    Attributes:
+        in_features, out_features: as of ``nn.Linear``.
+        scheme: how the weight is stored, such as ``"fp8_e4m3fn"`` or ``"Q4_K"``.
+        dtype: of inputs that it is meant for.
+
+    Args:
+        packed: the weight, ``[out_features, in_features]``.
+        bias: ``[out_features]`` or None.
+        dtype: None = float32.
+    """
+
+    payload: Tensor
+    scale: Tensor | None
+    block_scales: Tensor | None
+
+    def __init__(
+        self, packed: Packed, bias: Tensor | None = None, dtype: torch.dtype | None = None
+    ) -> None:
+        super().__init__()
+        self.out_features, self.in_features = packed.shape
+        self.scheme = packed.scheme
+        self.dtype = dtype or torch.float32
+        self.register_buffer("payload", packed.payload)
+        self.register_buffer("scale", packed.scale)
+        self.register_buffer("block_scales", packed.block_scales)
+        self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+
+    @property
+    def packed(self) -> Packed:
+        """The weight as it is stored."""
+        shape = (self.out_features, self.in_features)
+        return Packed(self.scheme, shape, self.payload, self.scale, self.block_scales)
+
+    @property
+    def weight(self) -> Tensor:
+        """A tensor without data that tells shape and dtype, for code that only asks for these."""
+        shape = (self.out_features, self.in_features)
+        return torch.empty(shape, dtype=self.dtype, device="meta")
+
+    def dequantised(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The weight ``[out_features, in_features]``, computed in float32 and rounded to ``dtype`` once."""
+        return self.packed.dense(dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[…, in_features]`` -> ``[…, out_features]`` in the dtype of ``x``."""
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x, self.dequantised(x.dtype), bias)
+
+    def extra_repr(self) -> str:
+        return (
+            f"{self.in_features}, {self.out_features}, {self.scheme}, bias={self.bias is not None}"
+        )
