@@ -13,14 +13,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 from wan_samples import SMALL, random_transformer
 
+from wan_core.contract import Quantization
 from wan_core.contract.descriptions import Component
 from wan_core.contract.errors import WeightsError
+from wan_core.contract.loras import LoraUse
 from wan_core.contract.requests import LoadRequest
 from wan_core.models.loaders import load_transformer, load_vae
 from wan_core.models.vae import WAN22, VaeConfig, WanVAE, vae_descriptor
 from wan_core.models.vae.dialects import DIFFUSERS22
 from wan_core.models.vae.files import verify_vae
-from wan_core.weights import StateDict, open_weights
+from wan_core.weights import QuantLinear, StateDict, open_weights
 
 CPU = torch.device("cpu")
 
@@ -168,3 +170,29 @@ def test_constants_that_do_not_fit(
         vae_descriptor(open_weights(file))
     assert str(caught.value).startswith("v.safetensors: ")
     assert sentence in str(caught.value)
+
+
+def test_loras_are_merged_before_weights_are_quantised(
+    tmp_path: Path, transformer: dict[str, Tensor]
+) -> None:
+    name, dim = "blocks.0.self_attn.q", SMALL["dim"]
+    save_file(transformer, tmp_path / "t.safetensors")
+    down, up = torch.randn(2, dim), torch.randn(dim, 2)
+    save_file(
+        {f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up}, tmp_path / "l.safetensors"
+    )
+    component = Component(
+        kind="wan-transformer", load="", config={"num_heads": 4, "text_len": SMALL["text_len"]}
+    )
+    asked = attrs.evolve(
+        request("transformer", tmp_path / "t.safetensors"),
+        component=component,
+        loras=(LoraUse(file=tmp_path / "l.safetensors"),),
+        quantization=Quantization(dtype="int8"),
+    )
+    layer = load_transformer(asked).transformer.get_submodule(name)
+    assert isinstance(layer, QuantLinear)
+    wanted = transformer[f"{name}.weight"] + up @ down
+    # half a step of 127 for each row
+    step = wanted.abs().amax(dim=1, keepdim=True) / 127
+    assert ((layer.dequantised(torch.float32) - wanted).abs() <= 0.51 * step).all()
