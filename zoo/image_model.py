@@ -45,13 +45,15 @@ class Seeing(Circumstances):
     def cross_attention(self, block: int, source: str) -> AttentionCall:
         """The call of a block's attention to one source."""
         call = Circumstances.cross_attention(self, block, source)
-        return dataclasses.replace(call, state=self.seen) if source == "image" else call
+        if source != "image" or self.seen is None:
+            return call
+        return dataclasses.replace(call, state={"seen": self.seen})
 
 
 def attend_seen(q: Tensor, k: Tensor, v: Tensor, call: AttentionCall) -> Tensor:
     """Attention to image tokens that adds nothing to samples without a picture."""
     out = attend(q, k, v, call)
-    return out if call.state is None else out * call.state.to(out.dtype)
+    return out if call.state is None else out * call.state["seen"].to(out.dtype)
 
 
 class Trainee(train_video.Trainee):

@@ -35,8 +35,8 @@ from zoo.training import (
     rate,
     save,
     say,
+    training_parser,
 )
-from zoo.world import FRAMES, HEIGHT, WIDTH
 
 #: held-out clips that the loss is measured on
 UNSEEN = 512
@@ -106,26 +106,18 @@ def begin(options: argparse.Namespace, device: torch.device) -> Pair:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = training_parser(
+        __doc__,
+        minutes=6.5,
+        batch=256,
+        muon_lr=0.015,
+        adam_lr=1.5e-3,
+        state="i2v.state.safetensors",
+    )
     parser.add_argument("--tiny", type=Path, required=True, help="folder of the other weights")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=6.5, help="until training ends")
     parser.add_argument("--bank", type=int, default=120_000, help="clips, at most")
     parser.add_argument("--bank-seconds", type=float, default=75)
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--muon-lr", type=float, default=0.015)
-    parser.add_argument("--adam-lr", type=float, default=1.5e-3)
     parser.add_argument("--steps", type=int, default=1_000_000, help="stop here if time is left")
-    parser.add_argument("--size", type=int, nargs=3, default=(FRAMES, HEIGHT, WIDTH))
-    parser.add_argument("--resume", type=Path, help="i2v.state.safetensors to go on from")
-    parser.add_argument(
-        "--part",
-        type=float,
-        nargs=2,
-        default=(0.0, 1.0),
-        help="part of the schedule that this call runs",
-    )
-    parser.add_argument("--eager", action="store_true", help="do not compile")
     parser.add_argument("--prompts", type=int, default=64, help="clips that are drawn at the end")
     parser.add_argument(
         "--sweep-seconds", type=float, default=110, help="no further setting is tried after"

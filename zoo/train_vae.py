@@ -6,7 +6,6 @@ names; its metadata holds the configuration and the latents' mean and deviation)
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -33,6 +32,7 @@ from zoo.training import (
     rate,
     save,
     say,
+    training_parser,
 )
 from zoo.world import FRAMES, HEIGHT, KINDS, WIDTH, draw_clips, draw_mixture
 
@@ -253,24 +253,16 @@ def keep(vae: WanVAE, out: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Train and write."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=5.5, help="until training ends")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--muon-lr", type=float, default=0.008)
-    parser.add_argument("--adam-lr", type=float, default=3e-3)
-    parser.add_argument("--steps", type=int, default=100_000, help="stop here if time is left")
-    parser.add_argument("--size", type=int, nargs=3, default=(FRAMES, HEIGHT, WIDTH))
-    parser.add_argument("--clips", type=int, default=32, help="unseen clips of each kind")
-    parser.add_argument("--resume", type=Path, help="vae.state.safetensors to go on from")
-    parser.add_argument(
-        "--part",
-        type=float,
-        nargs=2,
-        default=(0.0, 1.0),
-        help="part of the schedule that this call runs",
+    parser = training_parser(
+        __doc__,
+        minutes=5.5,
+        batch=16,
+        muon_lr=0.008,
+        adam_lr=3e-3,
+        state="vae.state.safetensors",
     )
-    parser.add_argument("--eager", action="store_true", help="do not compile")
+    parser.add_argument("--steps", type=int, default=100_000, help="stop here if time is left")
+    parser.add_argument("--clips", type=int, default=32, help="unseen clips of each kind")
     options = parser.parse_args(arguments)
     clock = Clock(options.minutes, *options.part)
     device = prepare(search=True)

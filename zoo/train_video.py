@@ -37,8 +37,9 @@ from zoo.training import (
     rate,
     save,
     say,
+    training_parser,
 )
-from zoo.world import FRAMES, HEIGHT, KINDS, WIDTH, render
+from zoo.world import KINDS, render
 from zoo.world import captions as text
 from zoo.world.draw import Scenes
 from zoo.world.heldout import assert_trainable, combinations
@@ -350,26 +351,18 @@ def keep(model: WanTransformer, out: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = training_parser(
+        __doc__,
+        minutes=8.1,
+        batch=256,
+        muon_lr=0.02,
+        adam_lr=2e-3,
+        state="t2v.state.safetensors",
+    )
     parser.add_argument("--tiny", type=Path, required=True, help="folder of VAE and text encoder")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=8.1, help="until training ends")
     parser.add_argument("--bank", type=int, default=120_000, help="clips, at most")
     parser.add_argument("--bank-seconds", type=float, default=60)
-    parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--muon-lr", type=float, default=0.02)
-    parser.add_argument("--adam-lr", type=float, default=2e-3)
     parser.add_argument("--steps", type=int, default=1_000_000, help="stop here if time is left")
-    parser.add_argument("--size", type=int, nargs=3, default=(FRAMES, HEIGHT, WIDTH))
-    parser.add_argument("--resume", type=Path, help="t2v.state.safetensors to go on from")
-    parser.add_argument(
-        "--part",
-        type=float,
-        nargs=2,
-        default=(0.0, 1.0),
-        help="part of the schedule that this call runs",
-    )
-    parser.add_argument("--eager", action="store_true", help="do not compile")
     return parser
 
 

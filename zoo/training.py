@@ -6,6 +6,7 @@ learning rate has come down to zero when they are over.
 
 from __future__ import annotations
 
+import argparse
 import json
 import math
 import shlex
@@ -19,6 +20,8 @@ import attrs
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from zoo.world import FRAMES, HEIGHT, WIDTH
 
 
 @attrs.define
@@ -234,6 +237,33 @@ def compiled(
             say(f"NOT compiled, running eagerly: {type(error).__name__}: {str(error)[:600]}")
     trial(function)
     return function
+
+
+def training_parser(
+    about: str | None, *, minutes: float, batch: int, muon_lr: float, adam_lr: float, state: str
+) -> argparse.ArgumentParser:
+    """The options that the training scripts have alike; each adds its own.
+
+    Args:
+        state: name of the file to go on from.
+    """
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=minutes, help="until training ends")
+    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--muon-lr", type=float, default=muon_lr)
+    parser.add_argument("--adam-lr", type=float, default=adam_lr)
+    parser.add_argument("--size", type=int, nargs=3, default=(FRAMES, HEIGHT, WIDTH))
+    parser.add_argument("--resume", type=Path, help=f"{state} to go on from")
+    parser.add_argument(
+        "--part",
+        type=float,
+        nargs=2,
+        default=(0.0, 1.0),
+        help="part of the schedule that this call runs",
+    )
+    parser.add_argument("--eager", action="store_true", help="do not compile")
+    return parser
 
 
 def say(text: str) -> None:

@@ -28,6 +28,10 @@ class WanCoreError(Exception):
         self.remedy = remedy
         super().__init__(problem)
 
+    def place(self, where: str) -> None:
+        """Put a place in front of the error's own: that of what led to it."""
+        self.where = ", ".join(dict.fromkeys(filter(None, (where, self.where))))
+
     def __str__(self) -> str:
         text = f"{self.where}: {self.problem}" if self.where else self.problem
         return f"{text}; {self.remedy}." if self.remedy else f"{text}."

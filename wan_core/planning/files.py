@@ -211,7 +211,7 @@ def told_at(where: str) -> Iterator[None]:
     try:
         yield
     except WeightsError as error:
-        error.where = ", ".join(dict.fromkeys((where, error.where)))
+        error.place(where)
         raise
 
 

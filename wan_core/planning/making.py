@@ -219,7 +219,7 @@ def _plan_tokenizer(
         # small beside what would be loaded before it is needed
         check_vocabulary(found.load().size, files["text_encoder"].identity)
     except WanCoreError as error:
-        error.where = ", ".join(dict.fromkeys(filter(None, (where(key), error.where))))
+        error.place(where(key))
         raise
     return found
 

@@ -45,12 +45,11 @@ class PlannedModel:
     dtype: str
     attention: str
     loras: tuple[PlannedLora, ...] = ()
+    quantization: Quantization | None = None
 
     def loras_of(self, slot: str) -> tuple[PlannedLora, ...]:
         """Those that change something in a slot."""
         return tuple(lora for lora in self.loras if lora.changes.get(slot))
-
-    quantization: Quantization | None = None
 
     @property
     def parts(self) -> frozenset[str]:

@@ -15,7 +15,7 @@ from wan_core.contract.events import Event, Note
 from wan_core.contract.lazy import resolve
 from wan_core.contract.protocols import ChunkSource
 from wan_core.contract.requests import Components, PictureRequest, StageContext, VideoSize
-from wan_core.models.vae import WanVAE
+from wan_core.models.vae import WanVAE, encode_pieces
 from wan_core.models.wan import AttentionPatches, WanDenoiser
 from wan_core.sampling import (
     Health,
@@ -137,10 +137,14 @@ def _start(
     whole = {VIDEO: (1, channels, before + frames + after, height, width)}
     clean: dict[str, Tensor] = {}
     if options.video is not None:
-        given = _given_latents(context, components, size)
+        vae: WanVAE = components.get("vae")
+        with context.task("encoding video", total=size.frames, unit="frame") as progress:
+            given = encode_pieces(vae, given_video(context, size), progress)
         clean[VIDEO] = F.pad(given, (0, 0, 0, 0, before, after))
         if options.mask is not None:
-            conditioning = _with_mask(conditioning, context, components, clean[VIDEO])
+            anew = mask_of_latents(context, size, vae.config.stride)
+            conditioning = _with_mask(conditioning, context, anew, clean[VIDEO])
+        components.release("vae")
     noise = noise_sources(options.seed, whole)
     latents = start_latents(setup.schedule, whole, noise, clean=clean, device=context.device)
     state = SamplerState.start(setup, latents, noise)
@@ -169,29 +173,12 @@ def _told(context: StageContext, components: Components, size: VideoSize) -> Con
     return told
 
 
-def _given_latents(context: StageContext, components: Components, size: VideoSize) -> Tensor:
-    """Latents ``[1, channels, frames, height, width]`` float32 of the video that is changed."""
-    vae: WanVAE = components.get("vae")
-    with context.task("encoding video", total=size.frames, unit="frame") as progress:
-        parts = []
-        for mean, _ in vae.encode_stream(given_video(context, size)):
-            parts.append(mean.float())
-            progress(1 + vae.config.stride[0] * (len(parts) - 1))
-    components.release("vae")
-    return torch.cat(parts, dim=2)
-
-
 def _with_mask(
-    conditioning: Conditioning, context: StageContext, components: Components, clean: Tensor
+    conditioning: Conditioning, context: StageContext, anew: Tensor, clean: Tensor
 ) -> Conditioning:
-    """Hold what the mask does not make anew, at every step's level of noise."""
-    options, size = context.options, context.size
-    assert size is not None
-    vae: WanVAE = components.get("vae")
-    anew = mask_of_latents(context, size, vae.config.stride)
-    components.release("vae")
+    """Hold what a mask does not make anew, at every step's level of noise."""
     # the noise that the run starts from, so that what is held is where a run of its own would have it
-    noise = noise_sources(options.seed, [VIDEO])[VIDEO].draw(clean.shape)
+    noise = noise_sources(context.options.seed, [VIDEO])[VIDEO].draw(clean.shape)
     before = conditioning.prepend.get(VIDEO, 0)
     frames = slice(before, before + anew.shape[2])
     told = (clean[:, :, frames], 1 - anew, noise[:, :, frames])

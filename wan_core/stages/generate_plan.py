@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
 from wan_core.contract.descriptions import Family, Preset
-from wan_core.contract.errors import WanCoreError, WorkflowError
+from wan_core.contract.errors import WorkflowError
 from wan_core.contract.lazy import resolve
 from wan_core.contract.requests import PlanContext, StageNeeds, VideoSize
 from wan_core.sampling.catalog import check_steps
@@ -22,6 +21,7 @@ from wan_core.sampling.guidance_table import (
 from wan_core.sampling.levels import check_levels, first_step
 from wan_core.stages.given import fill_given
 from wan_core.stages.options import GenerateOptions
+from wan_core.stages.sights import naming
 
 START_STEP = (
     "start_step = {start}: the first {start} of {steps} steps are left out and sampling starts from "
@@ -50,7 +50,7 @@ def plan(context: PlanContext) -> StageNeeds:
     assert family is not None, "generate is registered as a stage that needs a model"
     preset = family.preset
     if context.options.sigmas is not None:
-        with _at(context, "sigmas"):
+        with naming(context, "sigmas"):
             check_levels(context.options.sigmas)
     given, notes = fill_given(context)
     options = fill(given, preset)
@@ -150,12 +150,12 @@ def notes_on_steps(options: Any) -> list[str]:
 
 
 def _check_solver(context: PlanContext, options: Any, family: Family) -> None:
-    with _at(context, "solver"):
+    with naming(context, "solver"):
         solver = context.solver(options.solver)
     if options.sigmas is None:
         slots = family.slots("transformer")
         width = family.components[slots[0]].config.get("dim") if slots else None
-        with _at(context, "steps"):
+        with naming(context, "steps"):
             check_steps(solver.name, options.steps, solver.step_counts(width))
         return
     if options.steps != len(options.sigmas) - 1:
@@ -197,18 +197,8 @@ def _check_part(context: PlanContext, options: Any) -> None:
 
 
 def _check_guidance(context: PlanContext, options: Any, preset: Preset) -> None:
-    with _at(context, "guidance"):
+    with naming(context, "guidance"):
         check_experts(options.guidance, two=preset.boundary is not None)
         check_lengths(options.guidance, options.steps)
         end = min(options.end_step or options.steps, options.steps)
         check_zero_steps(options.guidance, end - begin_of(options))
-
-
-@contextmanager
-def _at(context: PlanContext, option: str) -> Iterator[None]:
-    """Errors name the place of the option."""
-    try:
-        yield
-    except WanCoreError as error:
-        error.where = context.where(option)
-        raise

@@ -178,8 +178,7 @@ def naming(context: Asker, option: str) -> Iterator[None]:
     try:
         yield
     except WanCoreError as error:
-        place = context.where(option)
-        error.where = ", ".join(dict.fromkeys(filter(None, (place, error.where))))
+        error.place(context.where(option))
         raise
 
 

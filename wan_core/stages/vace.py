@@ -25,7 +25,7 @@ from torch import Tensor
 from wan_core.contract.conditioning import Conditioning, StepRange, Timed, sliced
 from wan_core.contract.requests import ConditioningRequest
 from wan_core.media import read_masks
-from wan_core.models.vae import WanVAE
+from wan_core.models.vae import WanVAE, encode_pieces
 from wan_core.models.wan.assembly import vace_cells, vace_mask_frames, vace_reference
 from wan_core.stages.frames import given_video, on_white
 from wan_core.stages.sights import masking_of
@@ -51,7 +51,8 @@ def condition(request: ConditioningRequest, conditioning: Conditioning) -> Condi
         references = []
         for path in options.references:
             picture = on_white(path, request.size)[None]
-            references.append(vace_reference(_encoded(vae, picture)[0]).to(request.device))
+            latent = encode_pieces(vae, [picture])[0]
+            references.append(vace_reference(latent).to(request.device))
             progress(len(references))
         latents = []
         for both in _halves(vae, request):
@@ -182,8 +183,3 @@ def _mask_channels(request: ConditioningRequest, latent_frames: int) -> Tensor:
         index: mask for index, mask in enumerate(_masks(request)) if index in wanted
     }
     return vace_cells(torch.stack([masks[index] for index in seen], dim=1))[None]
-
-
-def _encoded(vae: WanVAE, frames: Tensor) -> Tensor:
-    """Latents ``[1, 16, n, height / 8, width / 8]`` float32 of ``[1, 3, frames, height, width]``."""
-    return torch.cat([mean.float() for mean, _ in vae.encode_stream(frames)], dim=2)

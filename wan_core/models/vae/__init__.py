@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from wan_core.models.vae.sizes import encoder_memory as encoder_memory
     from wan_core.models.vae.state import DecoderState as DecoderState
     from wan_core.models.vae.state import EncoderState as EncoderState
+    from wan_core.models.vae.streams import encode_pieces as encode_pieces
     from wan_core.models.vae.taehv import Taehv as Taehv
     from wan_core.models.vae.taehv import TaehvState as TaehvState
     from wan_core.models.vae.taehv_files import TAEW21 as TAEW21
@@ -57,6 +58,7 @@ __getattr__, __dir__, __all__ = exports(
         "colours_of": "preview",
         "decode_with_end_frame": "end_frame",
         "decoder_memory": "sizes",
+        "encode_pieces": "streams",
         "encode_with_end_frame": "end_frame",
         "encoder_memory": "sizes",
         "latent_preview": "preview",

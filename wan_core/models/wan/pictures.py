@@ -14,6 +14,7 @@ from torch import Tensor
 
 from wan_core.contract.conditioning import Conditioning, Held, Timed, sliced
 from wan_core.contract.requests import GivenFrames, PictureRequest
+from wan_core.models.vae import encode_pieces
 from wan_core.models.wan.assembly import known_frames_mask
 
 
@@ -49,12 +50,9 @@ def _encoded(request: PictureRequest, frames: int) -> Tensor:
     """The first ``frames`` frames of the video, grey where nothing is given, as float32 latents."""
     vae = request.components.get("vae")
     with request.task("encoding pictures", total=frames, unit="frame") as progress:
-        parts = []
-        for mean, _ in vae.encode_stream(_on_grey(request.given, frames)):
-            parts.append(mean.float())
-            progress(1 + vae.config.stride[0] * (len(parts) - 1))
+        latents = encode_pieces(vae, _on_grey(request.given, frames), progress)
     request.components.release("vae")
-    return torch.cat(parts, dim=2)
+    return latents
 
 
 def _on_grey(given: Sequence[GivenFrames], frames: int) -> Iterator[Tensor]:
