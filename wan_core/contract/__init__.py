@@ -76,6 +76,7 @@ if TYPE_CHECKING:
     from wan_core.contract.protocols import SoundSource as SoundSource
     from wan_core.contract.protocols import Step as Step
     from wan_core.contract.protocols import TextEncoder as TextEncoder
+    from wan_core.contract.placement import Placement as Placement
     from wan_core.contract.quantization import Quantization as Quantization
     from wan_core.contract.requests import AttentionPatch as AttentionPatch
     from wan_core.contract.requests import AttentionRequest as AttentionRequest
@@ -163,6 +164,7 @@ __getattr__, __dir__, _lazy = exports(
         "TaskFinished": "events",
         "StageFinished": "events",
         "Preview": "events",
+        "Placement": "placement",
         "Quantization": "quantization",
         "Note": "events",
         "RunFinished": "events",

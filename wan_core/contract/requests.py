@@ -14,6 +14,7 @@ from wan_core.contract.conditioning import ALWAYS, NOTHING, StepRange
 from wan_core.contract.descriptions import Component, Description, Family, Solver
 from wan_core.contract.events import Event
 from wan_core.contract.loras import LoraUse
+from wan_core.contract.placement import RESIDENT, Placement
 from wan_core.contract.quantization import Quantization
 from wan_core.contract.state import StateSpec
 
@@ -45,6 +46,7 @@ class LoadRequest:
         dialects: :class:`wan_core.weights.Dialect` objects that plugins bring for this kind of component.
         loras: LoRA files for this component, in order; only where it names its ``lora_targets``.
         quantization: how it is quantised while it is loaded; only of components that say they can be.
+        placement: where its units lie while it works.
     """
 
     slot: str
@@ -56,6 +58,7 @@ class LoadRequest:
     dialects: tuple[Any, ...] = ()
     loras: tuple[LoraUse, ...] = ()
     quantization: Quantization | None = None
+    placement: Placement = RESIDENT
 
 
 class Components(Protocol):
