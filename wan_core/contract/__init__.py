@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from wan_core.contract.events import TaskProgress as TaskProgress
     from wan_core.contract.events import TaskStarted as TaskStarted
     from wan_core.contract.loras import LoraUse as LoraUse
+    from wan_core.contract.placement import Placement as Placement
     from wan_core.contract.protocols import BranchCall as BranchCall
     from wan_core.contract.protocols import ChunkSource as ChunkSource
     from wan_core.contract.protocols import Denoiser as Denoiser
@@ -76,7 +77,6 @@ if TYPE_CHECKING:
     from wan_core.contract.protocols import SoundSource as SoundSource
     from wan_core.contract.protocols import Step as Step
     from wan_core.contract.protocols import TextEncoder as TextEncoder
-    from wan_core.contract.placement import Placement as Placement
     from wan_core.contract.quantization import Quantization as Quantization
     from wan_core.contract.requests import AttentionPatch as AttentionPatch
     from wan_core.contract.requests import AttentionRequest as AttentionRequest
