@@ -155,7 +155,7 @@ class Plan:
         ]
         runs = [
             f"{m.name}: {m.family.title}; {m.device}, {m.dtype}, attention {m.attention}"
-            + (f", transformer in {m.quantization.dtype}" if m.quantization else "")
+            + (f", transformer in {m.quantization.title}" if m.quantization else "")
             for m in self.models.values()
         ]
         stages = [f"{s.name}: {_sentence(s)}" for s in self.stages]

@@ -14,6 +14,7 @@ from wan_core.contract.options import show
 from wan_core.contract.quantization import Quantization
 from wan_core.planning.files import PlannedFile
 from wan_core.weights import open_weights, printable
+from wan_core.weights.quantised.own import GROUP, weight_bytes
 
 __all__ = ["quantised"]
 
@@ -37,14 +38,17 @@ def quantised(
             remedy="leave quantization out",
         )
     if file.packed[0]:
-        raise WorkflowError(
-            f"{printable(file.path.name)} is quantised already ({file.identity.precision.title})",
-            where=place,
-            remedy="leave quantization out, or name the bf16 or fp16 file of the model",
-        )
+        _check_products(file, asked, place)
     layers = resolve(component.quantises)
     source = open_weights(file.path)
     every = layers(source, component.config, attrs.evolve(asked, keep=()))
+    if not every:
+        raise WorkflowError(
+            f"no matrix of {printable(file.path.name)} can become {asked.dtype}: "
+            f"their inputs are no multiples of {GROUP}",
+            where=place,
+            remedy="name another dtype",
+        )
     for pattern in asked.keep:
         if len(layers(source, component.config, attrs.evolve(asked, keep=(pattern,)))) == len(
             every
@@ -54,8 +58,52 @@ def quantised(
                 where=place,
                 remedy=f"layers are called {next(iter(every)).removesuffix('.weight')} and so on",
             )
+    if file.packed[0]:
+        return file
     shapes = layers(source, component.config, asked).values()
     values = sum(map(math.prod, shapes))
-    scales = sum(shape[0] if asked.scale == "channel" else 1 for shape in shapes)
-    largest = max(map(math.prod, shapes), default=0)
-    return attrs.evolve(file, packed=(values, values + 4 * scales), largest=largest)
+    nbytes = sum(weight_bytes(asked, shape) for shape in shapes)
+    return attrs.evolve(
+        file, packed=(values, nbytes), largest=max(map(math.prod, shapes), default=0)
+    )
+
+
+def _check_products(file: PlannedFile, asked: Quantization, place: str) -> None:
+    """A file that is quantised already can't be quantised, but its codes can be multiplied."""
+    name, precision = printable(file.path.name), file.identity.precision
+    if asked.products != "fp8":
+        raise WorkflowError(
+            f"{name} is quantised already ({precision.title})",
+            where=place,
+            remedy="leave quantization out, or name the bf16 or fp16 file of the model",
+        )
+    if not precision.scheme.startswith("fp8_e4m3fn"):
+        raise WorkflowError(
+            f"{name} is {precision.title}, and products in fp8 need weights in fp8 e4m3fn",
+            where=place,
+            remedy="leave products out, or name another file of the model",
+        )
+    if asked.scale != "channel":
+        raise WorkflowError(
+            f"{name} is quantised already and has scales of its own",
+            where=place,
+            remedy="leave scale out",
+        )
+
+
+def why_products_are_exact(asked: Quantization | None, device: str, dtype: str) -> str | None:
+    """Why a model unpacks its weights although products in fp8 were asked for, as a note."""
+    if asked is None or asked.products != "fp8":
+        return None
+    what = "products in fp8 were asked for, but weights are unpacked here: "
+    if dtype != "bfloat16":
+        return f"{what}the precision is {dtype}, not bfloat16"
+    if not device.startswith("cuda"):
+        return f"{what}{device} doesn't multiply 8-bit floats"
+    import torch
+
+    from wan_core.weights.quantised.products import can_multiply
+
+    if can_multiply(torch.device(device)):
+        return None
+    return f"{what}this card or this build of torch doesn't multiply 8-bit floats"

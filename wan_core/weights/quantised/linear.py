@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wan_core.weights.quantised.packed import Packed
+from wan_core.weights.quantised.products import can_multiply, fp8_linear, suits_fp8
 
-__all__ = ["QuantLinear"]
+__all__ = ["QuantLinear", "multiply_in_fp8"]
 
 
 class QuantLinear(nn.Module):
@@ -22,6 +25,8 @@ class QuantLinear(nn.Module):
         in_features, out_features: as of ``nn.Linear``.
         scheme: how the weight is stored, such as ``"fp8_e4m3fn"`` or ``"Q4_K"``.
         dtype: of inputs that it is meant for.
+        in_fp8: bfloat16 inputs on a GPU are multiplied in 8 bits: faster, and not exact. See
+            :mod:`~wan_core.weights.quantised.products`.
 
     Args:
         packed: the weight, ``[out_features, in_features]``.
@@ -40,6 +45,7 @@ class QuantLinear(nn.Module):
         self.out_features, self.in_features = packed.shape
         self.scheme = packed.scheme
         self.dtype = dtype or torch.float32
+        self.in_fp8 = False
         self.register_buffer("payload", packed.payload)
         self.register_buffer("scale", packed.scale)
         self.register_buffer("block_scales", packed.block_scales)
@@ -64,9 +70,30 @@ class QuantLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``[…, in_features]`` -> ``[…, out_features]`` in the dtype of ``x``."""
         bias = None if self.bias is None else self.bias.to(x.dtype)
+        if self.in_fp8 and x.is_cuda and x.dtype == torch.bfloat16 and x.numel():
+            return fp8_linear(x, self.packed, bias)
         return F.linear(x, self.dequantised(x.dtype), bias)
 
     def extra_repr(self) -> str:
         return (
             f"{self.in_features}, {self.out_features}, {self.scheme}, bias={self.bias is not None}"
         )
+
+
+def multiply_in_fp8(module: nn.Module, weights: Collection[str], device: torch.device) -> int:
+    """Let quantised layers multiply in 8 bits where both weight and device can.
+
+    All others go on unpacking their weights, as do all where inputs are not bfloat16.
+
+    Args:
+        weights: names of the weights that it is for.
+
+    Returns:
+        How many layers it is.
+    """
+    count = 0
+    for name, layer in module.named_modules():
+        if isinstance(layer, QuantLinear) and f"{name}.weight" in weights:
+            layer.in_fp8 = suits_fp8(layer.packed) and can_multiply(device)
+            count += layer.in_fp8
+    return count
