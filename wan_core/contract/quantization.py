@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sized
+
 import attrs
 
 from wan_core.contract.options import OptionError, choice
 
-__all__ = ["Quantization"]
+__all__ = ["Quantization", "idle_pattern"]
 
 
 @attrs.frozen
@@ -51,3 +53,14 @@ class Quantization:
         if self.products == "fp8" and self.dtype != "fp8_e4m3fn":
             problem = f'can be "fp8" only with dtype = "fp8_e4m3fn", not {self.dtype}'
             raise OptionError("products", problem, remedy="leave one of them out")
+
+
+def idle_pattern(asked: Quantization, layers: Callable[[Quantization], Sized]) -> str | None:
+    """A pattern of ``keep`` that fits no layer which would be quantised otherwise; it is a slip.
+
+    Args:
+        layers: what is quantised.
+    """
+    every = len(layers(attrs.evolve(asked, keep=())))
+    alone = (one for one in asked.keep if len(layers(attrs.evolve(asked, keep=(one,)))) == every)
+    return next(alone, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -11,7 +11,7 @@ from wan_core.contract.descriptions import Component
 from wan_core.contract.errors import WorkflowError
 from wan_core.contract.lazy import resolve
 from wan_core.contract.options import show
-from wan_core.contract.quantization import Quantization
+from wan_core.contract.quantization import Quantization, idle_pattern
 from wan_core.planning.files import PlannedFile
 from wan_core.weights import open_weights, printable
 from wan_core.weights.quantised.own import GROUP, weight_bytes
@@ -41,7 +41,12 @@ def quantised(
         _check_products(file, asked, place)
     layers = resolve(component.quantises)
     source = open_weights(file.path)
-    every = layers(source, component.config, attrs.evolve(asked, keep=()))
+
+    def of(one: Quantization) -> Mapping[str, tuple[int, ...]]:
+        found: Mapping[str, tuple[int, ...]] = layers(source, component.config, one)
+        return found
+
+    every = of(attrs.evolve(asked, keep=()))
     if not every:
         raise WorkflowError(
             f"no matrix of {printable(file.path.name)} can become {asked.dtype}: "
@@ -49,18 +54,15 @@ def quantised(
             where=place,
             remedy="name another dtype",
         )
-    for pattern in asked.keep:
-        if len(layers(source, component.config, attrs.evolve(asked, keep=(pattern,)))) == len(
-            every
-        ):
-            raise WorkflowError(
-                f"keep names {show(pattern)}, which no layer is called that could be quantised",
-                where=place,
-                remedy=f"layers are called {next(iter(every)).removesuffix('.weight')} and so on",
-            )
+    if pattern := idle_pattern(asked, of):
+        raise WorkflowError(
+            f"keep names {show(pattern)}, which no layer is called that could be quantised",
+            where=place,
+            remedy=f"layers are called {next(iter(every)).removesuffix('.weight')} and so on",
+        )
     if file.packed[0]:
         return file
-    shapes = layers(source, component.config, asked).values()
+    shapes = of(asked).values()
     values = sum(map(math.prod, shapes))
     nbytes = sum(weight_bytes(asked, shape) for shape in shapes)
     return attrs.evolve(

@@ -1,9 +1,9 @@
 """What the header of a quantised file says that wan-core wrote. Imports no torch.
 
-Such a file is a safetensors file under official names. Its metadata have an entry ``wan_core.quantised``, a
-JSON object with ``version`` (1), ``writer``, ``dtype``, ``scale``, ``keep``, ``loras`` (what was merged) and, of
-int4, ``group`` (64) and ``nibbles`` (``"low_first"``). Fp8 and int8 are stored as others do it, ``X.weight`` and
-``X.weight_scale`` (float32, ``[outputs, 1]`` or ``[1, 1]``), and need no entry to be read.
+Such a file is a safetensors file under official names. Its metadata have an entry ``wan_core.quantised``,
+a JSON object with ``version`` (1), ``writer``, ``dtype``, ``scale``, ``keep``, ``loras`` (what was merged) and,
+of int4, ``group`` (64) and ``nibbles`` (``"low_first"``). Fp8 and int8 are stored as others do it, ``X.weight``
+and ``X.weight_scale`` (float32, ``[outputs, 1]`` or ``[1, 1]``), and need no entry to be read.
 
 Int4 is ``X.weight`` uint8 ``[outputs, inputs / 2]`` and ``X.weight_scale`` bfloat16 ``[outputs, inputs / 64]``.
 A byte holds two codes, the even column in its lower half; a code ``c`` from 1 to 15 is worth ``(c - 8) s`` with
