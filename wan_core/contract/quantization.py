@@ -32,7 +32,11 @@ class Quantization:
     )
     scale: str = choice("channel", "tensor", default="channel", help="what has a scale of its own")
     keep: tuple[str, ...] = attrs.field(
-        default=(), metadata={"help": "layers that stay as they are, such as blocks.0.*"}
+        default=(),
+        metadata={
+            "help": "layers that stay as they are, such as blocks.0.*",
+            "allowed": "a list of patterns",
+        },
     )
     products: str = choice(
         "exact",
