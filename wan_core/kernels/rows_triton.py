@@ -43,6 +43,7 @@ def _quantise_row(x, codes, scales, stride, columns, share, smallest, block: tl.
     inside = at < columns
     values = tl.load(x + row * stride + at, mask=inside, other=0.0).to(tl.float32)
     scale = tl.maximum(tl.max(tl.abs(values), axis=0), smallest) * share
-    inverse = tl.math.div_rn(1.0, scale)  # a plain quotient is not rounded to the nearest
+    # a plain quotient is not rounded to the nearest
+    inverse = tl.math.div_rn(tl.full([], 1.0, tl.float32), scale)
     tl.store(codes + row * columns + at, (values * inverse).to(codes.dtype.element_ty), mask=inside)
     tl.store(scales + row, scale)

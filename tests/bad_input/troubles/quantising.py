@@ -153,8 +153,8 @@ GROUP = Group(
                      "--lora: strength must be from -100 to 100, not 1000.", MODEL,
                      quantize("--dtype=int8", "--lora=x.safetensors=1000")),
                 Case("quantize-lora-of-a-model",
-                     "x.safetensors: nothing in the LoRA fits the model: of 'blocks.0.cross_attn.k.bias', it is "
-                     "no part of a LoRA that is known; use a LoRA that was made for this model.",
+                     "x.safetensors: nothing in the LoRA fits the model: of 'blocks.0.cross_attn.k.bias', it "
+                     "is no part of a LoRA that is known; use a LoRA that was made for this model.",
                      {**MODEL, "x.safetensors": manifest("wan2.1-t2v-1.3b")},
                      quantize("--dtype=int8", "--lora=x.safetensors"), code=3),
             ),
