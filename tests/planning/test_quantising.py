@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import attrs
@@ -137,6 +138,11 @@ def test_plans_and_written_workflows_say_so(tmp_path: Path) -> None:
             r"is fp8 e5m2, no scales, and products in fp8 need weights in fp8 e4m3fn; leave products",
         ),
         (
+            'transformer = "stored.safetensors"\nquantization = { products = "fp8" }',
+            "tiny-t2v",
+            "says of its weights that they are not to be multiplied in fp8; leave products out",
+        ),
+        (
             'transformer = "q.safetensors"\nquantization = { products = "fp8", keep = ["q"] }',
             "tiny-t2v",
             'keep names "q", which no layer is called',
@@ -154,6 +160,8 @@ def test_plans_and_written_workflows_say_so(tmp_path: Path) -> None:
 def test_what_cannot_be_is_refused(tmp_path: Path, more: str, family: str, says: str) -> None:
     save_file(in_fp8(torch.float8_e4m3fn), tmp_path / "q.safetensors")
     save_file(in_fp8(torch.float8_e5m2), tmp_path / "e5m2.safetensors")
+    marker = {"scaled_fp8": torch.zeros(2).to(torch.float8_e4m3fn)}
+    save_file(in_fp8(torch.float8_e4m3fn) | marker, tmp_path / "stored.safetensors")
     with pytest.raises(WanCoreError, match=says):
         plan(tmp_path, more, family)
 
@@ -190,6 +198,9 @@ def test_products_on_a_file_that_is_in_fp8(tmp_path: Path, monkeypatch: pytest.M
     """Its codes stay as they are, and only the layers of blocks multiply them."""
     held = in_fp8(torch.float8_e4m3fn)
     held["blocks.2.self_attn.q.weight"] = load_file(TINY)["blocks.2.self_attn.q.weight"]
+    note = json.dumps({"format": "float8_e4m3fn", "full_precision_matrix_mult": True}).encode()
+    held["blocks.3.ffn.0.comfy_quant"] = torch.tensor(list(note), dtype=torch.uint8)
+    held["scaled_fp8"] = torch.zeros(0)
     with safe_open(str(TINY), framework="pt") as file:
         save_file(held, tmp_path / "q.safetensors", file.metadata())
     asked = 'quantization = { products = "fp8", keep = ["blocks.0.*"] }'
@@ -210,6 +221,7 @@ def test_products_on_a_file_that_is_in_fp8(tmp_path: Path, monkeypatch: pytest.M
     assert all(name.startswith("blocks.") for name in fast)
     assert not any(name.startswith("blocks.0.") for name in fast)
     assert "blocks.0.self_attn.q" in layers
+    assert "blocks.3.ffn.0" in layers.keys() - fast  # of which the file says so
     # a matrix that the file holds in plain numbers stays so
     assert "blocks.2.self_attn.q" not in layers
     assert torch.equal(

@@ -52,7 +52,8 @@ def load_transformer(request: LoadRequest) -> WanDenoiser:
         packed=matrices if packs else (),
     )
     if asked and asked.products == "fp8":
-        multiply_in_fp8(transformer, matrices, request.device)
+        exact = {name for name, layout in official.layouts.items() if layout.exact}
+        multiply_in_fp8(transformer, matrices.keys() - exact, request.device)
     return WanDenoiser(transformer.eval())
 
 

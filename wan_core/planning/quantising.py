@@ -13,8 +13,9 @@ from wan_core.contract.lazy import resolve
 from wan_core.contract.options import show
 from wan_core.contract.quantization import Quantization, idle_pattern
 from wan_core.planning.files import PlannedFile
-from wan_core.weights import open_weights, printable
+from wan_core.weights import open_weights, printable, strip_prefixes
 from wan_core.weights.quantised.own import GROUP, weight_bytes
+from wan_core.weights.quantised.source import UnpackedSource
 
 __all__ = ["quantised"]
 
@@ -38,7 +39,7 @@ def quantised(
             remedy="leave quantization out",
         )
     if file.packed[0]:
-        _check_products(file, asked, place)
+        _check_products(file, component, asked, place)
     layers = resolve(component.quantises)
     source = open_weights(file.path)
 
@@ -70,7 +71,9 @@ def quantised(
     )
 
 
-def _check_products(file: PlannedFile, asked: Quantization, place: str) -> None:
+def _check_products(
+    file: PlannedFile, component: Component, asked: Quantization, place: str
+) -> None:
     """A file that is quantised already can't be quantised, but its codes can be multiplied."""
     name, precision = printable(file.path.name), file.identity.precision
     if asked.products != "fp8":
@@ -79,7 +82,15 @@ def _check_products(file: PlannedFile, asked: Quantization, place: str) -> None:
             where=place,
             remedy="leave quantization out, or name the bf16 or fp16 file of the model",
         )
-    if not precision.scheme.startswith("fp8_e4m3fn"):
+    stored = UnpackedSource(strip_prefixes(open_weights(file.path), component.kind)).layouts
+    suiting = [layout for layout in stored.values() if layout.scheme == "fp8_e4m3fn"]
+    if suiting and all(layout.exact for layout in suiting):
+        raise WorkflowError(
+            f"{name} says of its weights that they are not to be multiplied in fp8",
+            where=place,
+            remedy="leave products out, or name another file of the model",
+        )
+    if not suiting:
         raise WorkflowError(
             f"{name} is {precision.title}, and products in fp8 need weights in fp8 e4m3fn",
             where=place,

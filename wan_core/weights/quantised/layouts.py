@@ -71,6 +71,7 @@ class Layout:
         scale: name of the tensor with its scale, or None: a number, or one for each output channel.
         block_scales: name of the tensor with a scale for each block, or None.
         nbytes: of the codes and scales.
+        exact: the file says that it is not to be multiplied as it is stored.
     """
 
     scheme: str
@@ -78,6 +79,7 @@ class Layout:
     nbytes: int
     scale: str | None = None
     block_scales: str | None = None
+    exact: bool = False
 
 
 def layouts_of(source: TensorSource) -> tuple[dict[str, Layout], frozenset[str]]:
@@ -90,7 +92,7 @@ def layouts_of(source: TensorSource) -> tuple[dict[str, Layout], frozenset[str]]
         WeightsError: a weight is quantised in a way that is not read, or does not fit its scales.
     """
     notes = dict(_notes(source))
-    int4 = holds_int4(source)
+    int4, exact = holds_int4(source), _is_for_storage(source)
     layouts: dict[str, Layout] = {}
     beside: set[str] = set()
     for name, info in source.tensors.items():
@@ -105,7 +107,9 @@ def layouts_of(source: TensorSource) -> tuple[dict[str, Layout], frozenset[str]]
         if int4 and note is None and leaf == "weight" and info.dtype == "U8":
             scheme = "int4"
         if scheme:
-            layouts[name] = _layout(source, module if leaf == "weight" else None, scheme, info)
+            layout = _layout(source, module if leaf == "weight" else None, scheme, info)
+            stated = note is not None and note.get("full_precision_matrix_mult") is True
+            layouts[name] = attrs.evolve(layout, exact=exact or stated)
     for name in beside:
         module = name.rpartition(".")[0]
         if f"{module}.weight" not in layouts:
@@ -237,6 +241,16 @@ def _header_notes(source: TensorSource) -> Mapping[str, Any]:
     if not isinstance(layers, dict) or not all(isinstance(one, dict) for one in layers.values()):
         raise _unread(source, "the header's entry _quantization_metadata lists no layers")
     return layers
+
+
+def _is_for_storage(source: TensorSource) -> bool:
+    """Whether the marker of ComfyUI's fp8 files says that their weights are not multiplied in fp8."""
+    while isinstance(source, RenamedSource):  # which leave markers out
+        source = source.base
+    return any(
+        name.rpartition(".")[2] == "scaled_fp8" and prod(info.shape) == 2
+        for name, info in source.tensors.items()
+    )
 
 
 def _names_in_files(source: TensorSource, name: str) -> Iterator[str]:
