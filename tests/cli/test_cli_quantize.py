@@ -7,6 +7,7 @@ from pathlib import Path
 import attrs
 import pytest
 import torch
+from live_bytes import LiveBytes
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -18,6 +19,7 @@ from wan_core.contract.requests import LoadRequest
 from wan_core.models.families.tiny import TINY_T2V
 from wan_core.models.loaders import load_transformer
 from wan_core.models.wan.dialects import DIFFUSERS
+from wan_core.models.wan.quantising import prepare
 from wan_core.planning import make_plan
 from wan_core.planning.files import bundled
 from wan_core.plugins import Plugins
@@ -135,3 +137,16 @@ def test_what_goes_wrong_in_the_middle_leaves_nothing(
     assert main(["quantize", str(TINY), str(out), "--dtype=int8"]) == 130
     assert not list(tmp_path.iterdir())
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("dtype", ["int4", "fp8_e4m3fn"])
+def test_one_matrix_at_a_time_is_in_memory(tmp_path: Path, dtype: str) -> None:
+    file = prepare(open_weights(TINY), Quantization(dtype), writer="a test")
+    with LiveBytes(()) as memory:
+        file.write(tmp_path / "q.safetensors")
+    largest = 4 * 192 * 544  # in float32
+    # read as float16 and widened; its magnitudes or quotients, their rounding, and the codes
+    assert largest < memory.peak < 5 * largest
+    assert file.nbytes == sum(
+        one.nbytes for one in open_weights(tmp_path / "q.safetensors").tensors.values()
+    )
