@@ -108,6 +108,33 @@ def test_only_layers_that_can_and_that_it_is_for(monkeypatch: pytest.MonkeyPatch
     assert torch.equal(module.wide(x), module.kept(x))
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_layers_that_share_an_input_round_it_once(
+    wrapped: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounded: list[Tensor] = []
+
+    def counted(x: Tensor) -> tuple[Tensor, Tensor]:
+        rounded.append(x)
+        return quantise_rows_reference(x.reshape(-1, x.shape[-1]))
+
+    def multiplied(
+        x: Tensor, packed: Packed, bias: Tensor | None, given: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        assert (given is not None) != wrapped
+        return fp8_linear_reference(x, packed, bias)
+
+    monkeypatch.setattr(QuantLinear, "rounds", lambda self, x: True)
+    monkeypatch.setattr(linear, "rounded_inputs", counted)
+    monkeypatch.setattr(linear, "fp8_linear", multiplied)
+    module, x = Two(), random(2, 3, 48).bfloat16()
+    last = nn.Sequential(module.odd) if wrapped else module.odd
+    results = linear.project(x, module.wide, module.kept, last)
+    assert len(rounded) == (not wrapped)
+    for layer, result in zip((module.wide, module.kept, module.odd), results, strict=True):
+        assert torch.equal(result, fp8_linear_reference(x, layer.packed, None))
+
+
 def test_devices_that_do_not_multiply_8_bit_floats() -> None:
     assert not can_multiply(CPU)
     assert not can_multiply(torch.device("cuda", 7)) or torch.cuda.device_count() > 7
@@ -141,3 +168,16 @@ def test_memory_that_is_short_is_no_broken_kernel(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(torch.OutOfMemoryError):
         quantise_rows(random(4, 32))
     assert not rows._broken
+
+
+def test_the_layer_is_captured_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also on the CPU, whose products say that shapes and types are what torch takes."""
+    monkeypatch.setattr(QuantLinear, "rounds", lambda self, x: self.in_fp8)
+    layer = QuantLinear(pack(random(32, 48), "fp8_e4m3fn", by_channel=False), random(32, seed=2))
+    layer.in_fp8 = True
+    x = random(2, 5, 48, seed=1).bfloat16()
+    with torch.no_grad():
+        got = torch.compile(layer, fullgraph=True, backend="eager")(x)
+        assert layer.bias is not None
+        want = fp8_linear_reference(x, layer.packed, layer.bias.bfloat16())
+    assert (got.float() - want.float()).norm() < 5e-3 * want.float().norm()

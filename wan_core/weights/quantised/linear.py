@@ -9,9 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from wan_core.weights.quantised.packed import Packed
-from wan_core.weights.quantised.products import can_multiply, fp8_linear, suits_fp8
+from wan_core.weights.quantised.products import (
+    Rounded,
+    can_multiply,
+    fp8_linear,
+    rounded_inputs,
+    suits_fp8,
+)
 
-__all__ = ["QuantLinear", "multiply_in_fp8"]
+__all__ = ["QuantLinear", "multiply_in_fp8", "project"]
 
 
 class QuantLinear(nn.Module):
@@ -67,17 +73,36 @@ class QuantLinear(nn.Module):
         """The weight ``[out_features, in_features]``, computed in float32 and rounded to ``dtype`` once."""
         return self.packed.dense(dtype)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``[…, in_features]`` -> ``[…, out_features]`` in the dtype of ``x``."""
+    def rounds(self, x: Tensor) -> bool:
+        """Whether such an input is multiplied in 8 bits."""
+        return self.in_fp8 and x.is_cuda and x.dtype == torch.bfloat16 and x.numel() > 0
+
+    def forward(self, x: Tensor, rounded: Rounded | None = None) -> Tensor:
+        """``[…, in_features]`` -> ``[…, out_features]`` in the dtype of ``x``.
+
+        Args:
+            rounded: of an input that :meth:`rounds`, what is multiplied; see :func:`project`.
+        """
         bias = None if self.bias is None else self.bias.to(x.dtype)
-        if self.in_fp8 and x.is_cuda and x.dtype == torch.bfloat16 and x.numel():
-            return fp8_linear(x, self.packed, bias)
+        if self.rounds(x):
+            return fp8_linear(x, self.packed, bias, rounded)
         return F.linear(x, self.dequantised(x.dtype), bias)
 
     def extra_repr(self) -> str:
         return (
             f"{self.in_features}, {self.out_features}, {self.scheme}, bias={self.bias is not None}"
         )
+
+
+def project(x: Tensor, *layers: nn.Module) -> tuple[Tensor, ...]:
+    """What several linear layers make of one input.
+
+    Where all of them multiply in 8 bits, the input is rounded once, which no compiler does by itself.
+    """
+    if all(isinstance(layer, QuantLinear) and layer.rounds(x) for layer in layers):
+        rounded = rounded_inputs(x)
+        return tuple(layer(x, rounded) for layer in layers)
+    return tuple(layer(x) for layer in layers)
 
 
 def multiply_in_fp8(module: nn.Module, weights: Collection[str], device: torch.device) -> int:

@@ -16,27 +16,37 @@ from torch import Tensor
 from wan_core.kernels import quantise_rows, quantise_rows_reference
 from wan_core.weights.quantised.packed import Packed
 
-__all__ = ["can_multiply", "fp8_linear", "fp8_linear_reference", "suits_fp8"]
+__all__ = ["can_multiply", "fp8_linear", "fp8_linear_reference", "rounded_inputs", "suits_fp8"]
 
 MULTIPLE = 16
 """What inputs and outputs of a layer are a multiple of, for tensor cores."""
+Rounded = tuple[Tensor, Tensor]
+"""Codes and scales of inputs."""
 CAPABILITY = (8, 9)
 """Compute capability from which NVIDIA's cards multiply 8-bit floats."""
 
 
-def fp8_linear(x: Tensor, packed: Packed, bias: Tensor | None) -> Tensor:
+def rounded_inputs(x: Tensor) -> Rounded:
+    """Inputs ``[…, inputs]`` as rows of codes and their scales."""
+    return quantise_rows(x.reshape(-1, x.shape[-1]))
+
+
+def fp8_linear(
+    x: Tensor, packed: Packed, bias: Tensor | None, rounded: Rounded | None = None
+) -> Tensor:
     """A linear layer in products of 8 bits, on the tensor cores of a GPU.
 
     Args:
         x: ``[…, inputs]`` bfloat16; left as it is.
         packed: a weight that :func:`suits_fp8`.
         bias: bfloat16.
+        rounded: what :func:`rounded_inputs` made of ``x``, where several layers share it.
 
     Returns:
         ``[…, outputs]`` bfloat16.
     """
-    outputs, inputs = packed.shape
-    codes, scales = quantise_rows(x.reshape(-1, inputs))
+    outputs = packed.shape[0]
+    codes, scales = rounded or rounded_inputs(x)
     out = torch._scaled_mm(
         codes,
         packed.payload.view(torch.float8_e4m3fn).t(),
