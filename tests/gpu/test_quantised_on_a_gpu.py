@@ -70,3 +70,10 @@ def test_codes_are_those_of_the_cpu(scheme: str, by_channel: bool) -> None:
     for one, other in ((here.scale, there.scale), (here.block_scales, there.block_scales)):
         assert (one is None) == (other is None)
         assert one is None or other is None or torch.equal(other.cpu(), one)
+
+
+@pytest.mark.parametrize("scheme", [*FP8_TYPES, "int8", "int4", "nvfp4", "mxfp8"])
+def test_compiled_code_unpacks_the_same_values(scheme: str) -> None:
+    layer = QuantLinear(weight(scheme)).to("cuda")
+    unpack = torch.compile(layer.dequantised, fullgraph=True)
+    assert torch.equal(unpack(torch.bfloat16), layer.dequantised(torch.bfloat16))

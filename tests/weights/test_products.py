@@ -137,7 +137,7 @@ def test_layers_that_share_an_input_round_it_once(
 
 def test_devices_that_do_not_multiply_8_bit_floats() -> None:
     assert not can_multiply(CPU)
-    assert not can_multiply(torch.device("cuda", 7)) or torch.cuda.device_count() > 7
+    assert torch.cuda.is_available() or not can_multiply(torch.device("cuda"))
 
 
 def test_a_broken_kernel_costs_a_warning(

@@ -115,11 +115,23 @@ def _pack_int4(weight: Tensor) -> Packed:
 
 
 def float8(codes: Tensor, kind: torch.dtype) -> Tensor:
-    """What the codes of an 8-bit float (uint8) are worth, in float32; also on devices without the type."""
-    if codes.device.type in HAVE_FLOAT8:
+    """What the codes of an 8-bit float (uint8) are worth, in float32; also on devices without the type.
+
+    Compiled code never meets the type: compilers know it only on cards that have it in hardware.
+    """
+    if codes.device.type in HAVE_FLOAT8 and not torch.compiler.is_compiling():
         return codes.view(kind).to(torch.float32)
-    table = torch.arange(256, dtype=torch.uint8).view(kind).to(torch.float32)
-    return table.to(codes.device)[codes.int()]
+    whole = codes.int()
+    if kind == torch.float8_e5m2:  # the upper half of a float16
+        return _halves(whole << 8)
+    # in a float16, whose exponent begins 8 lower
+    exact = _halves((whole & 0x80) << 8 | (whole & 0x7F) << 7) * 256
+    return torch.where((whole & 0x7F) == 0x7F, torch.nan, exact)
+
+
+def _halves(bits: Tensor) -> Tensor:
+    """Bits of float16 in whole numbers, in float32."""
+    return bits.to(torch.int16).view(torch.float16).to(torch.float32)
 
 
 def untiled(scales: Tensor, rows: int, blocks: int) -> Tensor:

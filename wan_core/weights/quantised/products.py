@@ -87,6 +87,8 @@ def can_multiply(device: torch.device) -> bool:
         packed = Packed("fp8_e4m3fn", (MULTIPLE, MULTIPLE), codes)
         x = torch.ones(MULTIPLE, MULTIPLE, dtype=torch.bfloat16, device=device)
         return bool(fp8_linear(x, packed, x[0]).isfinite().all())
+    except torch.OutOfMemoryError:
+        raise
     except (RuntimeError, AttributeError):  # a build of torch without it
         return False
 
