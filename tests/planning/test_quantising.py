@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -18,6 +19,8 @@ from wan_core.contract.requests import LoadRequest
 from wan_core.models.families.tiny import TINY_T2V
 from wan_core.models.loaders import load_transformer
 from wan_core.planning import Plan, make_plan
+from wan_core.planning.budget import predict_memory
+from wan_core.planning.known import what_is_known
 from wan_core.planning.quantising import why_products_are_exact
 from wan_core.plugins import Plugins
 from wan_core.weights import QuantLinear
@@ -231,11 +234,19 @@ def test_products_on_a_file_that_is_in_fp8(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_products_need_room_for_the_codes_of_inputs(tmp_path: Path) -> None:
-    def activations(more: str) -> int:
-        phases = plan(tmp_path, f"quantization = {{ {more} }}").phases
+    made = plan(tmp_path, 'quantization = { products = "fp8" }')
+    known = what_is_known(made.stages[0], made.models)
+    assert known is not None
+
+    def activations(**changes: Any) -> int:
+        changed = attrs.evolve(known, model=attrs.evolve(known.model, **changes))
+        phases = predict_memory(made.stages[0], changed)
         return next(p.activations for p in phases if p.part == "sampling")
 
-    stage = plan(tmp_path).stages[0].needs.size
-    assert stage is not None
-    tokens = ((stage.frames - 1) // 4 + 1) * (stage.height // 16) * (stage.width // 16)
-    assert activations('products = "fp8"') - activations("") == tokens * 544
+    size = known.size
+    tokens = ((size.frames - 1) // 4 + 1) * (size.height // 16) * (size.width // 16)
+    there = {"device": "cuda:0", "dtype": "bfloat16"}
+    without = activations(**there, quantization=Quantization())
+    assert activations(**there) - without == tokens * 544
+    # on the CPU weights are unpacked
+    assert activations(dtype="bfloat16") == without

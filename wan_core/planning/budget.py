@@ -43,7 +43,7 @@ def predict_memory(stage: PlannedStage, known: Known | None) -> list[Phase]:
         contexts=known.contexts,
     )
     sampling += sum(state.bytes for state in stage.needs.state)
-    if model.quantization and model.quantization.products == "fp8":
+    if model.rounds_inputs:
         sampling += known.tokens * known.transformer.ffn_dim  # the widest input's codes
     parts += [(_sampling(slot), slot, sampling) for slot in known.experts]
     if known.tiny:

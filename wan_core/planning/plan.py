@@ -47,6 +47,12 @@ class PlannedModel:
     loras: tuple[PlannedLora, ...] = ()
     quantization: Quantization | None = None
 
+    @property
+    def rounds_inputs(self) -> bool:
+        """Whether its transformer multiplies in 8 bits, if its card can."""
+        asked = self.quantization is not None and self.quantization.products == "fp8"
+        return asked and self.dtype == "bfloat16" and self.device.startswith("cuda")
+
     def loras_of(self, slot: str) -> tuple[PlannedLora, ...]:
         """Those that change something in a slot."""
         return tuple(lora for lora in self.loras if lora.changes.get(slot))
