@@ -119,6 +119,9 @@ GROUP = Group(
                      'm.safetensors: keep names "a\\x1b[2J", which no layer is called that could be quantised; '
                      "layers are called blocks.0.self_attn.q and so on.",
                      MODEL, quantize("--dtype=int8", "--keep", "a\x1b[2J")),
+                Case("quantize-nothing",
+                     "m.safetensors: no matrix can become int4: all are kept; keep fewer.",
+                     MODEL, quantize("--dtype=int4", "--keep=*")),
                 Case("quantize-missing",
                      "m.safetensors: there is no such weight file.", {}, quantize("--dtype=int8"), code=3),
                 Case("quantize-empty",

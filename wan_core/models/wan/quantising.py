@@ -135,8 +135,12 @@ def prepare(
             remedy="layers are called blocks.0.self_attn.q and so on",
         )
     if not matrices:
-        least = f": their inputs are no multiples of {GROUP}" if asked.dtype == "int4" else ""
-        raise WorkflowError(f"no matrix can become {asked.dtype}{least}", where=source.label)
+        why = "all are kept" if asked.keep else f"their inputs are no multiples of {GROUP}"
+        raise WorkflowError(
+            f"no matrix can become {asked.dtype}: {why}",
+            where=source.label,
+            remedy="keep fewer" if asked.keep else "name another dtype",
+        )
     whole = merged(official, lora_targets(source), loras)
     changed = _changed(whole) if loras else frozenset()
     infos: dict[str, TensorInfo] = {}
