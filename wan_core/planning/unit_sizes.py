@@ -1,0 +1,81 @@
+"""Bytes of the units of a component, in closed form from its file's header. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+import attrs
+
+from wan_core.contract.descriptions import Component
+from wan_core.contract.lazy import resolve
+from wan_core.contract.quantization import Quantization
+from wan_core.memory.sizes import packed_bytes
+from wan_core.planning.files import PlannedFile
+from wan_core.planning.predict import ITEM_SIZE
+from wan_core.weights import StoredStack, open_weights
+
+__all__ = ["UnitSizes", "unit_sizes"]
+
+
+@attrs.frozen
+class UnitSizes:
+    """What a component's weights take in memory, in bytes.
+
+    Attributes:
+        units: name -> size, in the order of calls; as :func:`wan_core.memory.packed_bytes` of the loaded unit.
+        parts: name -> size of what can lie in host memory beside units.
+        on_host: those of ``parts`` that never come to the device then.
+        rest: size of all other tensors.
+    """
+
+    units: Mapping[str, int]
+    parts: Mapping[str, int]
+    on_host: frozenset[str]
+    rest: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(self.units.values()) + sum(self.parts.values()) + self.rest
+
+
+def unit_sizes(
+    component: Component,
+    file: PlannedFile,
+    dialects: Sequence[Any],
+    dtype: str,
+    quantization: Quantization | None = None,
+) -> UnitSizes | None:
+    """Sizes of the units of a component; None for one that is not made of units.
+
+    Args:
+        dialects: that plugins bring.
+        dtype: precision of the model.
+        quantization: how it is quantised while it is loaded.
+    """
+    if component.units is None:
+        return None
+    source = open_weights(file.path)
+    stack: StoredStack = resolve(component.units)(source, component.config, dialects)
+    packed = None
+    if quantization and component.quantises:
+        shapes = resolve(component.quantises)(source, component.config, quantization)
+        packed = {name: _codes(shape, quantization) for name, shape in shapes.items()}
+    item = ITEM_SIZE[dtype]
+    tensors: dict[str, list[int]] = {"": [], **{name: [] for name in (*stack.units, *stack.parts)}}
+    for name, stored in stack.tensors(dtype, packed).items():
+        tensors[stack.owner(name)] += stored.sizes(item)
+    sizes = {name: packed_bytes(of) for name, of in tensors.items()}
+    return UnitSizes(
+        {name: sizes[name] for name in stack.units},
+        {name: sizes[name] for name in stack.parts},
+        stack.on_host,
+        sizes[""],
+    )
+
+
+def _codes(shape: tuple[int, ...], asked: Quantization) -> tuple[int, ...]:
+    """Bytes of the codes of a matrix, and of its scales."""
+    return prod(shape), 4 * (shape[0] if asked.scale == "channel" else 1)
