@@ -9,15 +9,20 @@ from typing import Any
 import attrs
 
 from wan_core.contract.descriptions import Family, Stage
+from wan_core.contract.placement import RESIDENT, Placement
 from wan_core.contract.quantization import Quantization
 from wan_core.contract.requests import StageNeeds
 from wan_core.contract.text import duration
 from wan_core.memory import gigabytes
 from wan_core.models.encoders import TokenizerFile
+from wan_core.planning.bounds import Bounds
 from wan_core.planning.files import PlannedFile
 from wan_core.planning.loras import PlannedLora
 from wan_core.planning.machine import Machine
+from wan_core.planning.placing import device_bytes, host_bytes
 from wan_core.planning.predict import ITEM_SIZE, Phase, unpacking
+from wan_core.planning.unit_sizes import UnitSizes
+from wan_core.planning.wording import placed, taken
 from wan_core.workflow import StageSpec, Workflow
 
 
@@ -33,6 +38,8 @@ class PlannedModel:
         device, dtype, attention: where, in which precision and how.
         loras: LoRA files that change its transformer, in order.
         quantization: how its transformer is quantised while it is loaded.
+        sizes: slot -> bytes of its units, of those that are made of units.
+        placements: slot -> where its units lie; of a slot that is not named, all of it is resident.
     """
 
     name: str
@@ -46,6 +53,12 @@ class PlannedModel:
     attention: str
     loras: tuple[PlannedLora, ...] = ()
     quantization: Quantization | None = None
+    sizes: Mapping[str, UnitSizes] = attrs.field(factory=dict)
+    placements: Mapping[str, Placement] = attrs.field(factory=dict)
+
+    def placement(self, slot: str) -> Placement:
+        """Where the units of a component lie."""
+        return self.placements.get(slot, RESIDENT)
 
     def loras_of(self, slot: str) -> tuple[PlannedLora, ...]:
         """Those that change something in a slot."""
@@ -57,12 +70,24 @@ class PlannedModel:
         return frozenset(slot.partition(".")[0] for slot in self.files)
 
     def resident_bytes(self, slot: str) -> int:
-        """Bytes of a component's weights: quantised ones as stored, others in this model's precision."""
+        """Bytes of a component's weights where it computes, under its placement.
+
+        What is swapped counts by its slots; without a GPU, where it lies in the same memory, in full as well.
+        Quantised weights count as stored, others in this model's precision.
+        """
         file = self.files.get(slot)
         if file is None:
             return 0
+        if slot in self.sizes:
+            here = device_bytes(self.sizes[slot], self.placement(slot))
+            return here if self.device.startswith("cuda") else here + self.host_bytes(slot)
         values, nbytes = file.packed
         return (file.elements - values) * ITEM_SIZE[self.dtype] + nbytes
+
+    def host_bytes(self, slot: str) -> int:
+        """Bytes in host memory of what is swapped of a component."""
+        placement = self.placement(slot)
+        return host_bytes(self.sizes[slot], placement) if placement.swapped else 0
 
     def unpacking_bytes(self, slot: str) -> int:
         """Bytes that a component needs to unpack its largest quantised weight."""
@@ -104,6 +129,7 @@ class Plan:
         notes: what the user should know.
         output: the file that will be written.
         seconds: predicted time by ``"stage / task"``, in the order of a run; without what isn't known.
+        bounds: memory that it may take.
         time_hint: why no time is predicted, "" when there is nothing to say.
     """
 
@@ -117,6 +143,7 @@ class Plan:
     output: Path
     seconds: Mapping[str, float] = attrs.field(factory=dict)
     time_hint: str = ""
+    bounds: Bounds | None = None
 
     @property
     def output_stage(self) -> PlannedStage:
@@ -140,6 +167,11 @@ class Plan:
         """Predicted peak of memory on the device in bytes."""
         return max((phase.peak for phase in self.phases), default=0)
 
+    @property
+    def peak_host(self) -> int:
+        """Predicted peak in host memory of what lies or computes there beside a GPU, in bytes."""
+        return max((phase.host for phase in self.phases), default=0)
+
     def describe(self) -> list[tuple[str, list[str]]]:
         """The plan for people: titled sections of lines (the resolved workflow is printed beside it)."""
         files = [
@@ -159,10 +191,11 @@ class Plan:
             for m in self.models.values()
         ]
         stages = [f"{s.name}: {_sentence(s)}" for s in self.stages]
-        memory = [
-            f"{p.name}: {gigabytes(p.peak)} (weights {gigabytes(p.weights)}, "
-            f"activations about {gigabytes(p.activations)})"
-            for p in self.phases
+        memory = [taken(phase) for phase in self.phases]
+        placements = [
+            f"{model.name}.{slot}: {placed(placement, model.sizes[slot])}"
+            for model in self.models.values()
+            for slot, placement in model.placements.items()
         ]
         sections = [
             ("Machine", [f"{self.machine.title}, {gigabytes(self.machine.ram)} RAM free"]),
@@ -170,6 +203,7 @@ class Plan:
             ("Files", files),
             ("LoRAs", loras),
             ("Stages", stages),
+            ("Placements", placements),
             ("Predicted memory", memory),
             ("Predicted time", self._time()),
             ("Output", [f"{self.output}, {self.fps:g} frames per second"]),

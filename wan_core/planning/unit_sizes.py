@@ -28,17 +28,14 @@ class UnitSizes:
         parts: name -> size of what can lie in host memory beside units.
         on_host: those of ``parts`` that never come to the device then.
         rest: size of all other tensors.
+        bytes: of all tensors, without what fills up their places.
     """
 
     units: Mapping[str, int]
     parts: Mapping[str, int]
     on_host: frozenset[str]
     rest: int
-
-    @property
-    def total(self) -> int:
-        """All of it."""
-        return sum(self.units.values()) + sum(self.parts.values()) + self.rest
+    bytes: int
 
 
 def unit_sizes(
@@ -73,6 +70,7 @@ def unit_sizes(
         {name: sizes[name] for name in stack.parts},
         stack.on_host,
         sizes[""],
+        sum(map(sum, tensors.values())),
     )
 
 

@@ -1,7 +1,7 @@
 """Which tensors of a file become which unit of a model, and how many bytes they take, from its header alone.
 
-What :class:`~wan_core.memory.BlockStack` says of a loaded model, a :class:`StoredStack` says of its file. Imports
-no torch.
+What :class:`~wan_core.memory.BlockStack` says of a loaded model, a :class:`StoredStack` says of its file.
+Imports no torch.
 """
 
 from __future__ import annotations

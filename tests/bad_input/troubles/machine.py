@@ -19,12 +19,12 @@ GROUP = Group(
     (
         Trouble(
             "Amounts of memory",
-            "A budget is a number with a unit, in quotes.",
-            'Write it like `"12GiB"`, `"800MB"` or `"auto"`.',
+            "A budget is a number with a unit, in quotes, or a share of all the memory of the device.",
+            'Write it like `"12GiB"`, `"800MB"`, `"80%"` (or `0.8`), or `"auto"`.',
             (
                 Case("vram-12-gigs",
                      'w.toml, line 12, memory.vram: vram must be an amount of memory, not "12 gigs"; write it '
-                     'like "12GiB", "800MB" or "auto".',
+                     'like "12GiB", "80%" or "auto".',
                      memory('vram = "12 gigs"')),
                 Case("vram-5",
                      "w.toml, line 12, memory.vram: vram must be from 1MiB to 1PiB, not 5; a unit goes with "
@@ -32,22 +32,30 @@ GROUP = Group(
                      memory("vram = 5")),
                 Case("vram-negative",
                      'w.toml, line 12, memory.vram: vram must be an amount of memory, not "-1GB"; write it '
-                     'like "12GiB", "800MB" or "auto".',
+                     'like "12GiB", "80%" or "auto".',
                      memory('vram = "-1GB"')),
                 Case("vram-no-unit",
                      'w.toml, line 12, memory.ram: ram must be an amount of memory, not "12"; write it like '
-                     '"12GiB", "800MB" or "auto".',
+                     '"12GiB", "80%" or "auto".',
                      memory('ram = "12"')),
                 Case("vram-endless",
                      "w.toml, line 12, memory.ram: ram must be an amount of memory, not inf; write it like "
-                     '"12GiB", "800MB" or "auto".',
+                     '"12GiB", "80%" or "auto".',
                      memory("ram = inf")),
                 Case("vram-huge",
                      'w.toml, line 12, memory.ram: ram must be from 1MiB to 1PiB, not "99999PB".',
                      memory('ram = "99999PB"')),
+                Case("vram-share",
+                     "w.toml, line 12, memory.vram: vram must be a share above 0 and at most 1, not 1.5; write "
+                     'it like 0.8 or "80%".',
+                     memory("vram = 1.5")),
+                Case("vram-percent",
+                     'w.toml, line 12, memory.ram: ram must be a share above 0 and at most 1, not "250%"; '
+                     'write it like 0.8 or "80%".',
+                     memory('ram = "250%"')),
                 Case("vram-list",
                      "w.toml, line 12, memory.ram: ram must be an amount of memory, not a list of 1; write it "
-                     'like "12GiB", "800MB" or "auto".',
+                     'like "12GiB", "80%" or "auto".',
                      memory('ram = ["1GB"]')),
             ),
         ),
