@@ -29,7 +29,7 @@ def size_in_bytes(*, default: Any = attrs.NOTHING, help: str = "", unset: str = 
     """
 
     def check(value: Any, name: str) -> int | None:
-        return None if value == "auto" else _checked(value, name, '"12GiB", "800MB" or "auto"')
+        return None if value == "auto" else amount(value, name, '"12GiB", "800MB" or "auto"')
 
     return checked_field(
         check,
@@ -54,7 +54,7 @@ def budget(*, default: Any = attrs.NOTHING, help: str = "", unset: str = "") -> 
             return None
         share = _share(value)
         if share is None:
-            return _checked(value, name, '"12GiB", "80%" or "auto"')
+            return amount(value, name, '"12GiB", "80%" or "auto"')
         if not 0 < share <= 1:
             raise OptionError(
                 name,
@@ -91,7 +91,16 @@ def format_budget(bound: float | None) -> str | int | float:
     return bound if isinstance(bound, float) else format_bytes(bound)
 
 
-def _checked(value: object, name: str, example: str) -> int:
+def amount(value: object, name: str, example: str = '"12GiB" or "800MB"') -> int:
+    """An amount of memory in bytes.
+
+    Args:
+        name: of the option, for messages.
+        example: of how to write it.
+
+    Raises:
+        OptionError: it is none, or a senseless one.
+    """
     size = _bytes(value)
     if size is None:
         raise OptionError(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import attrs
 
@@ -38,7 +37,7 @@ from wan_core.planning.plan import Plan, PlannedModel, PlannedStage
 from wan_core.planning.quantising import quantised
 from wan_core.planning.staging import plan_output, plan_stages
 from wan_core.planning.timing import predict_seconds
-from wan_core.planning.unit_sizes import UnitSizes, unit_sizes
+from wan_core.planning.unit_sizes import sizes_by_slot
 from wan_core.plugins import Plugins
 from wan_core.weights import open_weights
 from wan_core.workflow import ModelSpec, Workflow
@@ -177,11 +176,7 @@ def _plan_model(
     backend = plugins.attention_backend(spec.attention)
     _check_attention(backend, planned, family, dtype, machine, where("attention"))
     dialects = {slot: plugins.dialects_of(c.kind) for slot, c in family.components.items()}
-    sizes = {
-        slot: found
-        for slot, file in planned.items()
-        if (found := _sizes(family, slot, file, dialects, dtype, spec))
-    }
+    sizes = sizes_by_slot(family, planned, dialects, dtype, spec.quantization)
     return PlannedModel(
         name,
         family,
@@ -196,17 +191,6 @@ def _plan_model(
         spec.quantization,
         sizes,
     )
-
-
-def _sizes(
-    family: Family,
-    slot: str,
-    file: PlannedFile,
-    dialects: Mapping[str, tuple[Any, ...]],
-    dtype: str,
-    spec: ModelSpec,
-) -> UnitSizes | None:
-    return unit_sizes(family.components[slot], file, dialects[slot], dtype, spec.quantization)
 
 
 def _check_attention(

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from wan_core.contract.descriptions import Component
+from wan_core.contract.descriptions import Component, Family
 from wan_core.contract.lazy import resolve
 from wan_core.contract.quantization import Quantization
 from wan_core.memory.sizes import packed_bytes
@@ -16,7 +16,7 @@ from wan_core.planning.files import PlannedFile
 from wan_core.planning.predict import ITEM_SIZE
 from wan_core.weights import StoredStack, open_weights
 
-__all__ = ["UnitSizes", "unit_sizes"]
+__all__ = ["UnitSizes", "sizes_by_slot", "unit_sizes"]
 
 
 @attrs.frozen
@@ -36,6 +36,21 @@ class UnitSizes:
     on_host: frozenset[str]
     rest: int
     bytes: int
+
+
+def sizes_by_slot(
+    family: Family,
+    files: Mapping[str, PlannedFile],
+    dialects: Mapping[str, tuple[Any, ...]],
+    dtype: str,
+    quantization: Quantization | None,
+) -> dict[str, UnitSizes]:
+    """Sizes of all components of a model that are made of units; see :func:`unit_sizes`."""
+    found = {
+        slot: unit_sizes(family.components[slot], file, dialects.get(slot, ()), dtype, quantization)
+        for slot, file in files.items()
+    }
+    return {slot: sizes for slot, sizes in found.items() if sizes}
 
 
 def unit_sizes(

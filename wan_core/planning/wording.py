@@ -30,8 +30,15 @@ def taken(phase: Phase) -> str:
     return f"{phase.name}: {gigabytes(phase.peak)} ({makeup(phase, 'about ')}){host}"
 
 
-def placed(placement: Placement, sizes: UnitSizes) -> str:
-    """``"39 of 40 blocks swapped, one on its way"``; ``""`` for what is resident as a whole."""
+def placed(placement: Placement, sizes: UnitSizes, *, brief: bool = False) -> str:
+    """``"39 of 40 blocks swapped, one on its way"``; ``""`` for what is resident as a whole.
+
+    Args:
+        brief: no more than ``"39 of 40 blocks swapped"``.
+    """
+    if brief:
+        swapped = sum(name in sizes.units for name in placement.swapped)
+        return f"{swapped} of {len(sizes.units)} blocks swapped"
     return "; ".join(_parts(placement, sizes))
 
 
