@@ -49,8 +49,8 @@ def budget_lines(rows: Sequence[BudgetRow]) -> Iterator[str]:
     for row in rows:
         if not row.fits:
             yield (
-                f"{format_bytes(row.budget)} is too little: {row.part} is predicted to need "
-                f"{_gibibytes(row.peak)}, which is the least; a smaller size, fewer frames or quantized "
+                f"{format_bytes(row.budget)} is too little: {row.part} is predicted to need at least "
+                f"{_gibibytes(row.peak)} with [memory] as it is; a smaller size, fewer frames or quantized "
                 "weights need less"
             )
 

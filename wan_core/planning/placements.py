@@ -46,7 +46,12 @@ def place(
     for name, model in models.items():
         budget = bounds.vram if on_gpu(model) else None
         placements = {}
-        for slot, demand in demands_of(model, staged, found[0]):
+        demands = dict(demands_of(model, staged, found[0]))
+        for slot in model.family.slots("transformer"):
+            if slot in model.sizes and slot not in demands:
+                # of its stages nothing is known but what the workflow says
+                demands[slot] = Demand(model.sizes[slot], (Effort(0),), lambda *_: 0)
+        for slot, demand in demands.items():
             one = choose(demand, budget, knobs_of(memory, model, slot))
             if one.placement.swapped and slot == "text_encoder":
                 prompts = texts.get(name, ())
