@@ -140,14 +140,15 @@ def seconds_of(work: Iterable[Work], found: Calibration, dtype: str) -> float:
 def loading(model: PlannedModel, slot: str, found: Calibration) -> float:
     """Seconds to read a component's file, convert it and bring it to the device."""
     file = model.files[slot]
-    size = model.resident_bytes(slot)
+    here = model.resident_bytes(slot)
+    size = here + (model.host_bytes(slot) if found.upload else 0)
     total = 0.0
     if found.disk:
         share = cached_share(file.path) if found.cached else 0.0
         total += file.bytes * (1 - share) / found.disk
         total += file.bytes * share / (found.cached or found.disk)
     total += (file.bytes + size) / found.elementwise[-1][1]
-    return total + (size / found.upload if found.upload else 0.0)
+    return total + (here / found.upload if found.upload else 0.0)
 
 
 def _of_call(one: Work, found: Calibration, dtype: str) -> float:
