@@ -24,6 +24,7 @@ from wan_core.workflow import MemorySpec
 
 GIB = 2**30
 PUBLISHED = {family.name: family for family in FAMILIES if family.name in TRANSFORMER_OF}
+FREE = 8 * GIB + CONTEXT - MARGIN
 T2V = PUBLISHED["wan2.1-t2v-14b"]
 SMALL = "width = 832\nheight = 480\nframes = 81"
 Assume = Callable[..., None]
@@ -153,7 +154,7 @@ def test_predicted_time_counts_copies_that_do_not_hide(folder: Path, assume: Ass
         made = plan(folder)
         seconds[upload] = made.seconds["generate / sampling"]
     passes = 50 * 2
-    copies = passes * made.models["main"].host_bytes("transformer") / 1e6
+    copies = passes * made.models["main"].traffic("transformer") / 1e6
     assert seconds[1e6] == pytest.approx(copies)
     assert seconds[1e12] < seconds[1e6]
 
@@ -245,18 +246,18 @@ def test_what_fits_in_no_way_is_refused(folder: Path, assume: Assume) -> None:
 @pytest.mark.parametrize(
     ("memory", "bounds"),
     [
-        (MemorySpec(), Bounds(8 * GIB + CONTEXT - MARGIN, 98 * GIB)),
-        (MemorySpec(vram=6 * GIB), Bounds(6 * GIB, 98 * GIB, 6 * GIB)),
-        (MemorySpec(vram=0.5), Bounds(6 * GIB, 98 * GIB, 6 * GIB)),
+        (MemorySpec(), Bounds(FREE, 98 * GIB, host=64 * GIB)),
+        (MemorySpec(vram=6 * GIB), Bounds(6 * GIB, 98 * GIB, 6 * GIB, host=64 * GIB)),
+        (MemorySpec(vram=0.5), Bounds(6 * GIB, 98 * GIB, 6 * GIB, host=64 * GIB)),
         # more than is free: that is what there is
-        (MemorySpec(vram=12 * GIB), Bounds(8 * GIB + CONTEXT - MARGIN, 98 * GIB, 12 * GIB)),
-        (MemorySpec(ram=0.25), Bounds(8 * GIB + CONTEXT - MARGIN, 32 * GIB, None, 32 * GIB)),
+        (MemorySpec(vram=12 * GIB), Bounds(FREE, 98 * GIB, 12 * GIB, host=64 * GIB)),
+        (MemorySpec(ram=0.25), Bounds(FREE, 32 * GIB, None, 32 * GIB, 32 * GIB)),
+        (MemorySpec(ram=0.75), Bounds(FREE, 96 * GIB, None, 96 * GIB, 96 * GIB)),
     ],
 )
 def test_bounds(memory: MemorySpec, bounds: Bounds) -> None:
     machine = Machine("cuda:0", "RTX", 100 * GIB, 8 * GIB, 128 * GIB, 12 * GIB)
     assert bounds_of(memory, machine) == bounds
-    assert bounds.pinned == bounds.ram // 2
 
 
 def test_bounds_without_a_gpu() -> None:

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wan_core.contract.placement import Placement
-from wan_core.memory import swap_bytes
 from wan_core.planning.placing import (
     Demand,
     Effort,
@@ -19,7 +18,7 @@ from wan_core.planning.placing import (
     choose,
     device_bytes,
     host_bytes,
-    visiting_bytes,
+    traffic,
 )
 from wan_core.planning.unit_sizes import UnitSizes
 
@@ -50,15 +49,14 @@ def demands(draw: st.DrawFn) -> Demand:
 
 
 def real_peak(demand: Demand, placement: Placement) -> int:
-    """Counted anew: what is there while the blocks are called, and while a part is."""
+    """Counted anew: what stays on the device, and as many slots of the largest that does not."""
     sizes, away = demand.sizes, set(placement.swapped)
-    indices = [i for i, name in enumerate(sizes.units) if name in away]
-    units = swap_bytes(list(sizes.units.values()), indices, placement.prefetch)
-    here = sum(size for name, size in sizes.parts.items() if name not in away)
+    every = {**sizes.parts, **sizes.units}
+    moving = [every[name] for name in away - sizes.on_host]
+    slots = min(len(moving), placement.prefetch + 1) * max(moving, default=0)
+    here = sum(size for name, size in every.items() if name not in away)
     (effort,) = [one for one in demand.efforts if one.rows == placement.rows]
-    guests = [size for n, size in sizes.parts.items() if n in away and n not in sizes.on_host]
-    weights = units + here + sizes.rest
-    return demand.reserved(weights, max([effort.activations, *guests]))
+    return demand.reserved(sizes.rest + here + slots, effort.activations)
 
 
 @given(demands(), st.integers(1, 2 * 10**7))
@@ -196,6 +194,15 @@ def test_bytes_of_a_placement() -> None:
     assert device_bytes(sizes, Placement()) == 44
     some = Placement(swapped=("blocks.1", "blocks.2", "text_embedding", "shared"))
     assert device_bytes(sizes, some) == 5 + 2 * 7 + 3
-    assert host_bytes(sizes, some) == 5 + 7 + 4 + 20
-    assert visiting_bytes(sizes, some) == 4
-    assert visiting_bytes(sizes, Placement()) == 0
+    assert host_bytes(sizes, some) == sizes.bytes
+    assert host_bytes(sizes, Placement()) == 0
+    assert traffic(sizes, some) == 5 + 7 + 4
+    # a part alone has a slot of its own size
+    alone = Placement(swapped=("text_embedding",))
+    assert device_bytes(sizes, alone) == device_bytes(sizes, Placement())
+
+
+def test_factors_lie_in_their_units() -> None:
+    sizes = sizes_of([5, 5], 3, text_embedding=4).plus({"blocks.1": 2, "": 7})
+    assert sizes.units == {"blocks.0": 5, "blocks.1": 7}
+    assert (sizes.rest, sizes.bytes) == (10, 26)

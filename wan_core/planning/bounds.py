@@ -24,23 +24,21 @@ class Bounds:
         vram: of the GPU, with what CUDA takes itself; None where none computes.
         ram: of the host.
         stated_vram, stated_ram: what the workflow says; None = nothing.
+        host: of the host for components that are swapped: as stated, else no more than half of all, which is
+            what may be pinned. The rest of them lies in files.
     """
 
     vram: int | None
     ram: int
     stated_vram: int | None = None
     stated_ram: int | None = None
+    host: int = 0
 
     def allocatable(self, machine: Machine) -> int | None:
         """What components and their work may take of a machine's memory as the workflow states; None = all."""
         if machine.vram is None:
             return self.stated_ram
         return None if self.stated_vram is None else max(0, self.stated_vram - CONTEXT)
-
-    @property
-    def pinned(self) -> int:
-        """Bytes of swapped units that may be pinned: half of the host's."""
-        return self.ram // 2
 
 
 def bounds_of(memory: MemorySpec, machine: Machine) -> Bounds:
@@ -55,8 +53,13 @@ def bounds_of(memory: MemorySpec, machine: Machine) -> Bounds:
     vram = _bytes(memory.vram, machine.whole_vram or machine.vram)
     # what is free was asked of CUDA, which has its context by then
     free = _less_margin(machine.vram) + CONTEXT
+    half = (machine.whole_ram or machine.ram) // 2
     return Bounds(
-        free if vram is None else min(vram, free), free_ram if ram is None else ram, vram, ram
+        free if vram is None else min(vram, free),
+        free_ram if ram is None else ram,
+        vram,
+        ram,
+        min(free_ram, half) if ram is None else ram,
     )
 
 

@@ -23,10 +23,10 @@ def shortages(machine: Machine, bounds: Bounds, phases: tuple[Phase, ...]) -> li
         if phase.peak > free
     ]
     host = max((phase.host for phase in phases), default=0)
-    if host > bounds.ram:
+    if bounds.vram is not None and host > bounds.host:
         notes.append(
-            f"of {gigabytes(host)} of weights outside the GPU, {gigabytes(host - bounds.ram)} are more than "
-            "RAM may hold: they are read from their memory-mapped files in every pass, which is slow"
+            f"of {gigabytes(host)} of weights outside the GPU, {gigabytes(host - bounds.host)} are more than "
+            "RAM may hold: they are read from memory-mapped files in every pass, which is slow"
         )
     return notes
 

@@ -6,7 +6,6 @@ import attrs
 
 from wan_core.models.vae.descriptor import PREVIEW_SLOT
 from wan_core.planning.known import Known
-from wan_core.planning.placing import visiting_bytes
 from wan_core.planning.plan import PlannedModel, PlannedStage
 from wan_core.planning.predict import (
     CONTEXT,
@@ -87,14 +86,12 @@ def _phase(stage: str, need: Need, model: PlannedModel) -> Phase:
     weights = model.resident_bytes(need.slot)
     weights += max((model.resident_bytes(slot) for slot in need.beside), default=0)
     activations = need.activations.get(placement.rows, max(need.activations.values()))
-    if need.slot in model.sizes:
-        activations = max(activations, visiting_bytes(model.sizes[need.slot], placement))
     if not on_gpu(model):
         return Phase(stage, need.part, need.slot, weights, activations)
     if placement.device == "cpu":
         host = weights + activations
         return Phase(stage, need.part, need.slot, 0, 0, CONTEXT, host)
-    # the experts' swapped units stay in host memory from one to the other
+    # what is swapped of both experts stays in host memory from one to the other
     part = need.slot.partition(".")[0]
     slots = {*model.family.slots(part), *need.beside}
     host = sum(model.host_bytes(slot) for slot in slots)

@@ -12,7 +12,7 @@ from wan_core.planning.bounds import Bounds
 from wan_core.planning.calibration import Calibration
 from wan_core.planning.known import Known
 from wan_core.planning.phases import ROWS, TEXT_ACTIVATIONS, Need, needs_of, on_gpu
-from wan_core.planning.placing import Demand, Effort, Knobs, Placed, choose
+from wan_core.planning.placing import Demand, Effort, Knobs, Placed, choose, traffic
 from wan_core.planning.plan import PlannedModel, PlannedStage
 from wan_core.planning.predict import CONTEXT, held_back
 from wan_core.planning.timing import encoding_seconds, forward_seconds, has_rates
@@ -143,7 +143,7 @@ def _text_placement(
     gpu, cpu = (one if one and has_rates(one, model.dtype) else None for one in found)
     faster = False
     if gpu and cpu and gpu.upload:
-        copies = sum(sizes.units.get(name, 0) for name in streamed.placement.swapped) / gpu.upload
+        copies = traffic(sizes, streamed.placement) / gpu.upload
         on_device = max(copies, encoding_seconds(model, prompts, gpu))
         faster = encoding_seconds(model, prompts, cpu) < on_device
     return Placement("cpu") if faster or not streamed.fits else streamed.placement

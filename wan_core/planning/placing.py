@@ -23,7 +23,7 @@ __all__ = [
     "choose",
     "device_bytes",
     "host_bytes",
-    "visiting_bytes",
+    "traffic",
 ]
 
 PREFETCH = 1
@@ -105,30 +105,29 @@ def choose(demand: Demand, budget: int | None, knobs: Knobs | None = None) -> Pl
 
 
 def device_bytes(sizes: UnitSizes, placement: Placement) -> int:
-    """Bytes of a component's weights where it computes, but for :func:`visiting_bytes`."""
+    """Bytes of a component's weights where it computes.
+
+    Parts are units, too, the first ones of a pass, and share the slots; what is used on the host has none.
+    """
     away = set(placement.swapped)
     if not away:
         return sizes.bytes
-    names = list(sizes.units)
-    indices = [index for index, name in enumerate(names) if name in away]
-    parts = sum(size for name, size in sizes.parts.items() if name not in away)
-    units = swap_bytes(list(sizes.units.values()), indices, placement.prefetch)
-    return sizes.rest + parts + units
-
-
-def visiting_bytes(sizes: UnitSizes, placement: Placement) -> int:
-    """Bytes of the largest part that comes to the device for its call.
-
-    That is before the blocks, so it is there at another time than the activations of these.
-    """
-    away = set(placement.swapped) & set(sizes.parts) - sizes.on_host
-    return max((sizes.parts[name] for name in away), default=0)
+    visiting = {n: size for n, size in sizes.parts.items() if n not in sizes.on_host}
+    moving = {**visiting, **sizes.units}
+    tables = sum(sizes.parts[name] for name in sizes.on_host - away)
+    indices = [index for index, name in enumerate(moving) if name in away]
+    return sizes.rest + tables + swap_bytes(list(moving.values()), indices, placement.prefetch)
 
 
 def host_bytes(sizes: UnitSizes, placement: Placement) -> int:
-    """Bytes in host memory of what is swapped."""
+    """Bytes in host memory: of what is swapped at all, everything stays there between its uses."""
+    return sizes.bytes if placement.swapped else 0
+
+
+def traffic(sizes: UnitSizes, placement: Placement) -> int:
+    """Bytes that travel to the device in a pass."""
     known = {**sizes.units, **sizes.parts}
-    return sum(known[name] for name in placement.swapped)
+    return sum(known[name] for name in placement.swapped if name not in sizes.on_host)
 
 
 def _candidates(demand: Demand, budget: int | None, knobs: Knobs) -> Iterator[Placed]:
@@ -145,9 +144,9 @@ def _candidates(demand: Demand, budget: int | None, knobs: Knobs) -> Iterator[Pl
         away += tuple(part for part in sizes.parts if part in parts)
         placement = Placement(None, away, ahead, effort.rows)
         weights = device_bytes(sizes, placement)
-        activations = max(effort.activations, visiting_bytes(sizes, placement))
-        peak = demand.reserved(weights, activations)
-        return Placed(placement, weights, activations, peak, budget is None or peak <= budget)
+        peak = demand.reserved(weights, effort.activations)
+        fits = budget is None or peak <= budget
+        return Placed(placement, weights, effort.activations, peak, fits)
 
     # a table that is used where it lies costs nothing, but all on the device is simplest
     if 0 in numbers:

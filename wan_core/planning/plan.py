@@ -19,7 +19,7 @@ from wan_core.planning.bounds import Bounds
 from wan_core.planning.files import PlannedFile
 from wan_core.planning.loras import PlannedLora
 from wan_core.planning.machine import Machine
-from wan_core.planning.placing import device_bytes, host_bytes
+from wan_core.planning.placing import device_bytes, host_bytes, traffic
 from wan_core.planning.predict import ITEM_SIZE, Phase, unpacking
 from wan_core.planning.unit_sizes import UnitSizes
 from wan_core.planning.wording import placed, taken
@@ -85,9 +85,14 @@ class PlannedModel:
         return (file.elements - values) * ITEM_SIZE[self.dtype] + nbytes
 
     def host_bytes(self, slot: str) -> int:
-        """Bytes in host memory of what is swapped of a component."""
+        """Bytes in host memory of a component of which something is swapped."""
         placement = self.placement(slot)
         return host_bytes(self.sizes[slot], placement) if placement.swapped else 0
+
+    def traffic(self, slot: str) -> int:
+        """Bytes of a component that travel to the device in a pass."""
+        placement = self.placement(slot)
+        return traffic(self.sizes[slot], placement) if placement.swapped else 0
 
     def unpacking_bytes(self, slot: str) -> int:
         """Bytes that a component needs to unpack its largest quantised weight."""

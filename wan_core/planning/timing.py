@@ -116,7 +116,7 @@ def forward_seconds(known: Known, found: Calibration) -> float:
 def swapped_seconds(known: Known, found: Calibration) -> float:
     """A forward pass under the placement: the copies run beside the work, or between its blocks."""
     seconds, slot = forward_seconds(known, found), known.experts[0]
-    copies = known.model.host_bytes(slot) / found.upload if found.upload else 0.0
+    copies = known.model.traffic(slot) / found.upload if found.upload else 0.0
     if known.model.placement(slot).prefetch:
         return max(seconds, copies)
     return seconds + copies
@@ -141,7 +141,7 @@ def loading(model: PlannedModel, slot: str, found: Calibration) -> float:
     """Seconds to read a component's file, convert it and bring it to the device."""
     file = model.files[slot]
     here = model.resident_bytes(slot)
-    size = here + (model.host_bytes(slot) if found.upload else 0)
+    size = max(here, model.host_bytes(slot))
     total = 0.0
     if found.disk:
         share = cached_share(file.path) if found.cached else 0.0

@@ -19,6 +19,9 @@ from wan_core.weights import StoredStack, open_weights
 __all__ = ["UnitSizes", "sizes_by_slot", "unit_sizes"]
 
 
+INT4_GROUP = 64
+
+
 @attrs.frozen
 class UnitSizes:
     """What a component's weights take in memory, in bytes.
@@ -36,6 +39,19 @@ class UnitSizes:
     on_host: frozenset[str]
     rest: int
     bytes: int
+
+    def plus(self, more: Mapping[str, int]) -> UnitSizes:
+        """The same with more that lies in units, such as factors of LoRA files.
+
+        Args:
+            more: unit -> bytes; ``""`` for what belongs to none.
+        """
+        units = {name: size + more.get(name, 0) for name, size in self.units.items()}
+        everywhere = sum(more.values())
+        outside = everywhere - sum(more.get(name, 0) for name in self.units)
+        return attrs.evolve(
+            self, units=units, rest=self.rest + outside, bytes=self.bytes + everywhere
+        )
 
 
 def sizes_by_slot(
@@ -91,4 +107,6 @@ def unit_sizes(
 
 def _codes(shape: tuple[int, ...], asked: Quantization) -> tuple[int, ...]:
     """Bytes of the codes of a matrix, and of its scales."""
+    if asked.dtype == "int4":  # two codes a byte, a scale of two bytes for each group of inputs
+        return prod(shape) // 2, 2 * prod(shape) // INT4_GROUP
     return prod(shape), 4 * (shape[0] if asked.scale == "channel" else 1)

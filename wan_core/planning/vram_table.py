@@ -72,9 +72,16 @@ def table_of_budgets(
         machine = attrs.evolve(machine, device=ASSUMED, title="assumed GPU", vram=0)
     models = {name: _on(machine, plan, model) for name, model in plan.models.items()}
     staged = [(stage, what_is_known(stage, models)) for stage in plan.stages]
-    ram = bounds_of(attrs.evolve(memory, vram=None), machine).ram
+    here = bounds_of(attrs.evolve(memory, vram=None), machine)
     return tuple(
-        _row(plan, models, staged, memory, machine, Bounds(budget, ram, budget))
+        _row(
+            plan,
+            models,
+            staged,
+            memory,
+            machine,
+            attrs.evolve(here, vram=budget, stated_vram=budget),
+        )
         for budget in budgets
     )
 
