@@ -217,6 +217,14 @@ def test_a_knob_that_contradicts_the_budget_is_refused(
     assert "the budget is 12.9 GB; " in rest
 
 
+def test_what_is_free_is_a_budget_too(folder: Path, assume: Assume) -> None:
+    assume(card(11))
+    with pytest.raises(ResourceError) as caught:
+        plan(folder, "blocks_to_swap = 10")
+    assert "blocks_to_swap = 10 leaves 30 blocks of 0.70 GB on the device: " in str(caught.value)
+    assert "the budget is 12.0 GB; swap 32 or more, or leave the key out." in str(caught.value)
+
+
 def test_without_a_gpu_swapping_is_simulated(folder: Path) -> None:
     plain, made = plan(folder), plan(folder, "blocks_to_swap = 30")
     assert plain.models["main"].placements == {}

@@ -66,13 +66,13 @@ def check_knobs(workflow: Workflow, models: Mapping[str, PlannedModel]) -> None:
 def refuse_contradictions(
     workflow: Workflow, models: Mapping[str, PlannedModel], staged: Staged, bounds: Bounds
 ) -> None:
-    """Refuse knobs that ask for more than a stated budget, with the arithmetic.
+    """Refuse knobs that ask for more than the budget, stated or what is free, with the arithmetic.
 
     Raises:
         ResourceError: the first transformer that does not fit because of them.
     """
     for model in models.values():
-        budget = bounds.stated_vram if on_gpu(model) else None
+        budget = bounds.vram if on_gpu(model) else None
         if budget is None:
             continue
         for slot, demand in demands_of(model, staged):

@@ -23,7 +23,10 @@ from wan_core.planning.predict import (
 TEXT_ACTIVATIONS = 110_000_000
 
 ROWS: tuple[int | None, ...] = (None,)
-"""How many rows a transformer may handle at a time, the easiest first; None = all of them."""
+"""How many rows a transformer may handle at a time, the easiest first; None = as it does by itself.
+
+Each has to take less memory than the one before; a placement states the one that is chosen.
+"""
 
 
 @attrs.frozen
