@@ -270,9 +270,9 @@ def test_bounds(memory: MemorySpec, bounds: Bounds) -> None:
 
 def test_bounds_without_a_gpu() -> None:
     machine = Machine("cpu", "CPU", 100 * GIB, whole_ram=128 * GIB)
-    assert bounds_of(MemorySpec(vram=GIB), machine) == Bounds(None, 98 * GIB)
+    assert bounds_of(MemorySpec(vram=GIB), machine) == Bounds(None, 98 * GIB, host=64 * GIB)
     stated = bounds_of(MemorySpec(ram=0.5), machine)
-    assert stated == Bounds(None, 64 * GIB, None, 64 * GIB)
+    assert stated == Bounds(None, 64 * GIB, None, 64 * GIB, 64 * GIB)
     assert stated.allocatable(machine) == 64 * GIB
 
 

@@ -46,21 +46,15 @@ def bounds_of(memory: MemorySpec, machine: Machine) -> Bounds:
 
     A stated bound of the GPU above what is free there holds as far as there is memory.
     """
-    ram = _bytes(memory.ram, machine.whole_ram or machine.ram)
-    free_ram = _less_margin(machine.ram)
+    whole = machine.whole_ram or machine.ram
+    stated, free = _bytes(memory.ram, whole), _less_margin(machine.ram)
+    ram, host = (stated, stated) if stated is not None else (free, min(free, whole // 2))
     if machine.vram is None:
-        return Bounds(None, free_ram if ram is None else ram, None, ram)
+        return Bounds(None, ram, None, stated, host)
     vram = _bytes(memory.vram, machine.whole_vram or machine.vram)
     # what is free was asked of CUDA, which has its context by then
     free = _less_margin(machine.vram) + CONTEXT
-    half = (machine.whole_ram or machine.ram) // 2
-    return Bounds(
-        free if vram is None else min(vram, free),
-        free_ram if ram is None else ram,
-        vram,
-        ram,
-        min(free_ram, half) if ram is None else ram,
-    )
+    return Bounds(free if vram is None else min(vram, free), ram, vram, stated, host)
 
 
 def _bytes(bound: float | None, whole: int) -> int | None:

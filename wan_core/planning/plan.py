@@ -73,26 +73,33 @@ class PlannedModel:
         """Bytes of a component's weights where it computes, under its placement.
 
         What is swapped counts by its slots; without a GPU, where it lies in the same memory, in full as well.
-        Quantised weights count as stored, others in this model's precision.
         """
+        if not self._swaps(slot):
+            return self.weight_bytes(slot)
+        here = device_bytes(self.sizes[slot], self.placement(slot))
+        return here if self.device.startswith("cuda") else here + self.host_bytes(slot)
+
+    def weight_bytes(self, slot: str) -> int:
+        """Bytes of a component's weights: quantised ones as stored, others in this model's precision."""
         file = self.files.get(slot)
         if file is None:
             return 0
         if slot in self.sizes:
-            here = device_bytes(self.sizes[slot], self.placement(slot))
-            return here if self.device.startswith("cuda") else here + self.host_bytes(slot)
+            return self.sizes[slot].bytes
         values, nbytes = file.packed
         return (file.elements - values) * ITEM_SIZE[self.dtype] + nbytes
 
     def host_bytes(self, slot: str) -> int:
         """Bytes in host memory of a component of which something is swapped."""
-        placement = self.placement(slot)
-        return host_bytes(self.sizes[slot], placement) if placement.swapped else 0
+        return host_bytes(self.sizes[slot], self.placement(slot)) if self._swaps(slot) else 0
 
     def traffic(self, slot: str) -> int:
         """Bytes of a component that travel to the device in a pass."""
-        placement = self.placement(slot)
-        return traffic(self.sizes[slot], placement) if placement.swapped else 0
+        return traffic(self.sizes[slot], self.placement(slot)) if self._swaps(slot) else 0
+
+    def _swaps(self, slot: str) -> bool:
+        """Whether something of a component is swapped whose size is known."""
+        return slot in self.sizes and bool(self.placement(slot).swapped)
 
     def unpacking_bytes(self, slot: str) -> int:
         """Bytes that a component needs to unpack its largest quantised weight."""
