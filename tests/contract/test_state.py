@@ -10,8 +10,8 @@ import torch
 
 from wan_core.contract import State, StateSpec
 from wan_core.planning import make_plan
-from wan_core.planning.budget import predict_memory
 from wan_core.planning.known import what_is_known
+from wan_core.planning.phases import predict_memory
 from wan_core.plugins import Plugins
 from wan_core.workflow import parse_workflow
 

@@ -91,6 +91,7 @@ def plan_with(
     written: str = "official",
     stage: str = "",
     model: str = "",
+    device: str = "cpu",
     **others: str,
 ) -> Plan:
     """A plan for one stage of a published family, made from files that hold no numbers.
@@ -99,6 +100,7 @@ def plan_with(
         written: how the transformer's file names its tensors.
         stage: further lines of the stage.
         model: further lines of the model.
+        device: where it runs.
         others: manifests of other slots, where they are not the makers' own.
     """
     files = parts_of(family, folder, TRANSFORMER_OF[family.name], written, **others)
@@ -121,7 +123,7 @@ def plan_with(
     )
     plugins = Plugins.discover()
     workflow = parse_workflow(text, name="w.toml", folder=folder, plugins=plugins)
-    return make_plan(workflow, plugins, device="cpu")
+    return make_plan(workflow, plugins, device=device)
 
 
 def needed(family: Family, folder: Path) -> str:

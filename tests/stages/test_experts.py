@@ -102,7 +102,7 @@ def test_where_room_is_short_one_leaves_before_the_other_comes(
     plugins: Plugins, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # the flat sum for the largest text encoder is more than all the tiny models together
-    monkeypatch.setattr("wan_core.planning.budget.TEXT_ACTIVATIONS", 0)
+    monkeypatch.setattr("wan_core.planning.phases.TEXT_ACTIVATIONS", 0)
     events: list[Event] = []
     roomy = run(plugins, tmp_path, events)
     assert (tmp_path / "alive").read_text() == "['high', 'low']"

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wan_core.contract.amounts import budget, format_budget, format_bytes, size_in_bytes
 from wan_core.contract.errors import WorkflowError
 from wan_core.contract.options import (
     SEED_LIMIT,
     OptionError,
     choice,
     flag,
-    format_bytes,
     integer,
     number,
     numbers,
@@ -23,7 +23,6 @@ from wan_core.contract.options import (
     registered,
     seed,
     show,
-    size_in_bytes,
     source,
     text,
 )
@@ -42,6 +41,7 @@ class Options:
     clip: str | Path | None = source(files=True, default=None)
     solver: str | None = registered("solver", default=None)
     vram: int | None = size_in_bytes(default=None)
+    bound: int | float | None = budget(default=None)
     seed: int = seed(default=0)
 
 
@@ -60,6 +60,12 @@ class Options:
         ({"file": None}, None),
         ({"clip": Path("x")}, Path("x")),
         ({"vram": "auto"}, None),
+        ({"bound": "auto"}, None),
+        ({"bound": "12GiB"}, 12 * 2**30),
+        ({"bound": 0.8}, 0.8),
+        ({"bound": "80%"}, 0.8),
+        ({"bound": "12.5 %"}, 0.125),
+        ({"bound": 1.0}, 1.0),
         ({"seed": SEED_LIMIT}, 2**63 - 1),
     ],
 )
@@ -74,6 +80,18 @@ def test_allowed(given: dict[str, Any], kept: Any) -> None:
     ("given", "sentence"),
     [
         ({"steps": 0}, "steps must be from 1 to 1000, not 0."),
+        (
+            {"bound": "0%"},
+            'bound must be a share above 0 and at most 1, not "0%"; write it like 0.8 or "80%".',
+        ),
+        (
+            {"bound": -0.5},
+            'bound must be a share above 0 and at most 1, not -0.5; write it like 0.8 or "80%".',
+        ),
+        (
+            {"bound": True},
+            'bound must be an amount of memory, not true; write it like "12GiB", "80%" or "auto".',
+        ),
         ({"steps": True}, "steps must be a whole number, not true."),
         ({"steps": 2.0}, "steps must be a whole number, not 2.0."),
         ({"steps": None}, "steps must be a whole number, not nothing."),
@@ -160,6 +178,11 @@ def test_metadata_explains() -> None:
 )
 def test_sizes(written: str | int, size: int) -> None:
     assert Options(vram=written).vram == size  # type: ignore[arg-type]
+
+
+@given(st.integers(2**20, 2**50) | st.floats(0, 1, exclude_min=True) | st.none())
+def test_bounds_are_written_exactly(bound: float | None) -> None:
+    assert Options(bound=format_budget(bound)).bound == bound  # type: ignore[arg-type]
 
 
 @given(st.integers(2**20, 2**50))

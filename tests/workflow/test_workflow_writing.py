@@ -85,6 +85,11 @@ mode = "soft"
 [memory]
 vram = "auto"
 ram = "auto"
+# blocks_to_swap = (the plan decides)
+# prefetch_blocks = (the plan decides)
+# offload_txt_emb = (the plan decides)
+# offload_img_emb = (the plan decides)
+block_swap_debug = false
 
 [output]
 path = "out.mp4"
@@ -188,7 +193,11 @@ def workflows(draw: st.DrawFn) -> Workflow:
             )
         )
     size = optional(st.integers(2**20, 2**50))
-    memory = draw(st.builds(MemorySpec, size, size))
+    blocks, chosen = optional(st.integers(0, 1000)), optional(st.booleans())
+    bound = size | st.floats(0, 1, exclude_min=True)
+    memory = draw(
+        st.builds(MemorySpec, bound, bound, blocks, blocks, chosen, chosen, st.booleans())
+    )
     output = draw(
         st.builds(OutputSpec, paths, optional(st.floats(1, 240)), optional(st.sampled_from(called)))
     )

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+import attrs
 import click
 
+from wan_core.cli.budgets import budget_lines, read_budgets
 from wan_core.cli.options import Strict, debug_option, discover, to_json, without_option
 from wan_core.cli.wanted import Wanted, make_plans, wanted_options
 from wan_core.weights.places import printable
+
+if TYPE_CHECKING:
+    from wan_core.plugins import Plugins
+    from wan_core.workflow import Workflow
 
 
 @click.command(cls=Strict)
 @click.argument("workflow")
 @wanted_options
 @without_option
+@click.option(
+    "--vram", metavar="SIZE,…",
+    help="Print what the run would do on GPUs of these sizes, such as 8GiB,12GiB,24GiB.",
+)  # fmt: skip
 @click.option("--json", is_flag=True, help="Print one JSON object.")
 @debug_option
-def plan(workflow: str, wanted: Wanted, without: tuple[str, ...], json: bool) -> None:
+def plan(
+    workflow: str, wanted: Wanted, without: tuple[str, ...], vram: str | None, json: bool
+) -> None:
     """Check a workflow and show what a run would do; no weight is read.
 
     First comes the workflow with every default filled in, which is itself a workflow that can be
@@ -26,8 +40,13 @@ def plan(workflow: str, wanted: Wanted, without: tuple[str, ...], json: bool) ->
     """
     from wan_core.workflow import load_workflows, to_toml
 
+    budgets = None if vram is None else read_budgets(vram)
     plugins = discover(without)
-    made = make_plans(load_workflows(workflow, wanted.overrides, plugins=plugins), wanted, plugins)
+    workflows = load_workflows(workflow, wanted.overrides, plugins=plugins)
+    if budgets is not None:
+        _tell_budgets(workflows[0], wanted, plugins, budgets, json)
+        return
+    made = make_plans(workflows, wanted, plugins)
     first, *others = made
     resolved = to_toml(first.workflow)
     sections = list(first.describe())
@@ -42,3 +61,19 @@ def plan(workflow: str, wanted: Wanted, without: tuple[str, ...], json: bool) ->
         click.echo(f"\n# {printable(title)}")
         for line in lines:
             click.echo(f"#   {printable(line)}")
+
+
+def _tell_budgets(
+    workflow: Workflow, wanted: Wanted, plugins: Plugins, budgets: Sequence[int], json: bool
+) -> None:
+    from wan_core.planning import table_of_budgets
+
+    # what the workflow asks of this machine's memory is no matter here
+    anywhere = attrs.evolve(workflow, memory=attrs.evolve(workflow.memory, vram=None, ram=None))
+    (made,) = make_plans([anywhere], wanted, plugins)
+    rows = table_of_budgets(made, workflow.memory, budgets)
+    if json:
+        click.echo(to_json({"budgets": rows}))
+        return
+    for line in budget_lines(rows):
+        click.echo(printable(line))

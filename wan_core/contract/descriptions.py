@@ -127,6 +127,9 @@ class Component:
             unpacks where they are quantised: those that are looked up, or computed in float32.
         quantises: import string of ``layers(source, config, quantization) -> {name: shape}``, the matrices that
             the loader quantises when it is asked to (its module must not import torch); None = it can't.
+        units: import string of ``units(source, config, dialects) -> StoredStack`` (its module must not import
+            torch): which tensors of its file are which unit, for plans that swap units; see
+            :class:`wan_core.weights.StoredStack`. None = it is resident as a whole.
     """
 
     kind: str = attrs.field(validator=valid.text)
@@ -144,6 +147,7 @@ class Component:
     lora_targets: str | None = attrs.field(default=None, validator=valid.optional_text)
     unpacks: tuple[str, ...] = attrs.field(default=(), validator=valid.names)
     quantises: str | None = attrs.field(default=None, validator=valid.optional_text)
+    units: str | None = attrs.field(default=None, validator=valid.optional_text)
 
     def __attrs_post_init__(self) -> None:
         if self.optional and (self.bundled or not self.needs_file):

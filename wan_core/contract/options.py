@@ -21,10 +21,7 @@ in words) and, where it applies, ``source``, ``files``, ``registry``, ``raw``, `
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +33,6 @@ SEED_LIMIT = 2**63 - 1
 """The largest seed."""
 
 _LONGEST_SHOWN = 48
-_UNITS: dict[str, int] = {"B": 1} | {
-    f"{letter}{suffix}": base**power
-    for power, letter in enumerate("KMGTP", start=1)
-    for suffix, base in (("B", 1000), ("iB", 1024))
-}
-_UNITS_FOLDED = {unit.casefold(): size for unit, size in _UNITS.items()}
-_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?)\s*([A-Za-z]+)")
-_SIZE_LIMIT = 2**50
 
 
 class OptionError(WorkflowError):
@@ -81,7 +70,9 @@ def integer(
             raise OptionError(name, f"must be from {minimum} to {maximum}, not {show(value)}")
         return value
 
-    return _field(check, default=default, allowed=allowed, help=help, unset=unset, sweep=sweep)
+    return checked_field(
+        check, default=default, allowed=allowed, help=help, unset=unset, sweep=sweep
+    )
 
 
 def seed(*, default: Any = attrs.NOTHING, help: str = "", unset: str = "") -> Any:
@@ -103,7 +94,7 @@ def number(
         return _bounded(value, name, minimum, maximum, "a number")
 
     allowed = f"a number from {minimum:g} to {maximum:g}"
-    return _field(check, default=default, allowed=allowed, help=help, unset=unset)
+    return checked_field(check, default=default, allowed=allowed, help=help, unset=unset)
 
 
 def numbers(
@@ -127,7 +118,7 @@ def numbers(
         return tuple(_bounded(one, name, minimum, maximum, kind) for one in listed)
 
     allowed = f"a number from {minimum:g} to {maximum:g}, or a list of 1 to 1000 such numbers"
-    return _field(check, default=default, allowed=allowed, help=help, unset=unset, raw=True)
+    return checked_field(check, default=default, allowed=allowed, help=help, unset=unset, raw=True)
 
 
 def flag(*, default: Any = attrs.NOTHING, help: str = "", unset: str = "") -> Any:
@@ -138,7 +129,7 @@ def flag(*, default: Any = attrs.NOTHING, help: str = "", unset: str = "") -> An
             raise OptionError(name, f"must be true or false, not {show(value)}")
         return value
 
-    return _field(check, default=default, allowed="true or false", help=help, unset=unset)
+    return checked_field(check, default=default, allowed="true or false", help=help, unset=unset)
 
 
 def text(
@@ -170,7 +161,9 @@ def text(
         return value
 
     allowed = f"text of at most {max_length} characters"
-    return _field(check, default=default, allowed=allowed, help=help, unset=unset, sweep=sweep)
+    return checked_field(
+        check, default=default, allowed=allowed, help=help, unset=unset, sweep=sweep
+    )
 
 
 def choice(*names: str, default: Any = attrs.NOTHING, help: str = "", unset: str = "") -> Any:
@@ -184,13 +177,13 @@ def choice(*names: str, default: Any = attrs.NOTHING, help: str = "", unset: str
             raise OptionError(name, f"must be {allowed}, not {show(value)}", remedy=hint)
         return value
 
-    return _field(check, default=default, allowed=allowed, help=help, unset=unset)
+    return checked_field(check, default=default, allowed=allowed, help=help, unset=unset)
 
 
 def path(*, default: Any = attrs.NOTHING, help: str = "", unset: str = "") -> Any:
     """A file or folder. In a workflow it starts from the workflow's folder; ``~`` is the home."""
 
-    return _field(_path, default=default, allowed="a path", help=help, unset=unset)
+    return checked_field(_path, default=default, allowed="a path", help=help, unset=unset)
 
 
 def paths(most: int, *, default: Any = attrs.NOTHING, help: str = "", unset: str = "") -> Any:
@@ -202,7 +195,7 @@ def paths(most: int, *, default: Any = attrs.NOTHING, help: str = "", unset: str
             raise OptionError(name, f"must be {allowed}, not {show(value)}")
         return tuple(_path(one, f"{name}.{index}") for index, one in enumerate(value))
 
-    return _field(check, default=default, allowed=allowed, help=help, unset=unset)
+    return checked_field(check, default=default, allowed=allowed, help=help, unset=unset)
 
 
 def source(
@@ -224,7 +217,7 @@ def source(
             return value
         raise OptionError(name, f"must be {allowed}, not {show(value)}")
 
-    return _field(
+    return checked_field(
         check, default=default, allowed=allowed, help=help, unset=unset, source=True, files=files
     )
 
@@ -242,54 +235,9 @@ def registered(sort: str, *, default: Any = attrs.NOTHING, help: str = "", unset
         return value
 
     allowed = f"the name of {with_article(sort.replace('_', ' '))}"
-    return _field(check, default=default, allowed=allowed, help=help, unset=unset, registry=sort)
-
-
-def size_in_bytes(*, default: Any = attrs.NOTHING, help: str = "", unset: str = "") -> Any:
-    """An amount of memory: ``"12GiB"``, ``"800MB"``, a number of bytes, or ``"auto"`` (None).
-
-    Decimal units (kB, MB, GB) count in thousands, binary ones (KiB, MiB, GiB) in 1024.
-    """
-
-    def check(value: Any, name: str) -> int | None:
-        if value == "auto":
-            return None
-        size = _bytes(value)
-        if size is None:
-            raise OptionError(
-                name,
-                f"must be an amount of memory, not {show(value)}",
-                remedy='write it like "12GiB", "800MB" or "auto"',
-            )
-        if not 2**20 <= size <= _SIZE_LIMIT:
-            raise OptionError(
-                name,
-                f"must be from 1MiB to 1PiB, not {show(value)}",
-                remedy='a unit goes with it, as in "12GiB"' if isinstance(value, int) else "",
-            )
-        return size
-
-    return _field(
-        check,
-        default=default,
-        allowed='an amount of memory such as "12GiB" or "800MB", or "auto"',
-        help=help,
-        unset=unset,
-        raw=True,
-        write=format_bytes,
+    return checked_field(
+        check, default=default, allowed=allowed, help=help, unset=unset, registry=sort
     )
-
-
-def format_bytes(size: int | None) -> str | int:
-    """The shortest exact way to write an amount of memory: ``"12GiB"``, or a number of bytes."""
-    if size is None:
-        return "auto"
-    exact = [
-        f"{size // unit}{name}"
-        for name, unit in _UNITS.items()
-        if unit > 1 and size and size % unit == 0
-    ]
-    return min(exact, key=len) if exact else size
 
 
 def show(value: object) -> str:
@@ -326,7 +274,7 @@ def unprintable(value: str) -> str:
     return ""
 
 
-def _field(
+def checked_field(
     check: Callable[[Any, str], Any],
     *,
     default: Any,
@@ -335,6 +283,14 @@ def _field(
     unset: str,
     **metadata: Any,
 ) -> Any:
+    """A field with a check of its own.
+
+    Args:
+        check: ``check(value, name)`` returns what counts; raises :class:`OptionError`.
+        allowed: the allowed values in words.
+        metadata: more that tools are told.
+    """
+
     def convert(value: Any, field: attrs.Attribute[Any]) -> Any:
         if value is None and default is None:
             return None
@@ -365,17 +321,6 @@ def _bounded(value: Any, name: str, minimum: float, maximum: float, kind: str) -
         said = show(value).removesuffix(".0")
         raise OptionError(name, f"must be from {minimum:g} to {maximum:g}, not {said}")
     return float(value)
-
-
-def _bytes(value: object) -> int | None:
-    """An amount of memory in bytes; None when ``value`` is none."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    unit = _UNITS_FOLDED.get(match[2].casefold()) if match else None
-    if match is None or unit is None:
-        return None
-    return math.floor(Decimal(match[1]) * unit)
 
 
 def _quoted(text: str) -> str:

@@ -99,8 +99,7 @@ class Session:
             machine = look(device)
             # free now, and what our own components would give back
             room = (machine.ram if machine.vram is None else machine.vram) + residency.bytes
-            memory = plan.workflow.memory
-            stated = memory.ram if machine.vram is None else memory.vram
+            stated = plan.bounds.allocatable(machine) if plan.bounds else None
             residency.budget = room if stated is None else min(room, stated)
         return self._residencies
 
@@ -208,9 +207,9 @@ def _refuse_shortage(plan: Plan, residencies: Mapping[str, Residency]) -> None:
     if residency is None or residency.budget is None:
         return
     for phase in plan.phases:
-        if phase.peak > residency.budget:
+        if phase.allocated > residency.budget:
             raise ResourceError(
-                f"{phase.name} is predicted to need {gigabytes(phase.peak)}, of which "
+                f"{phase.name} is predicted to need {gigabytes(phase.allocated)}, of which "
                 f"{plan.machine.title} has {gigabytes(residency.budget)}",
                 remedy="use a smaller size, fewer frames or a smaller precision or model",
             )

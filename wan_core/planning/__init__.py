@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from wan_core.planning.provenance import read_record as read_record
     from wan_core.planning.untrusted import check_confined as check_confined
     from wan_core.planning.untrusted import confine as confine
+    from wan_core.planning.vram_table import BudgetRow as BudgetRow
+    from wan_core.planning.vram_table import table_of_budgets as table_of_budgets
 
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
+        "BudgetRow": "vram_table",
         "Library": "library",
         "Machine": "machine",
         "Plan": "plan",
@@ -45,5 +48,6 @@ __getattr__, __dir__, __all__ = exports(
         "make_plans": "making",
         "read_record": "provenance",
         "misfit": "fitting",
+        "table_of_budgets": "vram_table",
     },
 )

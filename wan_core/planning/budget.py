@@ -2,99 +2,66 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from wan_core.contract.errors import ResourceError
 from wan_core.memory import gigabytes
-from wan_core.models.vae.descriptor import PREVIEW_SLOT
-from wan_core.planning.known import Known
+from wan_core.planning.bounds import Bounds
 from wan_core.planning.machine import Machine
-from wan_core.planning.plan import PlannedStage
-from wan_core.planning.predict import (
-    ITEM_SIZE,
-    Phase,
-    clip_activations,
-    preview_decoding,
-    transformer_activations,
-    vae_decoding,
-    vae_encoding,
-)
+from wan_core.planning.plan import PlannedModel
+from wan_core.planning.predict import Phase
+from wan_core.planning.wording import makeup
 from wan_core.workflow import Workflow
 
-# 512 rows of the largest text encoder: scores of 64 heads and the gated hidden rows, in float32
-TEXT_ACTIVATIONS = 110_000_000
 
-
-def predict_memory(stage: PlannedStage, known: Known | None) -> list[Phase]:
-    """Memory part by part; nothing for a stage of which nothing is known."""
-    if known is None:
-        return []
-    model, size, vae = known.model, known.size, known.vae.config
-    item = ITEM_SIZE[model.dtype]
-    parts = [("text", "text_encoder", TEXT_ACTIVATIONS)]
-    if known.encoded:
-        parts.append(("encoding", "vae", vae_encoding(vae, size, item)))
-    if known.clip and known.pictures:
-        activations = clip_activations(known.clip, known.pictures, item)
-        parts.append(("image tokens", "image_encoder", activations))
-    sampling = transformer_activations(
-        known.transformer,
-        known.tokens,
-        item,
-        image_rows=known.image_rows,
-        contexts=known.contexts,
-    )
-    sampling += sum(state.bytes for state in stage.needs.state)
-    if model.rounds_inputs:
-        sampling += known.tokens * known.transformer.ffn_dim  # the widest input's codes
-    parts += [(_sampling(slot), slot, sampling) for slot in known.experts]
-    if known.tiny:
-        parts.append(("previews", PREVIEW_SLOT, preview_decoding(known.tiny, size, item)))
-    parts.append(("decoding", "vae", vae_decoding(vae, size, item)))
-    # previews are decoded beside the transformer, between two of its steps
-    beside = {PREVIEW_SLOT: max(model.resident_bytes(slot) for slot in known.experts)}
-    return [
-        Phase(
-            stage.name,
-            part,
-            slot,
-            model.resident_bytes(slot) + beside.get(slot, 0),
-            activations + model.unpacking_bytes(slot),
-        )
-        for part, slot, activations in parts
-    ]
-
-
-def _sampling(slot: str) -> str:
-    """``"sampling"``; of two experts ``"sampling, high noise"``."""
-    expert = slot.partition(".")[2]
-    return f"sampling, {expert} noise" if expert else "sampling"
-
-
-def shortages(machine: Machine, phases: tuple[Phase, ...]) -> list[str]:
+def shortages(machine: Machine, bounds: Bounds, phases: tuple[Phase, ...]) -> list[str]:
     """Notes on what this machine has no room for now; a plan may be made for another one."""
-    free = machine.ram if machine.vram is None else machine.vram
-    return [
+    free = machine.ram if bounds.vram is None else bounds.vram
+    notes = [
         f"{phase.name} is predicted to need {gigabytes(phase.peak)}; {gigabytes(free)} are free here"
         for phase in phases
         if phase.peak > free
     ]
+    host = max((phase.host for phase in phases), default=0)
+    if bounds.vram is not None and host > bounds.host:
+        notes.append(
+            f"of {gigabytes(host)} of weights outside the GPU, {gigabytes(host - bounds.host)} are more than "
+            "RAM may hold: they are read from memory-mapped files in every pass, which is slow"
+        )
+    return notes
 
 
-def check_budget(workflow: Workflow, machine: Machine, phases: tuple[Phase, ...]) -> None:
+def check_budget(
+    workflow: Workflow,
+    bounds: Bounds,
+    phases: tuple[Phase, ...],
+    models: Mapping[str, PlannedModel],
+) -> None:
     """Hold the run to the budget that the workflow states.
 
     Raises:
-        ResourceError: a part of the run is predicted to need more.
+        ResourceError: a part of the run is predicted to need more, however its units are placed.
     """
-    key = "ram" if machine.vram is None else "vram"
-    budget: int | None = getattr(workflow.memory, key)
+    key, budget = "ram", bounds.stated_ram
+    if bounds.vram is not None:
+        key, budget = "vram", bounds.stated_vram
     if budget is None:
         return
+    help_of_all = "use a smaller size, fewer frames, a smaller precision or a larger budget"
     for phase in phases:
-        if phase.peak > budget:
-            raise ResourceError(
-                f"{phase.name} is predicted to need {gigabytes(phase.peak)} (weights "
-                f"{gigabytes(phase.weights)}, activations {gigabytes(phase.activations)}), the "
-                f"budget is {gigabytes(budget)}",
-                where=workflow.source.where(f"memory.{key}"),
-                remedy="use a smaller size, fewer frames, a smaller precision or a larger budget",
+        if phase.peak <= budget:
+            continue
+        swaps = any(m.placement(phase.slot).swapped for m in models.values())
+        quantised = all(m.quantization for m in models.values())
+        remedy = help_of_all
+        if phase.context and swaps and not quantised:
+            remedy = (
+                "use a smaller size, fewer frames, quantization (fp8_e4m3fn) or a larger budget"
             )
+        least = "at least " if swaps and phase.context else ""
+        raise ResourceError(
+            f"{phase.name} is predicted to need {least}{gigabytes(phase.peak)} ({makeup(phase)}), the "
+            f"budget is {gigabytes(budget)}",
+            where=workflow.source.where(f"memory.{key}"),
+            remedy=remedy,
+        )

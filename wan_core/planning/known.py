@@ -54,6 +54,10 @@ class Known:
     pictures: int
     contexts: int
 
+    def under(self, models: Mapping[str, PlannedModel]) -> Known:
+        """The same of a model with placements."""
+        return attrs.evolve(self, model=models[self.model.name])
+
     @property
     def experts(self) -> tuple[str, ...]:
         """Slots of the transformer, or of its two experts."""

@@ -15,12 +15,18 @@ DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 
 @attrs.frozen
 class Machine:
-    """A device and the memory that is free now, in bytes (``vram`` None on the CPU)."""
+    """A device and the memory that is free now, in bytes (``vram`` None on the CPU).
+
+    Attributes:
+        whole_ram, whole_vram: all that there is; None = not known.
+    """
 
     device: str
     title: str
     ram: int
     vram: int | None = None
+    whole_ram: int | None = None
+    whole_vram: int | None = None
 
 
 def look(device: str, *, where: str = "") -> Machine:
@@ -40,12 +46,12 @@ def look(device: str, *, where: str = "") -> Machine:
             remedy="known are auto, cpu, cuda, cuda:N",
         )
     if kind == "cpu" or (kind == "auto" and not has_nvidia_driver()):
-        return Machine("cpu", f"CPU, {os.cpu_count()} cores", free_ram())
+        return _cpu()
     import torch
 
     if not torch.cuda.is_available():
         if kind == "auto":
-            return Machine("cpu", f"CPU, {os.cpu_count()} cores", free_ram())
+            return _cpu()
         raise ResourceError(
             f"device {device} was asked for, but torch {torch.__version__} sees no CUDA device",
             where=where,
@@ -57,8 +63,20 @@ def look(device: str, *, where: str = "") -> Machine:
             f"device {device} was asked for, but this machine has {torch.cuda.device_count()}",
             where=where,
         )
-    free, _ = torch.cuda.mem_get_info(index)
-    return Machine(f"cuda:{index}", torch.cuda.get_device_name(index), free_ram(), free)
+    free, whole = torch.cuda.mem_get_info(index)
+    title = torch.cuda.get_device_name(index)
+    return Machine(f"cuda:{index}", title, free_ram(), free, whole_ram(), whole)
+
+
+def _cpu() -> Machine:
+    return Machine("cpu", f"CPU, {os.cpu_count()} cores", free_ram(), whole_ram=whole_ram())
+
+
+def whole_ram() -> int:
+    """Memory of the machine in bytes; the control group's bound counts."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    bound = _bound()
+    return whole if bound is None else min(whole, bound)
 
 
 def free_ram() -> int:
@@ -69,10 +87,15 @@ def free_ram() -> int:
             available = int(line.split()[1]) * 1024
     if not available:
         available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    bound = _bound()
+    return available if bound is None else min(available, bound)
+
+
+def _bound() -> int | None:
+    """What the control group may have, in bytes; None = no bound."""
     bound = Path("/sys/fs/cgroup/memory.max")
-    if bound.exists() and (text := bound.read_text().strip()).isdigit():
-        available = min(available, int(text))
-    return available
+    text = bound.read_text().strip() if bound.exists() else ""
+    return int(text) if text.isdigit() else None
 
 
 def precision(asked: str, device: str) -> str:

@@ -19,19 +19,25 @@ from wan_core.contract.errors import (
     WorkflowError,
 )
 from wan_core.models.encoders import TokenizerFile, find_tokenizer, open_tokenizer
-from wan_core.planning.budget import check_budget, predict_memory, shortages
+from wan_core.planning.bounds import Bounds, bounds_of
+from wan_core.planning.budget import check_budget, shortages
+from wan_core.planning.calibration import find_calibration
 from wan_core.planning.files import PlannedFile, plan_files
 from wan_core.planning.fitting import check_vocabulary
-from wan_core.planning.known import what_is_known
+from wan_core.planning.knobs import check_knobs, refuse_contradictions, simulated
+from wan_core.planning.known import Known, what_is_known
 from wan_core.planning.library import Library, configured
 from wan_core.planning.loras import plan_loras
 from wan_core.planning.machine import Machine, look, precision
 from wan_core.planning.output import alike
+from wan_core.planning.phases import predict_memory
+from wan_core.planning.placements import place
 from wan_core.planning.places import Places
-from wan_core.planning.plan import Plan, PlannedModel
+from wan_core.planning.plan import Plan, PlannedModel, PlannedStage
 from wan_core.planning.quantising import quantised, why_products_are_exact
 from wan_core.planning.staging import plan_output, plan_stages
 from wan_core.planning.timing import predict_seconds
+from wan_core.planning.unit_sizes import sizes_by_slot
 from wan_core.plugins import Plugins
 from wan_core.weights import open_weights
 from wan_core.workflow import ModelSpec, Workflow
@@ -96,14 +102,19 @@ def _plan(
     stages = plan_stages(workflow, models, plugins)
     output = plan_output(workflow, stages, models, taken)
     machine = look(device if device != "auto" else _first_device(models))
-    known = [(stage, what_is_known(stage, models)) for stage in stages]
-    phases = tuple(phase for stage, one in known for phase in predict_memory(stage, one))
-    check_budget(workflow, machine, phases)
     texts: dict[str, tuple[str, ...]] = {}
     for stage in stages:
         if stage.spec.model:
             earlier = texts.get(stage.spec.model, ())
             texts[stage.spec.model] = tuple(dict.fromkeys((*earlier, *stage.needs.prompts)))
+    check_knobs(workflow, models)
+    bounds = bounds_of(workflow.memory, machine)
+    known = [(stage, what_is_known(stage, models)) for stage in stages]
+    models = placed(models, known, workflow, machine, bounds, texts)
+    known = [(stage, one and one.under(models)) for stage, one in known]
+    phases = tuple(phase for stage, one in known for phase in predict_memory(stage, one))
+    refuse_contradictions(workflow, models, known, bounds)
+    check_budget(workflow, bounds, phases, models)
     resolved = attrs.evolve(
         workflow,
         stages=tuple(attrs.evolve(s.spec, options=s.needs.options) for s in stages),
@@ -118,13 +129,29 @@ def _plan(
             inexact.append(unpacked)
         elif m.quantization and m.quantization.products == "fp8":
             inexact.append("products in fp8 are inexact: results differ from the reference")
-    inexact += shortages(machine, phases)
+    inexact += [*shortages(machine, bounds, phases), *simulated(models)]
     of_loras = (note for m in models.values() for lora in m.loras for note in lora.notes)
     notes = tuple(
         dict.fromkeys((*of_loras, *inexact, *(note for s in stages for note in s.needs.notes)))
     )
     seconds, hint = predict_seconds(known, models, texts, machine)
-    return Plan(resolved, machine, models, stages, texts, phases, notes, output, seconds, hint)
+    return Plan(
+        resolved, machine, models, stages, texts, phases, notes, output, seconds, hint, bounds
+    )
+
+
+def placed(
+    models: Mapping[str, PlannedModel],
+    known: Sequence[tuple[PlannedStage, Known | None]],
+    workflow: Workflow,
+    machine: Machine,
+    bounds: Bounds,
+    texts: Mapping[str, Sequence[str]],
+) -> dict[str, PlannedModel]:
+    """Models with their placements; see :func:`wan_core.planning.placements.place`."""
+    found = find_calibration(machine)[0]
+    both = (found, find_calibration(look("cpu"))[0] if machine.vram is not None else None)
+    return place(models, known, workflow.memory, bounds, texts, both)
 
 
 def _first_device(models: Mapping[str, PlannedModel]) -> str:
@@ -154,6 +181,7 @@ def _plan_model(
     backend = plugins.attention_backend(spec.attention)
     _check_attention(backend, planned, family, dtype, machine, where("attention"))
     dialects = {slot: plugins.dialects_of(c.kind) for slot, c in family.components.items()}
+    sizes = sizes_by_slot(family, planned, dialects, dtype, spec.quantization)
     return PlannedModel(
         name,
         family,
@@ -166,6 +194,7 @@ def _plan_model(
         backend.name,
         plan_loras(family, spec.loras, planned, dialects, where, places),
         spec.quantization,
+        sizes,
     )
 
 

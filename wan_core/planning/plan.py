@@ -9,15 +9,20 @@ from typing import Any
 import attrs
 
 from wan_core.contract.descriptions import Family, Stage
+from wan_core.contract.placement import RESIDENT, Placement
 from wan_core.contract.quantization import Quantization
 from wan_core.contract.requests import StageNeeds
 from wan_core.contract.text import duration
 from wan_core.memory import gigabytes
 from wan_core.models.encoders import TokenizerFile
+from wan_core.planning.bounds import Bounds
 from wan_core.planning.files import PlannedFile
 from wan_core.planning.loras import PlannedLora
 from wan_core.planning.machine import Machine
+from wan_core.planning.placing import device_bytes, host_bytes, traffic
 from wan_core.planning.predict import ITEM_SIZE, Phase, unpacking
+from wan_core.planning.unit_sizes import UnitSizes
+from wan_core.planning.wording import placed, taken
 from wan_core.workflow import StageSpec, Workflow
 
 
@@ -33,6 +38,8 @@ class PlannedModel:
         device, dtype, attention: where, in which precision and how.
         loras: LoRA files that change its transformer, in order.
         quantization: how its transformer is quantised while it is loaded.
+        sizes: slot -> bytes of its units, of those that are made of units.
+        placements: slot -> where its units lie; of a slot that is not named, all of it is resident.
     """
 
     name: str
@@ -46,6 +53,12 @@ class PlannedModel:
     attention: str
     loras: tuple[PlannedLora, ...] = ()
     quantization: Quantization | None = None
+    sizes: Mapping[str, UnitSizes] = attrs.field(factory=dict)
+    placements: Mapping[str, Placement] = attrs.field(factory=dict)
+
+    def placement(self, slot: str) -> Placement:
+        """Where the units of a component lie."""
+        return self.placements.get(slot, RESIDENT)
 
     @property
     def rounds_inputs(self) -> bool:
@@ -63,12 +76,36 @@ class PlannedModel:
         return frozenset(slot.partition(".")[0] for slot in self.files)
 
     def resident_bytes(self, slot: str) -> int:
+        """Bytes of a component's weights where it computes, under its placement.
+
+        What is swapped counts by its slots; without a GPU, where it lies in the same memory, in full as well.
+        """
+        if not self._swaps(slot):
+            return self.weight_bytes(slot)
+        here = device_bytes(self.sizes[slot], self.placement(slot))
+        return here if self.device.startswith("cuda") else here + self.host_bytes(slot)
+
+    def weight_bytes(self, slot: str) -> int:
         """Bytes of a component's weights: quantised ones as stored, others in this model's precision."""
         file = self.files.get(slot)
         if file is None:
             return 0
+        if slot in self.sizes:
+            return self.sizes[slot].bytes
         values, nbytes = file.packed
         return (file.elements - values) * ITEM_SIZE[self.dtype] + nbytes
+
+    def host_bytes(self, slot: str) -> int:
+        """Bytes in host memory of a component of which something is swapped."""
+        return host_bytes(self.sizes[slot], self.placement(slot)) if self._swaps(slot) else 0
+
+    def traffic(self, slot: str) -> int:
+        """Bytes of a component that travel to the device in a pass."""
+        return traffic(self.sizes[slot], self.placement(slot)) if self._swaps(slot) else 0
+
+    def _swaps(self, slot: str) -> bool:
+        """Whether something of a component is swapped whose size is known."""
+        return slot in self.sizes and bool(self.placement(slot).swapped)
 
     def unpacking_bytes(self, slot: str) -> int:
         """Bytes that a component needs to unpack its largest quantised weight."""
@@ -110,6 +147,7 @@ class Plan:
         notes: what the user should know.
         output: the file that will be written.
         seconds: predicted time by ``"stage / task"``, in the order of a run; without what isn't known.
+        bounds: memory that it may take.
         time_hint: why no time is predicted, "" when there is nothing to say.
     """
 
@@ -123,6 +161,7 @@ class Plan:
     output: Path
     seconds: Mapping[str, float] = attrs.field(factory=dict)
     time_hint: str = ""
+    bounds: Bounds | None = None
 
     @property
     def output_stage(self) -> PlannedStage:
@@ -146,6 +185,11 @@ class Plan:
         """Predicted peak of memory on the device in bytes."""
         return max((phase.peak for phase in self.phases), default=0)
 
+    @property
+    def peak_host(self) -> int:
+        """Predicted peak in host memory of what lies or computes there beside a GPU, in bytes."""
+        return max((phase.host for phase in self.phases), default=0)
+
     def describe(self) -> list[tuple[str, list[str]]]:
         """The plan for people: titled sections of lines (the resolved workflow is printed beside it)."""
         files = [
@@ -165,10 +209,11 @@ class Plan:
             for m in self.models.values()
         ]
         stages = [f"{s.name}: {_sentence(s)}" for s in self.stages]
-        memory = [
-            f"{p.name}: {gigabytes(p.peak)} (weights {gigabytes(p.weights)}, "
-            f"activations about {gigabytes(p.activations)})"
-            for p in self.phases
+        memory = [taken(phase) for phase in self.phases]
+        placements = [
+            f"{model.name}.{slot}: {placed(placement, model.sizes[slot])}"
+            for model in self.models.values()
+            for slot, placement in model.placements.items()
         ]
         sections = [
             ("Machine", [f"{self.machine.title}, {gigabytes(self.machine.ram)} RAM free"]),
@@ -176,6 +221,7 @@ class Plan:
             ("Files", files),
             ("LoRAs", loras),
             ("Stages", stages),
+            ("Placements", placements),
             ("Predicted memory", memory),
             ("Predicted time", self._time()),
             ("Output", [f"{self.output}, {self.fps:g} frames per second"]),

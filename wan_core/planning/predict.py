@@ -19,6 +19,9 @@ from wan_core.weights.quantised.layouts import CHUNK
 
 ITEM_SIZE: Mapping[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 
+CONTEXT = 500_000_000
+"""Bytes of a GPU that CUDA takes for itself: its context, code and workspaces of libraries."""
+
 
 @attrs.frozen
 class Phase:
@@ -28,7 +31,10 @@ class Phase:
         stage: name of the stage.
         part: in plain words (``"sampling"``).
         slot: the component that works.
-        weights, activations: its weights, and what its work needs beside them.
+        weights, activations: on the device: its weights, and what its work needs beside them, with what the
+            allocator holds back.
+        context: what a GPU's driver and libraries take there themselves.
+        host: in host memory beside a GPU: what is swapped, or all of a component that computes there.
     """
 
     stage: str
@@ -36,14 +42,26 @@ class Phase:
     slot: str
     weights: int
     activations: int
+    context: int = 0
+    host: int = 0
 
     @property
     def name(self) -> str:
         return f"{self.stage} / {self.part}"
 
     @property
-    def peak(self) -> int:
+    def allocated(self) -> int:
+        """Without the context: what the allocator asks the device for."""
         return self.weights + self.activations
+
+    @property
+    def peak(self) -> int:
+        return self.allocated + self.context
+
+
+def held_back(weights: int, activations: int) -> int:
+    """Bytes that the allocator of a GPU reserves beside those that are in use: it rounds, and leaves gaps."""
+    return weights // 100 + activations // 25
 
 
 def unpacking(values: int, item: int) -> int:

@@ -54,14 +54,14 @@ def predict_seconds(
     found, problem = find_calibration(machine)
     if found is None:
         return {}, f"{problem} and not used; {CALIBRATE}" if problem else CALIBRATE
-    if any(not _has_rates(found, one.model.dtype) for _, one in known):
+    if any(not has_rates(found, one.model.dtype) for _, one in known):
         return {}, "this precision is not calibrated"
     seconds: dict[str, float] = {}
     for name, prompts in texts.items():
         model = models[name]
         if any(one.model is model for _, one in known):
             _add(seconds, "text / loading text encoder", _loading_text(model, found))
-            _add(seconds, "text / encoding", _encoding(model, prompts, found))
+            _add(seconds, "text / encoding", encoding_seconds(model, prompts, found))
     loaded: set[tuple[str, str]] = set()
     for stage, one in known:
         for task, slot, taken in _tasks(stage, one, found):
@@ -95,16 +95,31 @@ def _tasks(
             yield "encoding image tokens", "image_encoder", taking(work)
     for slot in known.experts:
         yield "", slot, 0.0
+    sampling = _passes(stage) * swapped_seconds(known, found)
+    yield "sampling", known.experts[0], sampling
+    work = decoder_work(vae, size.height, size.width, size.frames, item)
+    yield "decoding and writing", "vae", taking(work) + _writing(size, found)
+
+
+def forward_seconds(known: Known, found: Calibration) -> float:
+    """A forward pass of the transformer with all weights in place."""
     work = transformer_work(
         known.transformer,
         known.tokens,
-        item,
+        ITEM_SIZE[known.model.dtype],
         image_rows=known.image_rows,
         contexts=known.contexts,
     )
-    yield "sampling", known.experts[0], _passes(stage) * taking(work)
-    work = decoder_work(vae, size.height, size.width, size.frames, item)
-    yield "decoding and writing", "vae", taking(work) + _writing(size, found)
+    return seconds_of(work, found, known.model.dtype)
+
+
+def swapped_seconds(known: Known, found: Calibration) -> float:
+    """A forward pass under the placement: the copies run beside the work, or between its blocks."""
+    seconds, slot = forward_seconds(known, found), known.experts[0]
+    copies = known.model.traffic(slot) / found.upload if found.upload else 0.0
+    if known.model.placement(slot).prefetch:
+        return max(seconds, copies)
+    return seconds + copies
 
 
 def seconds_of(work: Iterable[Work], found: Calibration, dtype: str) -> float:
@@ -125,14 +140,15 @@ def seconds_of(work: Iterable[Work], found: Calibration, dtype: str) -> float:
 def loading(model: PlannedModel, slot: str, found: Calibration) -> float:
     """Seconds to read a component's file, convert it and bring it to the device."""
     file = model.files[slot]
-    size = model.resident_bytes(slot)
+    here = model.resident_bytes(slot)
+    size = max(here, model.host_bytes(slot))
     total = 0.0
     if found.disk:
         share = cached_share(file.path) if found.cached else 0.0
         total += file.bytes * (1 - share) / found.disk
         total += file.bytes * share / (found.cached or found.disk)
     total += (file.bytes + size) / found.elementwise[-1][1]
-    return total + (size / found.upload if found.upload else 0.0)
+    return total + (here / found.upload if found.upload else 0.0)
 
 
 def _of_call(one: Work, found: Calibration, dtype: str) -> float:
@@ -146,7 +162,7 @@ def _of_call(one: Work, found: Calibration, dtype: str) -> float:
     return max(moving, one.flop / rate_at(curve, size))
 
 
-def _has_rates(found: Calibration, dtype: str) -> bool:
+def has_rates(found: Calibration, dtype: str) -> bool:
     return all(dtype in getattr(found, sort) for sort in BY_DTYPE)
 
 
@@ -158,7 +174,7 @@ def _loading_text(model: PlannedModel, found: Calibration) -> float:
     return loading(model, "text_encoder", found) + found.imports.get("transformers", 0.0)
 
 
-def _encoding(model: PlannedModel, prompts: Sequence[str], found: Calibration) -> float:
+def encoding_seconds(model: PlannedModel, prompts: Sequence[str], found: Calibration) -> float:
     file = model.files["text_encoder"]
     sizes = file.identity.details
     table = sizes.get("vocabulary", 0) * sizes.get("dim", 0)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from wan_core.weights.sources import RenamedSource as RenamedSource
     from wan_core.weights.sources import TensorInfo as TensorInfo
     from wan_core.weights.sources import TensorSource as TensorSource
+    from wan_core.weights.stacks import StoredStack as StoredStack
     from wan_core.weights.state_dict import StateDict as StateDict
 
 __getattr__, __dir__, __all__ = exports(
@@ -38,6 +39,7 @@ __getattr__, __dir__, __all__ = exports(
         "QuantLinear": "quantised.linear",
         "RenamedSource": "sources",
         "StateDict": "state_dict",
+        "StoredStack": "stacks",
         "TensorInfo": "sources",
         "TensorSource": "sources",
         "content_fingerprint": "fingerprints",

@@ -13,16 +13,17 @@ from typing import Any
 
 import attrs
 
+from wan_core.contract.amounts import budget
 from wan_core.contract.loras import LoraUse
 from wan_core.contract.options import (
     OptionError,
     choice,
     flag,
+    integer,
     number,
     path,
     registered,
     show,
-    size_in_bytes,
     text,
 )
 from wan_core.contract.quantization import Quantization
@@ -30,6 +31,8 @@ from wan_core.workflow.source import Source
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 MOST_LORAS = 32
+MOST_BLOCKS = 1000
+PLANNED = "the plan decides"
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 
 
@@ -163,12 +166,46 @@ class StageSpec:
 
 @attrs.frozen
 class MemorySpec:
-    """The ``[memory]`` table: budgets in bytes; None = what is free."""
+    """The ``[memory]`` table: bounds, and what is to be done whatever the plan would decide.
 
-    vram: int | None = size_in_bytes(
-        default=None, help="budget on a GPU: weights and activations together"
+    Attributes:
+        vram, ram: bytes, or a share of all that the device has; None = what is free, less a margin.
+        blocks_to_swap: blocks of each transformer that lie in host memory and come to the device in turn.
+        prefetch_blocks: blocks that are on their way while one computes.
+        offload_txt_emb, offload_img_emb: whether the embedding of text rows, or of image tokens, lies in host
+            memory between its calls.
+        block_swap_debug: a line for each block that is swapped.
+    """
+
+    vram: int | float | None = budget(
+        default=None, help="bound of the GPU's memory: all that the run takes there"
     )
-    ram: int | None = size_in_bytes(default=None, help="budget on the CPU, when that computes")
+    ram: int | float | None = budget(
+        default=None, help="bound of the host's memory: what computes there, and what is swapped"
+    )
+    blocks_to_swap: int | None = integer(
+        0, MOST_BLOCKS, default=None, help="blocks of a transformer in host memory", unset=PLANNED
+    )
+    prefetch_blocks: int | None = integer(
+        0,
+        MOST_BLOCKS,
+        default=None,
+        help="swapped blocks that are on their way while one computes",
+        unset=PLANNED,
+    )
+    offload_txt_emb: bool | None = flag(
+        default=None,
+        help="the transformer's text embedding in host memory",
+        unset=PLANNED,
+    )
+    offload_img_emb: bool | None = flag(
+        default=None,
+        help="the transformer's image embedding in host memory",
+        unset=PLANNED,
+    )
+    block_swap_debug: bool = flag(
+        default=False, help="a line for each swapped block: bytes, waiting, computing"
+    )
 
 
 @attrs.frozen

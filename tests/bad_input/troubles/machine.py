@@ -10,6 +10,10 @@ def memory(line: str) -> dict[str, str]:
     return {"w.toml": workflow() + f"[memory]\n{line}\n"}
 
 
+def swap(line: str) -> dict[str, str]:
+    return {"w.toml": workflow(family="tiny-t2v") + f"[memory]\n{line}\n"}
+
+
 def model(line: str) -> dict[str, str]:
     return {"w.toml": workflow(model=line)}
 
@@ -19,12 +23,12 @@ GROUP = Group(
     (
         Trouble(
             "Amounts of memory",
-            "A budget is a number with a unit, in quotes.",
-            'Write it like `"12GiB"`, `"800MB"` or `"auto"`.',
+            "A budget is a number with a unit, in quotes, or a share of all the memory of the device.",
+            'Write it like `"12GiB"`, `"800MB"`, `"80%"` (or `0.8`), or `"auto"`.',
             (
                 Case("vram-12-gigs",
                      'w.toml, line 12, memory.vram: vram must be an amount of memory, not "12 gigs"; write it '
-                     'like "12GiB", "800MB" or "auto".',
+                     'like "12GiB", "80%" or "auto".',
                      memory('vram = "12 gigs"')),
                 Case("vram-5",
                      "w.toml, line 12, memory.vram: vram must be from 1MiB to 1PiB, not 5; a unit goes with "
@@ -32,22 +36,30 @@ GROUP = Group(
                      memory("vram = 5")),
                 Case("vram-negative",
                      'w.toml, line 12, memory.vram: vram must be an amount of memory, not "-1GB"; write it '
-                     'like "12GiB", "800MB" or "auto".',
+                     'like "12GiB", "80%" or "auto".',
                      memory('vram = "-1GB"')),
                 Case("vram-no-unit",
                      'w.toml, line 12, memory.ram: ram must be an amount of memory, not "12"; write it like '
-                     '"12GiB", "800MB" or "auto".',
+                     '"12GiB", "80%" or "auto".',
                      memory('ram = "12"')),
                 Case("vram-endless",
                      "w.toml, line 12, memory.ram: ram must be an amount of memory, not inf; write it like "
-                     '"12GiB", "800MB" or "auto".',
+                     '"12GiB", "80%" or "auto".',
                      memory("ram = inf")),
                 Case("vram-huge",
                      'w.toml, line 12, memory.ram: ram must be from 1MiB to 1PiB, not "99999PB".',
                      memory('ram = "99999PB"')),
+                Case("vram-share",
+                     "w.toml, line 12, memory.vram: vram must be a share above 0 and at most 1, not 1.5; write "
+                     'it like 0.8 or "80%".',
+                     memory("vram = 1.5")),
+                Case("vram-percent",
+                     'w.toml, line 12, memory.ram: ram must be a share above 0 and at most 1, not "250%"; '
+                     'write it like 0.8 or "80%".',
+                     memory('ram = "250%"')),
                 Case("vram-list",
                      "w.toml, line 12, memory.ram: ram must be an amount of memory, not a list of 1; write it "
-                     'like "12GiB", "800MB" or "auto".',
+                     'like "12GiB", "80%" or "auto".',
                      memory('ram = ["1GB"]')),
             ),
         ),
@@ -68,6 +80,77 @@ GROUP = Group(
                      "smaller precision or a larger budget.",
                      {"w.toml": workflow("width = 1920\nheight = 1088\nframes = 81", family="tiny-t2v")
                       + '[memory]\nram = "2GiB"\n'}, code=5),
+            ),
+        ),
+        Trouble(
+            "Block swap",
+            "The keys `blocks_to_swap`, `prefetch_blocks`, `offload_txt_emb` and `offload_img_emb` of "
+            "`[memory]` overrule the plan, as far as the models can do it and the budget allows.",
+            "Leave the key out: the plan swaps as many blocks as it has to, and no more.",
+            (
+                Case("swap-too-many",
+                     "w.toml, line 12, memory.blocks_to_swap: blocks_to_swap = 40, but the transformer has 7 "
+                     "blocks; write a number up to 7, or leave the key out.",
+                     swap("blocks_to_swap = 40")),
+                Case("prefetch-too-many",
+                     "w.toml, line 12, memory.prefetch_blocks: prefetch_blocks = 8, but the transformer has 7 "
+                     "blocks; write a number up to 7, or leave the key out.",
+                     swap("prefetch_blocks = 8")),
+                Case("swap-without-blocks",
+                     "w.toml, line 12, memory.blocks_to_swap: blocks_to_swap = 1, but no model here is made of "
+                     "blocks; leave the key out.",
+                     memory("blocks_to_swap = 1")),
+                Case("swap-negative",
+                     "w.toml, line 12, memory.blocks_to_swap: blocks_to_swap must be from 0 to 1000, not -1.",
+                     swap("blocks_to_swap = -1")),
+                Case("swap-half",
+                     "w.toml, line 12, memory.blocks_to_swap: blocks_to_swap must be a whole number, not 2.5.",
+                     swap("blocks_to_swap = 2.5")),
+                Case("swap-auto",
+                     "w.toml, line 12, memory.blocks_to_swap: blocks_to_swap must be a whole number, not "
+                     '"auto".',
+                     swap('blocks_to_swap = "auto"')),
+                Case("prefetch-yes",
+                     "w.toml, line 12, memory.prefetch_blocks: prefetch_blocks must be a whole number, not "
+                     "true.",
+                     swap("prefetch_blocks = true")),
+                Case("offload-one",
+                     "w.toml, line 12, memory.offload_txt_emb: offload_txt_emb must be true or false, not 1.",
+                     swap("offload_txt_emb = 1")),
+                Case("offload-images-of-text-to-video",
+                     "w.toml, line 12, memory.offload_img_emb: offload_img_emb = true, but the transformer has "
+                     "no image embedding; leave the key out.",
+                     swap("offload_img_emb = true")),
+                Case("debug-loud",
+                     "w.toml, line 12, memory.block_swap_debug: block_swap_debug must be true or false, not "
+                     '"loud".',
+                     swap('block_swap_debug = "loud"')),
+            ),
+        ),
+        Trouble(
+            "Sizes of GPUs for a table",
+            "`wan-core plan WORKFLOW --vram 8GiB,12GiB` takes amounts of memory with commas between them.",
+            "Write them without blanks, each with its unit.",
+            (
+                Case("table-no-unit",
+                     '--vram: a budget must be an amount of memory, not "12"; write it like "8GiB,12GiB".',
+                     {"w.toml": workflow()}, "plan w.toml --vram 8GiB,12"),
+                Case("table-share",
+                     '--vram: a budget must be an amount of memory, not "50%"; write it like "8GiB,12GiB".',
+                     {"w.toml": workflow()}, "plan w.toml --vram 50%"),
+                Case("table-empty",
+                     '--vram: a budget must be an amount of memory, not ""; write it like "8GiB,12GiB".',
+                     {"w.toml": workflow()}, "plan w.toml --vram 8GiB,"),
+                Case("table-tiny",
+                     '--vram: a budget must be from 1MiB to 1PiB, not "5B".',
+                     {"w.toml": workflow()}, "plan w.toml --vram 5B"),
+                Case("table-control",
+                     '--vram: a budget must be an amount of memory, not "\\x1b[31m8"; write it like '
+                     '"8GiB,12GiB".',
+                     {"w.toml": workflow()}, ("plan", "w.toml", "--vram", "\x1b[31m8")),
+                Case("table-long",
+                     "--vram: 500 budgets are more than 32.",
+                     {"w.toml": workflow()}, ("plan", "w.toml", "--vram", ",".join(["8GiB"] * 500))),
             ),
         ),
         Trouble(

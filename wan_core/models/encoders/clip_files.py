@@ -17,9 +17,11 @@ import attrs
 from wan_core.contract.errors import WeightsError
 from wan_core.weights.dialects import Dialect, detect, renaming
 from wan_core.weights.naming import in_official_names
+from wan_core.weights.numbers import unpacked
 from wan_core.weights.quantised.layouts import GGUF_BLOCKS
 from wan_core.weights.safetensors_header import shown
 from wan_core.weights.sources import RenamedSource, TensorInfo
+from wan_core.weights.stacks import StoredStack, numbered
 
 if TYPE_CHECKING:
     import torch
@@ -221,6 +223,18 @@ def vision_tower(
     official = in_official_names(source, (*CLIP_DIALECTS, *dialects))
     config = config or _config(official, {**_stated(source), **known})
     return config, VisionTower(official, config.layers - 1)
+
+
+def stored_units(
+    source: TensorSource, known: Mapping[str, Any], dialects: Sequence[Dialect] = ()
+) -> StoredStack:
+    """The layers that are run of a vision tower's file, as the encoder's ``units()`` are."""
+    _, tower = vision_tower(source, known, dialects)
+    return StoredStack(
+        unpacked(tower),
+        numbered("encoder.layers.{}", "encoder.layers.", tower.names()),
+        unpacks=("embeddings.*",),
+    )
 
 
 def verify_image_encoder(source: TensorSource, known: Mapping[str, Any]) -> None:

@@ -22,6 +22,9 @@ UMT5_TABLES = (
 """The table of a text encoder's words, as files name it."""
 
 LOADERS = "wan_core.models.loaders"
+TRANSFORMER_UNITS = "wan_core.models.wan.files:stored_units"
+TEXT_ENCODER_UNITS = "wan_core.models.encoders.files:stored_units"
+IMAGE_ENCODER_UNITS = "wan_core.models.encoders.clip_files:stored_units"
 VERIFY_TRANSFORMER = "wan_core.models.wan.files:verify_transformer"
 LORA_TARGETS = "wan_core.models.wan.files:lora_targets"
 QUANTISED_LAYERS = "wan_core.models.wan.files:quantised_layers"
@@ -62,6 +65,7 @@ def transformer(
         published=files,
         unpacks=FLOAT32,
         quantises=QUANTISED_LAYERS,
+        units=TRANSFORMER_UNITS,
     )
 
 
@@ -74,6 +78,7 @@ def text_encoder() -> Component:
         config={"dim": 4096, "layers": 24, "text_len": TEXT_LENGTH},
         published=published.UMT5_XXL,
         unpacks=UMT5_TABLES,
+        units=TEXT_ENCODER_UNITS,
     )
 
 
@@ -85,6 +90,7 @@ def image_encoder() -> Component:
         verify=VERIFY_IMAGE_ENCODER,
         config={"dim": 1280},
         published=published.CLIP,
+        units=IMAGE_ENCODER_UNITS,
     )
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from wan_core.contract.descriptions import Component, Family, Pictures, Preset
 from wan_core.models.families.parts import (
     FLOAT32,
+    IMAGE_ENCODER_UNITS,
     LOADERS,
     LORA_TARGETS,
     QUANTISED_LAYERS,
+    TEXT_ENCODER_UNITS,
+    TRANSFORMER_UNITS,
     UMT5_TABLES,
     VERIFY_IMAGE_ENCODER,
     VERIFY_TEXT_ENCODER,
@@ -32,6 +35,7 @@ def _parts(transformer: str, **config: int) -> dict[str, Component]:
             bundled=f"tiny/{transformer}.safetensors",
             unpacks=FLOAT32,
             quantises=QUANTISED_LAYERS,
+            units=TRANSFORMER_UNITS,
         ),
         "text_encoder": Component(
             kind="umt5-encoder",
@@ -40,6 +44,7 @@ def _parts(transformer: str, **config: int) -> dict[str, Component]:
             config={"text_len": TINY_TEXT_LENGTH},
             bundled="tiny/text_encoder.safetensors",
             unpacks=UMT5_TABLES,
+            units=TEXT_ENCODER_UNITS,
         ),
         "vae": Component(
             kind="wan-vae",
@@ -73,6 +78,7 @@ TINY_I2V = Family(
             verify=VERIFY_IMAGE_ENCODER,
             config={"dim": 48},
             bundled="tiny/image_encoder.safetensors",
+            units=IMAGE_ENCODER_UNITS,
         ),
     },
     preset=Preset(

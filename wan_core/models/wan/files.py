@@ -16,9 +16,24 @@ from wan_core.weights.naming import matches
 from wan_core.weights.numbers import refuse_unread_numbers, unpacked
 from wan_core.weights.quantised.own import suits
 from wan_core.weights.safetensors_header import shown
+from wan_core.weights.stacks import StoredStack
 
 Shape = tuple[int, ...]
 Shapes = dict[str, Shape]
+
+KEEP_FLOAT32 = (
+    "patch_embedding.*",
+    "vace_patch_embedding.*",
+    "time_embedding.*",
+    "time_projection.*",
+    "*modulation",
+    "*norm3.*",
+    "head.*",
+)
+"""Names (``fnmatch``) of parameters used in float32: kept in less, they lose for no gain."""
+
+TEXT_EMBEDDING, IMAGE_EMBEDDING = "text_embedding", "img_emb"
+"""Modules beside the blocks that can lie in host memory: they are called once a step, before the blocks."""
 
 
 def transformer_config(source: TensorSource, known: Mapping[str, Any]) -> WanConfig:
@@ -100,6 +115,28 @@ def quantised_layers(
     """
     official = unpacked(in_official_names(source, DIALECTS))
     return block_matrices(transformer_config(official, known), quantization)
+
+
+def stored_units(
+    source: TensorSource, known: Mapping[str, Any], dialects: Sequence[Dialect] = ()
+) -> StoredStack:
+    """Blocks and VACE blocks of a transformer's file in their order of use, as its ``units()`` are.
+
+    Args:
+        dialects: that plugins bring.
+    """
+    official = unpacked(in_official_names(source, (*DIALECTS, *dialects)))
+    config = transformer_config(official, known)
+    units = {}
+    for index in range(config.num_layers):
+        units[f"blocks.{index}"] = f"blocks.{index}."
+        if index in config.vace_layers:
+            name = f"vace_blocks.{config.vace_layers.index(index)}"
+            units[name] = f"{name}."
+    parts = (TEXT_EMBEDDING, IMAGE_EMBEDDING) if config.image_dim else (TEXT_EMBEDDING,)
+    return StoredStack(
+        official, units, {part: f"{part}." for part in parts}, keep_float32=KEEP_FLOAT32
+    )
 
 
 def block_matrices(config: WanConfig, quantization: Quantization) -> Shapes:

@@ -27,6 +27,7 @@ from wan_core.models.wan.embeddings import (
     sinusoid,
     unpatchify,
 )
+from wan_core.models.wan.files import KEEP_FLOAT32
 from wan_core.models.wan.layers import Float32Linear
 from wan_core.models.wan.rope import Grid, RopeCache, Table, padded
 from wan_core.models.wan.sub_steps import Source
@@ -94,16 +95,7 @@ class WanTransformer(nn.Module):
     attention run in :attr:`dtype`.
     """
 
-    KEEP_FLOAT32 = (
-        "patch_embedding.*",
-        "vace_patch_embedding.*",
-        "time_embedding.*",
-        "time_projection.*",
-        "*modulation",
-        "*norm3.*",
-        "head.*",
-    )
-    """Names (``fnmatch``) of parameters used in float32: kept in less, they lose for no gain."""
+    KEEP_FLOAT32 = KEEP_FLOAT32
 
     def __init__(self, config: WanConfig) -> None:
         super().__init__()

@@ -1,0 +1,123 @@
+"""The memory of a stage, part by part: what each component takes while it works."""
+
+from __future__ import annotations
+
+import attrs
+
+from wan_core.models.vae.descriptor import PREVIEW_SLOT
+from wan_core.planning.known import Known
+from wan_core.planning.plan import PlannedModel, PlannedStage
+from wan_core.planning.predict import (
+    CONTEXT,
+    ITEM_SIZE,
+    Phase,
+    clip_activations,
+    held_back,
+    preview_decoding,
+    transformer_activations,
+    vae_decoding,
+    vae_encoding,
+)
+
+# 512 rows of the largest text encoder: scores of 64 heads and the gated hidden rows, in float32
+TEXT_ACTIVATIONS = 110_000_000
+
+ROWS: tuple[int | None, ...] = (None,)
+"""How many rows a transformer may handle at a time, the easiest first; None = as it does by itself.
+
+Each has to take less memory than the one before; a placement states the one that is chosen.
+"""
+
+
+@attrs.frozen
+class Need:
+    """A part of a stage, before it is known where weights lie.
+
+    Attributes:
+        part, slot: as of :class:`Phase`.
+        activations: rows that are handled at a time -> bytes beside the weights.
+        beside: slots one of which is on the device as well.
+    """
+
+    part: str
+    slot: str
+    activations: dict[int | None, int]
+    beside: tuple[str, ...] = ()
+
+
+def needs_of(stage: PlannedStage, known: Known) -> list[Need]:
+    """What the parts of a stage need, in the order of a run."""
+    model, size, vae = known.model, known.size, known.vae.config
+    item = ITEM_SIZE[model.dtype]
+
+    def need(part: str, slot: str, activations: int, beside: tuple[str, ...] = ()) -> Need:
+        return Need(part, slot, {None: activations + model.unpacking_bytes(slot)}, beside)
+
+    parts = [need("text", "text_encoder", TEXT_ACTIVATIONS)]
+    if known.encoded:
+        parts.append(need("encoding", "vae", vae_encoding(vae, size, item)))
+    if known.clip and known.pictures:
+        activations = clip_activations(known.clip, known.pictures, item)
+        parts.append(need("image tokens", "image_encoder", activations))
+    state = sum(one.bytes for one in stage.needs.state)
+    for slot in known.experts:
+        besides = state + model.unpacking_bytes(slot)
+        activations_of = {rows: _sampling(known, rows) + besides for rows in ROWS}
+        parts.append(Need(_part(slot), slot, activations_of))
+    if known.tiny:
+        # previews are decoded beside the transformer, between two of its steps
+        activations = preview_decoding(known.tiny, size, item)
+        parts.append(need("previews", PREVIEW_SLOT, activations, known.experts))
+    parts.append(need("decoding", "vae", vae_decoding(vae, size, item)))
+    return parts
+
+
+def predict_memory(stage: PlannedStage, known: Known | None) -> list[Phase]:
+    """Memory part by part, under the placements of the model; nothing for a stage of which nothing is known."""
+    if known is None:
+        return []
+    return [_phase(stage.name, need, known.model) for need in needs_of(stage, known)]
+
+
+def on_gpu(model: PlannedModel) -> bool:
+    """Whether a model computes on a GPU."""
+    return model.device.startswith("cuda")
+
+
+def _phase(stage: str, need: Need, model: PlannedModel) -> Phase:
+    placement = model.placement(need.slot)
+    weights = model.resident_bytes(need.slot)
+    weights += max((model.resident_bytes(slot) for slot in need.beside), default=0)
+    activations = need.activations.get(placement.rows, max(need.activations.values()))
+    if not on_gpu(model):
+        return Phase(stage, need.part, need.slot, weights, activations)
+    if placement.device == "cpu":
+        host = weights + activations
+        return Phase(stage, need.part, need.slot, 0, 0, CONTEXT, host)
+    # what is swapped of both experts stays in host memory from one to the other
+    part = need.slot.partition(".")[0]
+    slots = {*model.family.slots(part), *need.beside}
+    host = sum(model.host_bytes(slot) for slot in slots)
+    activations += held_back(weights, activations)
+    return Phase(stage, need.part, need.slot, weights, activations, CONTEXT, host)
+
+
+def _sampling(known: Known, rows: int | None) -> int:
+    more = {} if rows is None else {"rows": rows}
+    model, config = known.model, known.transformer
+    # the widest input's codes, where products are in 8 bits
+    rounded = max((rows or known.tokens) * config.ffn_dim, known.tokens * config.dim)
+    return rounded * model.rounds_inputs + transformer_activations(
+        config,
+        known.tokens,
+        ITEM_SIZE[model.dtype],
+        image_rows=known.image_rows,
+        contexts=known.contexts,
+        **more,
+    )
+
+
+def _part(slot: str) -> str:
+    """``"sampling"``; of two experts ``"sampling, high noise"``."""
+    expert = slot.partition(".")[2]
+    return f"sampling, {expert} noise" if expert else "sampling"

@@ -1,0 +1,112 @@
+"""Bytes of the units of a component, in closed form from its file's header. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import prod
+from typing import Any
+
+import attrs
+
+from wan_core.contract.descriptions import Component, Family
+from wan_core.contract.lazy import resolve
+from wan_core.contract.quantization import Quantization
+from wan_core.memory.sizes import packed_bytes
+from wan_core.planning.files import PlannedFile
+from wan_core.planning.predict import ITEM_SIZE
+from wan_core.weights import StoredStack, open_weights
+
+__all__ = ["UnitSizes", "sizes_by_slot", "unit_sizes"]
+
+
+INT4_GROUP = 64
+
+
+@attrs.frozen
+class UnitSizes:
+    """What a component's weights take in memory, in bytes.
+
+    Attributes:
+        units: name -> size, in the order of calls; as :func:`wan_core.memory.packed_bytes` of the loaded unit.
+        parts: name -> size of what can lie in host memory beside units.
+        on_host: those of ``parts`` that never come to the device then.
+        rest: size of all other tensors.
+        bytes: of all tensors, without what fills up their places.
+    """
+
+    units: Mapping[str, int]
+    parts: Mapping[str, int]
+    on_host: frozenset[str]
+    rest: int
+    bytes: int
+
+    def plus(self, more: Mapping[str, int]) -> UnitSizes:
+        """The same with more that lies in units, such as factors of LoRA files.
+
+        Args:
+            more: unit -> bytes; ``""`` for what belongs to none.
+        """
+        units = {name: size + more.get(name, 0) for name, size in self.units.items()}
+        everywhere = sum(more.values())
+        outside = everywhere - sum(more.get(name, 0) for name in self.units)
+        return attrs.evolve(
+            self, units=units, rest=self.rest + outside, bytes=self.bytes + everywhere
+        )
+
+
+def sizes_by_slot(
+    family: Family,
+    files: Mapping[str, PlannedFile],
+    dialects: Mapping[str, tuple[Any, ...]],
+    dtype: str,
+    quantization: Quantization | None,
+) -> dict[str, UnitSizes]:
+    """Sizes of all components of a model that are made of units; see :func:`unit_sizes`."""
+    found = {
+        slot: unit_sizes(family.components[slot], file, dialects.get(slot, ()), dtype, quantization)
+        for slot, file in files.items()
+    }
+    return {slot: sizes for slot, sizes in found.items() if sizes}
+
+
+def unit_sizes(
+    component: Component,
+    file: PlannedFile,
+    dialects: Sequence[Any],
+    dtype: str,
+    quantization: Quantization | None = None,
+) -> UnitSizes | None:
+    """Sizes of the units of a component; None for one that is not made of units.
+
+    Args:
+        dialects: that plugins bring.
+        dtype: precision of the model.
+        quantization: how it is quantised while it is loaded.
+    """
+    if component.units is None:
+        return None
+    source = open_weights(file.path)
+    stack: StoredStack = resolve(component.units)(source, component.config, dialects)
+    packed = None
+    if quantization and component.quantises:
+        shapes = resolve(component.quantises)(source, component.config, quantization)
+        packed = {name: _codes(shape, quantization) for name, shape in shapes.items()}
+    item = ITEM_SIZE[dtype]
+    tensors: dict[str, list[int]] = {"": [], **{name: [] for name in (*stack.units, *stack.parts)}}
+    for name, stored in stack.tensors(dtype, packed).items():
+        tensors[stack.owner(name)] += stored.sizes(item)
+    sizes = {name: packed_bytes(of) for name, of in tensors.items()}
+    return UnitSizes(
+        {name: sizes[name] for name in stack.units},
+        {name: sizes[name] for name in stack.parts},
+        stack.on_host,
+        sizes[""],
+        sum(map(sum, tensors.values())),
+    )
+
+
+def _codes(shape: tuple[int, ...], asked: Quantization) -> tuple[int, ...]:
+    """Bytes of the codes of a matrix, and of its scales."""
+    if asked.dtype == "int4":  # two codes a byte, a scale of two bytes for each group of inputs
+        return prod(shape) // 2, 2 * prod(shape) // INT4_GROUP
+    return prod(shape), 4 * (shape[0] if asked.scale == "channel" else 1)
