@@ -35,6 +35,12 @@ class HostRoom:
         self._memory = HostMemory(share)
         self._folder = folder
 
+    def bounded(self, room: int) -> HostRoom:
+        """The same for units that may take ``room`` bytes; what is pinned and staged is shared."""
+        other = HostRoom(room, folder=self._folder)
+        other.staging, other._memory = self.staging, self._memory
+        return other
+
     @torch.inference_mode(False)
     @torch.no_grad()
     def __call__(self, name: str, tensors: Sequence[Tensor]) -> Source:
@@ -72,6 +78,12 @@ class Keeper:
         self.device = device
         self._room = room
         self._kept: dict[str, Source] = {}
+
+    def without(self, names: Collection[str]) -> Keeper:
+        """The same that leaves some units in ordinary memory."""
+        other = Keeper([name for name in self.names if name not in names], self.device, self._room)
+        other._kept = self._kept
+        return other
 
     @torch.inference_mode(False)
     def keep(self, name: str, module: nn.Module) -> None:

@@ -57,6 +57,15 @@ class Traffic:
         self.copying += other.copying
         self.waiting += other.waiting
 
+    def since(self, earlier: Traffic) -> Traffic:
+        """What has been counted after another one of the same component."""
+        return Traffic(
+            self.copies - earlier.copies,
+            self.bytes - earlier.bytes,
+            self.copying - earlier.copying,
+            self.waiting - earlier.waiting,
+        )
+
     @property
     def hidden(self) -> float | None:
         """Share of the copying that went on beside computing, 0…1; None when nothing was copied."""
@@ -84,7 +93,7 @@ class Meter:
     def __init__(self, copier: Copier, tell: Callable[[UnitTimes], None] | None = None) -> None:
         self.traffic = Traffic()
         self._copier = copier
-        self._tell = tell
+        self.tell = tell
         self._uses: deque[_Use] = deque()
 
     def used(self, slot: Slot) -> None:
@@ -108,5 +117,5 @@ class Meter:
         waiting = use.waited.seconds()
         self.traffic.copying += copying
         self.traffic.waiting += waiting
-        if self._tell:
-            self._tell(UnitTimes(use.unit, copying, waiting, use.computed.seconds()))
+        if self.tell:
+            self.tell(UnitTimes(use.unit, copying, waiting, use.computed.seconds()))

@@ -73,10 +73,26 @@ class Residency:
         self._residents[key].users += 1
         return self._residents[key].value
 
-    def release(self, key: Hashable) -> None:
-        """One user less. The component stays until its room is needed."""
+    def release(self, key: Hashable) -> int:
+        """One user less. The component stays until its room is needed.
+
+        Returns:
+            How many users it still has.
+        """
+        if key not in self._residents:
+            return 0
+        one = self._residents[key]
+        one.users = max(0, one.users - 1)
+        return one.users
+
+    def resize(self, key: Hashable, size: int) -> None:
+        """A component takes ``size`` bytes from now on."""
+        self._residents[key].bytes = size
+
+    def drop(self, key: Hashable) -> None:
+        """Let one go now, if it is there."""
         if key in self._residents:
-            self._residents[key].users = max(0, self._residents[key].users - 1)
+            self._drop(key)
 
     def clear(self) -> None:
         """Let everything go."""

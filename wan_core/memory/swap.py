@@ -67,13 +67,13 @@ class BlockSwap:
 
     Args:
         stack: the model.
-        swapped: names of the units that are swapped; they move to their sources at once.
+        swapped: names of the units that are swapped; they move to their sources at once. Of tables (see
+            :class:`BlockStack`), those that stay where they are instead of coming to the device.
         prefetch: units that are on their way while one computes; 0 = each is copied when it is called.
         copier: the device.
         provider: where the units are kept; by default in host memory, half of which may be pinned.
         from_host: what is not swapped lies in host memory, too, and is on the device only while swapping is
-            active. Otherwise it has to be there already. Tables whose rows are looked up, which a stack names
-            by a method ``tables``, stay in host memory.
+            active. Otherwise it has to be there already.
         tell: hears of every use of a unit, once it is over.
 
     Attributes:
@@ -98,7 +98,7 @@ class BlockSwap:
     ) -> None:
         self.copies = self.copied_bytes = 0
         self._stack = stack
-        self._names = self._in_order(swapped)
+        self._names, self._tables = self._in_order(swapped)
         self._prefetch = prefetch
         self._copier = copier
         self._provider = provider or HostMemory()
@@ -114,13 +114,17 @@ class BlockSwap:
 
     @property
     def swapped(self) -> tuple[str, ...]:
-        """Names of the units that are swapped, in their order."""
-        return tuple(self._names)
+        """Names of the units that are swapped, in their order, and of tables that stay in host memory."""
+        return (*self._names, *self._tables)
 
     @property
     def is_active(self) -> bool:
         """Whether units are being swapped now."""
         return self._pool is not None
+
+    def report_to(self, tell: Callable[[UnitTimes], None] | None) -> None:
+        """Who hears of every use of a unit from now on, once it is over; None = nobody."""
+        self._meter.tell = tell
 
     @property
     def traffic(self) -> Traffic:
@@ -187,14 +191,15 @@ class BlockSwap:
             RuntimeError: a unit computes.
             torch.OutOfMemoryError: the device has no room; units are swapped as asked, but not active.
         """
-        names = self._names if swapped is None else self._in_order(swapped)
+        asked = self.swapped if swapped is None else swapped
+        names, tables = self._in_order(asked)
         prefetch = self._prefetch if prefetch is None else prefetch
         slot_count(len(names), prefetch)
         if any(unit.slot is not None for unit in self._units):
             raise RuntimeError("what is swapped cannot change while a unit computes")
         with self.paused():
             leaving = set(self._names) - set(names)
-            self._names, self._prefetch = names, prefetch
+            self._names, self._tables, self._prefetch = names, tables, prefetch
             self.settle()
             if not self._from_host:
                 units = [unit for unit in self._stack.units() if unit.name in leaving]
@@ -292,19 +297,21 @@ class BlockSwap:
             pool.done(unit.slot)
         unit.slot = None
 
-    def _in_order(self, swapped: Collection[str]) -> list[str]:
+    def _in_order(self, swapped: Collection[str]) -> tuple[list[str], list[str]]:
+        """Those of them that are units, and those that are tables."""
         names = [unit.name for unit in self._stack.units()]
-        unknown = sorted(set(swapped) - set(names))
+        tables = tables_of(self._stack)
+        unknown = sorted(set(swapped) - {*names, *tables})
         if unknown:
             raise ValueError(f"there are no units {', '.join(unknown)}")
-        return [name for name in names if name in set(swapped)]
+        return [n for n in names if n in set(swapped)], [n for n in tables if n in set(swapped)]
 
     def _staying(self) -> list[Tensor]:
         """What is on the device as a whole: units that are not swapped, and what belongs to no unit."""
         others = [unit for unit in self._stack.units() if unit.name not in self._names]
         tensors = [tensor for unit in others for tensor in tensors_of(unit.module).values()]
-        tables = tables_of(self._stack)
-        return tensors + [t for name, t in self._stack.rest().items() if name not in tables]
+        away = tuple(f"{name}." for name in self._tables)
+        return tensors + [t for name, t in self._stack.rest().items() if not name.startswith(away)]
 
     def _settled(self, name: str, module: nn.Module, tensors: tuple[Tensor, ...]) -> _Swapped:
         known = self._known.get(name)

@@ -31,7 +31,7 @@ class BlockStack(Protocol):
     """An ordered list of units and the rest.
 
     Two more methods may be there: ``parts()``, units of their own beside the list, such as the embedding of
-    the text, and ``tables()``, names in the rest of which only rows are looked up, wherever they lie.
+    the text, and ``tables()``, names of modules in the rest of which only rows are looked up, where they lie.
     """
 
     def units(self) -> Sequence[Unit]:
@@ -61,7 +61,7 @@ def stack_of(component: Any) -> BlockStack | None:
 
 
 def tables_of(stack: BlockStack) -> Collection[str]:
-    """Names of the tensors of the rest that need not be on the device."""
+    """Names of the modules in the rest that need not be on the device."""
     tables: Collection[str] = stack.tables() if hasattr(stack, "tables") else ()
     return tables
 

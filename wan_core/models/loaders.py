@@ -46,6 +46,7 @@ def load_transformer(request: LoadRequest) -> WanDenoiser:
         keep_float32=WanTransformer.KEEP_FLOAT32,
         pack=_packing(asked) if asked else None,
         packed=block_matrices(config, asked) if asked else (),
+        keep=request.keep,
     )
     return WanDenoiser(transformer.eval())
 
@@ -83,6 +84,7 @@ def load_text_encoder(request: LoadRequest) -> TextEncoder:
         device=request.device,
         dtype=request.dtype,
         text_len=request.component.config.get("text_len", 512),
+        keep=request.keep,
     )
 
 
@@ -95,6 +97,7 @@ def load_image_encoder(request: LoadRequest) -> ImageEncoder:
         dtype=request.dtype,
         known={key: config[key] for key in ("num_heads", "num_layers") if key in config},
         dialects=request.dialects,
+        keep=request.keep,
     )
     return ImageEncoder(clip, config.get("preparation", "official"))
 

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from wan_core.contract.descriptions import Family, Stage
+from wan_core.contract.placement import Placement
 from wan_core.contract.quantization import Quantization
 from wan_core.contract.requests import StageNeeds
 from wan_core.contract.text import duration
@@ -33,6 +34,7 @@ class PlannedModel:
         device, dtype, attention: where, in which precision and how.
         loras: LoRA files that change its transformer, in order.
         quantization: how its transformer is quantised while it is loaded.
+        placements: slot -> where its units lie while it works; what is not there is resident.
     """
 
     name: str
@@ -46,6 +48,7 @@ class PlannedModel:
     attention: str
     loras: tuple[PlannedLora, ...] = ()
     quantization: Quantization | None = None
+    placements: Mapping[str, Placement] = attrs.field(factory=dict)
 
     def loras_of(self, slot: str) -> tuple[PlannedLora, ...]:
         """Those that change something in a slot."""
