@@ -1,8 +1,8 @@
 """Components whose units are swapped: all of them lies in host memory, and a part on the device while in use.
 
 What is on the device while a component works (units that stay, slots, the rest) leaves when it is not in use
-any more; its bytes in host memory stay. So the second of two experts takes the room of the first, slots included,
-and neither is read twice.
+any more; its bytes in host memory stay. So the second of two experts takes the room of the first, slots
+included, and neither is read twice.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from wan_core.memory import (
     SimulatedCopier,
     Traffic,
     WithParts,
+    gigabytes,
     stack_of,
 )
 
@@ -75,7 +76,7 @@ class HostComponents:
             device: where it computes.
 
         Raises:
-            ResourceError: it has no units that could be swapped.
+            ResourceError: it has no units that could be swapped, or neither memory nor disk has room for them.
         """
         budget = self.residency.budget
         taken = size if budget is None else min(size, budget)
@@ -84,7 +85,14 @@ class HostComponents:
             left = None if budget is None else budget - self.residency.bytes
             room = self._room if left is None else self._room.bounded(left)
             keeper = Keeper(placement.swapped, torch.device(device), room)
-            return _swapped(load(keeper), title, placement, keeper)
+            try:
+                return _swapped(load(keeper), title, placement, keeper)
+            except OSError as error:
+                raise ResourceError(
+                    f"{title} has no room in {gigabytes(taken)} of host memory, and units that lie "
+                    f"in files instead cannot be written ({error})",
+                    remedy="give [memory] more ram, or make room for the cache",
+                ) from error
 
         found: SwappedComponent = self.residency.acquire(key, title, taken, loaded)
         asked = (set(placement.swapped), placement.prefetch)
@@ -159,9 +167,14 @@ class SwappedUse:
             raise
 
     def change(self, swapped: tuple[str, ...], prefetch: int) -> None:
-        """Swap other units from now on, between two steps; see :meth:`BlockSwap.change`."""
+        """Swap other units from now on, between two steps; see :meth:`BlockSwap.change`.
+
+        After one that found no room on the device, another one may ask for less.
+        """
         swap = self.component.swap
         swap.change(swapped, prefetch)
+        if not swap.is_active:
+            swap.open()
         self.device.resize(self.key, swap.device_bytes)
 
     def end(self) -> None:

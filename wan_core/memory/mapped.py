@@ -8,10 +8,12 @@ a name, which the system removes when the process ends, however that is.
 from __future__ import annotations
 
 import mmap
+import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import attrs
 import torch
 from torch import Tensor
 
@@ -34,13 +36,11 @@ class Staging:
     """
 
     def __init__(self, buffers: int = BUFFERS) -> None:
-        self._buffers: list[tuple[Tensor, Span | None]] = [
-            (torch.empty(0, dtype=torch.uint8), None) for _ in range(buffers)
-        ]
+        self._buffers = [_Buffer() for _ in range(buffers)]
 
     @property
     def bytes(self) -> int:
-        return sum(buffer.numel() for buffer, _ in self._buffers)
+        return sum(one.memory.numel() for one in self._buffers)
 
     @torch.inference_mode(False)
     @torch.no_grad()
@@ -51,18 +51,29 @@ class Staging:
 
         Waits until the last copy from that buffer is over.
         """
-        buffer, copied = self._buffers[0]
-        if copied is not None:
-            copied.synchronize()
-        if buffer.numel() < packing.bytes:
+        one = self._buffers.pop(0)
+        self._buffers.append(one)
+        if one.copied is not None:
+            one.copied.synchronize()
+            one.copied = None
+        if one.memory.numel() < packing.bytes:
             pages = Pages(packing.bytes)
             pages.pin()
-            buffer = pages.buffer()
-        for place, tensor in zip(packing.views(buffer), tensors, strict=True):
+            one.memory = pages.buffer()
+        for place, tensor in zip(packing.views(one.memory), tensors, strict=True):
             place.copy_(tensor)
-        mark = copy(buffer if buffer.numel() == packing.bytes else buffer[: packing.bytes])
-        self._buffers = [*self._buffers[1:], (buffer, mark)]
-        return mark
+        one.sent = one.memory[: packing.bytes]
+        one.copied = copy(one.sent)
+        return one.copied
+
+
+@attrs.define(eq=False)
+class _Buffer:
+    """One buffer, the part of it that is copied, and how far that is."""
+
+    memory: Tensor = attrs.field(factory=lambda: torch.empty(0, dtype=torch.uint8))
+    sent: Tensor | None = None
+    copied: Span | None = None
 
 
 class MappedSource:
@@ -100,9 +111,13 @@ def spooled(tensors: Sequence[Tensor], folder: Path | None) -> list[Tensor]:
         OSError: the file can't be written.
     """
     packing = Packing.of(tensors)
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder) as file:
-        file.truncate(max(1, packing.bytes))
-        pages = mmap.mmap(file.fileno(), max(1, packing.bytes))  # which keeps the file open
+        size = max(1, packing.bytes)
+        # a full disk is found out now, and not by a write to the mapping, which would be the end of the process
+        os.posix_fallocate(file.fileno(), 0, size)
+        pages = mmap.mmap(file.fileno(), size)  # which keeps the file open
     places = packing.views(torch.frombuffer(pages, dtype=torch.uint8, count=packing.bytes))
     for place, tensor in zip(places, tensors, strict=True):
         place.copy_(tensor)
