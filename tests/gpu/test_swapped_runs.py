@@ -25,7 +25,7 @@ from wan_core.engine.results import RunResult
 from wan_core.hookspecs import hookimpl
 from wan_core.media import read_frames
 from wan_core.memory import BlockSwap, CudaCopier, HostRoom, MappedSource
-from wan_core.models.families import TINY_RANDOM, TINY_T2V
+from wan_core.models.families import TINY_T2V
 from wan_core.models.wan import WanConfig, WanTransformer
 from wan_core.planning import Library, Plan, make_plan
 from wan_core.plugins import Found, Plugins, installed_entry_points
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 WAN_CORE_CONTRACT = CONTRACT_VERSION
 LAYERS = 8
 CONFIG = WanConfig(
-    dim=1536, ffn_dim=8960, num_heads=12, num_layers=LAYERS, text_dim=16, text_len=16
+    dim=1536, ffn_dim=8960, num_heads=12, num_layers=LAYERS, text_dim=128, text_len=64
 )
 BLOCKS = tuple(f"blocks.{i}" for i in range(LAYERS))
 FAMILY = Family(
@@ -47,11 +47,11 @@ FAMILY = Family(
         "transformer": Component(
             kind="wan-transformer",
             load="wan_core.models.loaders:load_transformer",
-            config={"num_heads": 12, "text_len": 16},
+            config={"num_heads": 12, "text_len": 64},
             lora_targets="wan_core.models.wan.files:lora_targets",
             quantises="wan_core.models.wan.files:quantised_layers",
         ),
-        "text_encoder": TINY_RANDOM.components["text_encoder"],
+        "text_encoder": TINY_T2V.components["text_encoder"],
         "vae": TINY_T2V.components["vae"],
     },
     preset=Preset(width=416, height=240, frames=17, fps=16, steps=3, shift=3.0, guidance=4.0),
@@ -185,7 +185,7 @@ def test_sources_and_changes(room: int | None, tmp_path: Path) -> None:
     given = (
         torch.randn(1, 16, 5, 30, 52, device="cuda", generator=generator),
         torch.tensor([500.0], device="cuda"),
-        torch.randn(1, 16, 16, device="cuda", generator=generator).bfloat16(),
+        torch.randn(1, 16, 128, device="cuda", generator=generator).bfloat16(),
     )
     host = HostRoom(room, folder=tmp_path)
     swap = BlockSwap(transformer, BLOCKS, 1, CudaCopier(), provider=host, from_host=True)
