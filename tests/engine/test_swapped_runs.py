@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -23,7 +25,7 @@ from wan_core.engine.components import ModelComponents
 from wan_core.engine.results import RunResult
 from wan_core.hookspecs import hookimpl
 from wan_core.media import read_frames
-from wan_core.memory import BlockSwap, MappedSource, SimulatedCopier
+from wan_core.memory import BlockSwap, Keeper, MappedSource, SimulatedCopier, packed_bytes
 from wan_core.models.families import TINY_T2V
 from wan_core.planning import Library, Plan, make_plan
 from wan_core.planning.files import bundled
@@ -378,6 +380,58 @@ def test_other_units_between_steps(
     assert np.array_equal(frames(result), resident(tmp_path))
     assert bytes_there == sorted(bytes_there)
     assert not ways
+
+
+def test_units_may_be_given_other_tensors_while_they_are_in_use(
+    session: Session,
+    tmp_path: Path,
+    swaps: list[BlockSwap],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plan = planned(tmp_path, {"transformer": swapped(*BLOCKS)})
+    grown: list[int] = []
+
+    class Attaching(ModelComponents):
+        def get(self, slot: str) -> Any:
+            component = super().get(slot)
+            if slot == "transformer" and not grown:
+                grown.append(swaps[0].device_bytes)
+                with self.changing("transformer"):
+                    assert not swaps[0].is_active
+                    more = torch.nn.Linear(100, 100, bias=False).requires_grad_(False)
+                    component.transformer.blocks[2].add_module("more", more)
+                residents = session._residencies["cpu"]._residents.values()
+                grown.extend(one.bytes for one in residents if "transformer" in one.title)
+            with self.changing("vae"):
+                return component
+
+    monkeypatch.setattr("wan_core.engine.run.ModelComponents", Attaching)
+    session.run(plan)
+    assert grown[1] - grown[0] == 2 * packed_bytes([40_000])
+
+
+def test_one_unit_at_a_time_is_in_memory_twice(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights are read as float16 and used as float32: each unit is let go before the next one is read."""
+    before: list[weakref.ref[Any]] = []
+    kept: list[str] = []
+    keep = Keeper.keep
+
+    def noting(self: Keeper, name: str, module: torch.nn.Module) -> None:
+        kept.append(name)
+        gc.collect()
+        assert not any(one() for one in before)
+        before[:] = [weakref.ref(t.data.untyped_storage()) for t in module.parameters()]
+        assert all(one() for one in before)
+        places = {tensor.data_ptr() for tensor in module.parameters()}
+        keep(self, name, module)
+        assert not places & {tensor.data_ptr() for tensor in module.parameters()}
+
+    monkeypatch.setattr(Keeper, "keep", noting)
+    placements = {"transformer": swapped(*BLOCKS), "text_encoder": swapped(*LAYERS, "shared")}
+    session.run(planned(tmp_path, placements))
+    assert kept == [*LAYERS, *BLOCKS]
 
 
 def test_uses_of_units_are_told_when_asked_for(

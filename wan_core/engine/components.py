@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -83,6 +83,11 @@ class ModelComponents:
             torch.OutOfMemoryError: the device has no room; another call with less may follow.
         """
         self._swapped[slot].change(swapped, prefetch)
+
+    def changing(self, slot: str) -> AbstractContextManager[None]:
+        """A region in which units of a component that is in use may be compiled or given other tensors."""
+        use = self._swapped.get(slot)
+        return use.changing() if use else nullcontext()
 
     def _swap(self, slot: str, headroom: int) -> Any:
         placement, device = self._placement(slot), self._device(slot)

@@ -25,7 +25,7 @@ from wan_core.engine.results import RunResult, SweepResult
 from wan_core.engine.run import Run
 from wan_core.engine.swapping import HostComponents
 from wan_core.engine.sweep import make_sheet, title, with_all_texts
-from wan_core.memory import Ledger, Residency, gigabytes
+from wan_core.memory import Ledger, Residency, gigabytes, pinnable_bytes
 from wan_core.planning import Library, Plan, look, make_plan, make_plans
 from wan_core.planning.machine import free_ram
 from wan_core.plugins import Plugins
@@ -105,8 +105,9 @@ class Session:
             room = (machine.ram if machine.vram is None else machine.vram) + residency.bytes
             stated = memory.ram if machine.vram is None else memory.vram
             residency.budget = room if stated is None else min(room, stated)
-        room = free_ram() + self._host.residency.bytes
-        self._host.residency.budget = room if memory.ram is None else min(room, memory.ram)
+        # beside what a user states, no more than may be pinned: files serve as well as memory that is not
+        share = pinnable_bytes() if memory.ram is None else memory.ram
+        self._host.residency.budget = min(free_ram() + self._host.residency.bytes, share)
         return self._residencies
 
     def run(

@@ -7,7 +7,8 @@ included, and neither is read twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,14 @@ class SwappedUse:
         swap.change(swapped, prefetch)
         if not swap.is_active:
             swap.open()
+        self.device.resize(self.key, swap.device_bytes)
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """A region in which its units may be compiled or given other tensors."""
+        swap = self.component.swap
+        with swap.paused():
+            yield
         self.device.resize(self.key, swap.device_bytes)
 
     def end(self) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from wan_core.memory.packing import Packing as Packing
     from wan_core.memory.packing import tensors_of as tensors_of
     from wan_core.memory.parts import SwappedParts as SwappedParts
+    from wan_core.memory.pinning import pinnable_bytes as pinnable_bytes
     from wan_core.memory.residency import Residency as Residency
     from wan_core.memory.residency import gigabytes as gigabytes
     from wan_core.memory.sizes import ALIGNMENT as ALIGNMENT
@@ -76,6 +77,7 @@ __getattr__, __dir__, __all__ = exports(
         "WithParts": "units",
         "gigabytes": "residency",
         "packed_bytes": "sizes",
+        "pinnable_bytes": "pinning",
         "rest_of": "units",
         "slot_count": "sizes",
         "spooled": "mapped",

@@ -211,9 +211,11 @@ class BlockSwap:
         """Until the context ends nothing is swapped: units may be compiled or given other tensors."""
         was_active = self._pool is not None
         self.close()
-        yield
-        if was_active:
-            self.open()
+        try:
+            yield
+        finally:
+            if was_active:
+                self.open()
 
     @contextmanager
     def active(self) -> Iterator[None]:
