@@ -293,7 +293,7 @@ def test_residency_knows_what_is_where(
     title = "tiny-t2v transformer"
     (swap,) = swaps
     assert seen[title] == swap.device_bytes
-    weights = plan.models["main"].resident_bytes("transformer")
+    weights = plan.models["main"].weight_bytes("transformer")
     # two blocks of seven, and the rest
     assert weights * 2 / 7 < swap.device_bytes - swap.slot_bytes < weights * 4 / 7
     host = session._host.residency

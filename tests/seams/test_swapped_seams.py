@@ -26,14 +26,34 @@ use = "{stage}"
 prompt = "a red circle moves"
 negative_prompt = "blur"
 """
-PROBES = {"ovi-probe": "ovi-probe-generate", "longcat-random": "longcat-segments"}
+UPSCALED = """
+format = 1
+models.small = {{ family = "tiny-random" }}
+models.large = {{ family = "{family}" }}
+output = {{ path = "out.mkv", overwrite = true }}
+[[stages]]
+use = "generate"
+model = "small"
+name = "first"
+prompt = "a red circle moves"
+frames = 21
+[[stages]]
+use = "{stage}"
+model = "large"
+video = "first.video"
+"""
+PROBES = {
+    "ovi-probe": ("ovi-probe-generate", TEXT),
+    "longcat-random": ("longcat-segments", TEXT),
+    "upscale-probe-random": ("upscale-probe", UPSCALED),
+}
 
 
 @pytest.fixture(scope="module")
 def plugins() -> Plugins:
     probes = [
         Found(name, name, "0", lambda name=name: import_module(f"tests.seams.{name}.plugin"))
-        for name in ("ovi", "longcat")
+        for name in ("ovi", "longcat", "flashvsr")
     ]
     plugins = Plugins([next(iter(installed_entry_points())), *probes])
     assert not plugins.problems
@@ -60,14 +80,18 @@ def test_bits_of_a_swapped_run(
     swapped: tuple[int, ...],
     prefetch: int,
 ) -> None:
-    text = TEXT.format(family=family, stage=PROBES[family])
+    stage, text = PROBES[family]
+    text = text.format(family=family, stage=stage)
     workflow = parse_workflow(text, name="w.toml", folder=tmp_path, plugins=plugins)
     plan = session.plan(workflow)
     want = session.run(plan)
     resident = frames(want)
     names = tuple(f"blocks.{index}" for index in swapped)
     placements = {"transformer": Placement(swapped=names, prefetch=prefetch)}
-    models = {n: attrs.evolve(m, placements=placements) for n, m in plan.models.items()}
+    models = {
+        name: attrs.evolve(model, placements=placements if model.family.name == family else {})
+        for name, model in plan.models.items()
+    }
     result = session.run(attrs.evolve(plan, models=models))
     assert np.array_equal(frames(result), resident)
     assert want.moved == 0

@@ -64,6 +64,12 @@ class LoadRequest:
     placement: Placement = RESIDENT
     keep: Any = None
 
+    @property
+    def computes(self) -> torch.device:
+        """Where it will compute: ``device``, but for a component whose units are swapped."""
+        device: torch.device = self.keep.device if self.keep else self.device
+        return device
+
 
 class Components(Protocol):
     """Access to the loaded components of a stage's model; loading happens on first use."""

@@ -92,7 +92,7 @@ class ModelComponents:
     def _swap(self, slot: str, headroom: int) -> Any:
         placement, device = self._placement(slot), self._device(slot)
         key, title = (*self._key(slot), "swapped"), self._title(slot)
-        size = self.model.resident_bytes(slot)
+        size = self.model.weight_bytes(slot)
         component = self._host.acquire(
             key, title, size, placement, device, lambda keep: self._load(slot, keep)
         )

@@ -60,6 +60,10 @@ class PlannedModel:
         return frozenset(slot.partition(".")[0] for slot in self.files)
 
     def resident_bytes(self, slot: str) -> int:
+        """Bytes of a component that is resident."""
+        return self.weight_bytes(slot)
+
+    def weight_bytes(self, slot: str) -> int:
         """Bytes of a component's weights: quantised ones as stored, others in this model's precision."""
         file = self.files.get(slot)
         if file is None:
