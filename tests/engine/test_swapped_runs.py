@@ -315,10 +315,11 @@ def test_units_beyond_the_share_of_host_memory_lie_in_files(
         session._host.residency.budget = 5_000_000  # of 15.8 MB
         return found
 
+    plan = planned(tmp_path, {"transformer": swapped(*BLOCKS)})
+    assert np.array_equal(frames(session.run(plan)), resident(tmp_path))
     monkeypatch.setattr(session, "_residencies_for", small)
-    result = session.run(planned(tmp_path, {"transformer": swapped(*BLOCKS)}))
-    assert np.array_equal(frames(result), resident(tmp_path))
-    (swap,) = swaps
+    assert np.array_equal(frames(session.run(plan)), resident(tmp_path))
+    (_, swap) = swaps  # it was loaded anew
     sources = [unit.source for unit in swap._units]
     kept = sum(s.packing.bytes for s in sources if not isinstance(s, MappedSource))
     assert 0 < kept <= 5_000_000

@@ -79,8 +79,11 @@ class HostComponents:
         Raises:
             ResourceError: it has no units that could be swapped, or neither memory nor disk has room for them.
         """
+        self.residency.trim()  # the budget may be a smaller one than that of the last run
         budget = self.residency.budget
-        taken = size if budget is None else min(size, budget)
+        taken = size
+        if budget is not None:
+            taken = min(size, max(0, budget - self.residency.bytes_in_use))
 
         def loaded() -> SwappedComponent:
             left = None if budget is None else budget - self.residency.bytes

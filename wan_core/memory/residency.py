@@ -44,6 +44,17 @@ class Residency:
         """Bytes of all resident components."""
         return sum(one.bytes for one in self._residents.values())
 
+    @property
+    def bytes_in_use(self) -> int:
+        """Bytes of those that have users."""
+        return sum(one.bytes for one in self._residents.values() if one.users)
+
+    def trim(self) -> None:
+        """Let idle ones go, the least recently used first, until the others are within the budget."""
+        idle = [key for key, one in self._residents.items() if one.users == 0]
+        while self.budget is not None and self.bytes > self.budget and idle:
+            self._drop(idle.pop(0))
+
     def __contains__(self, key: Hashable) -> bool:
         return key in self._residents
 
