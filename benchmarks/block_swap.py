@@ -113,8 +113,8 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     copier = CudaCopier()
     with timed(result, "to host seconds"), pinning_timed(result):
         swap = BlockSwap(model, names, 0, copier, provider=provider)
+        result["pinned blocks"] = sum(source.pinned for source in sources)
     torch.cuda.empty_cache()
-    result["pinned blocks"] = sum(source.pinned for source in sources)
     result["swapped GB"] = sum(source.packing.bytes for source in sources) / GB
     result["copy GB/s"] = copy_speed(copier, sources)
     show_start(result)
@@ -214,7 +214,7 @@ def timed(result: dict[str, Any], key: str) -> Iterator[None]:
 
 @contextmanager
 def pinning_timed(result: dict[str, Any]) -> Iterator[None]:
-    """Of the time until all blocks are in host memory, what pinning takes."""
+    """What pinning takes, of all its threads together."""
     pin, result["pinning seconds"] = Pages.pin, 0.0
 
     def timed_pin(pages: Pages) -> bool:
@@ -233,8 +233,8 @@ def show_start(result: dict[str, Any]) -> None:
         f"{result['device']}, torch {result['torch']}: {result['blocks']} blocks, "
         f"{result['weights GB']:.1f} GB, made in {result['init seconds']:.1f} s\n"
         f"{result['swapped']} blocks, {result['swapped GB']:.1f} GB, to host memory in "
-        f"{result['to host seconds']:.1f} s, of which pinning {result['pinning seconds']:.1f} s "
-        f"({result['pinned blocks']} pinned); copied back at {result['copy GB/s']:.1f} GB/s",
+        f"{result['to host seconds']:.1f} s, beside {result['pinning seconds']:.1f} s of pinning in "
+        f"threads ({result['pinned blocks']} pinned); copied back at {result['copy GB/s']:.1f} GB/s",
         flush=True,
     )
 

@@ -107,6 +107,9 @@ class Result:
     seconds: Mapping[str, float]
     peak_ram: int
     peak_vram: int | None
+    predicted_peak: int = 0
+    moved: int = 0
+    hidden: float | None = None
 
 
 def install(script: Script, set_item: Callable[[Any, str, ModuleType], None]) -> None:

@@ -17,9 +17,10 @@ from fake_engine import Script
 from terminal import on_a_terminal
 
 from wan_core.cli import main
-from wan_core.cli.run import terminated_like_interrupted
+from wan_core.cli.run import summary, terminated_like_interrupted
 from wan_core.contract.errors import DeadLatentsError, PluginError, WeightsError
 from wan_core.contract.events import Note, Preview, RunFailed
+from wan_core.engine.results import RunResult
 
 FAKE = [sys.executable, str(Path(__file__).with_name("fake_engine.py"))]
 
@@ -40,6 +41,31 @@ total                  1 min 17 s
 peak memory            1.3 GB RAM
 written                out.mp4
 """
+
+
+@pytest.mark.parametrize(
+    ("vram", "predicted", "moved", "hidden", "lines"),
+    [
+        (None, 900_000_000, 0, None, ["peak memory  1.3 GB RAM"]),
+        (5_100_000_000, 0, 0, None, ["peak memory  1.3 GB RAM, 5.1 GB VRAM"]),
+        (
+            5_100_000_000,
+            5_300_000_000,
+            1_120_000_000_000,
+            0.978,
+            [
+                "peak memory  1.3 GB RAM, 5.1 GB VRAM (predicted 5.3 GB)",
+                "swapped in   1120.0 GB, 98% of it hidden",
+            ],
+        ),
+        (None, 0, 5_000_000, None, ["peak memory  1.3 GB RAM", "swapped in   5 MB"]),
+    ],
+)
+def test_what_the_summary_says_of_memory(
+    vram: int | None, predicted: int, moved: int, hidden: float | None, lines: list[str]
+) -> None:
+    result = RunResult((), {}, 1_300_000_000, vram, predicted, moved, hidden)
+    assert summary(result) == lines
 
 
 def test_without_a_terminal_there_is_one_plain_line_for_each_finished_task(

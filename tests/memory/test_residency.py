@@ -90,3 +90,25 @@ def test_a_lowered_budget_and_the_room_to_work_make_idle_ones_leave() -> None:
     assert residency.bytes + 10 <= 70
     with pytest.raises(ResourceError, match=r"c needs .* to work in"):
         residency.acquire("c", "c", 30, lambda: 1, headroom=50)
+
+
+def test_a_budget_that_has_become_smaller() -> None:
+    residency = Residency()
+    for name in "abc":
+        residency.acquire(name, name, 10, lambda: 1)
+    residency.release("a")
+    assert residency.release("c") == 0
+    assert residency.bytes_in_use == 10
+    residency.trim()
+    assert residency.bytes == 30
+    residency.budget = 20
+    residency.trim()
+    assert ["a" in residency, "b" in residency, "c" in residency] == [False, True, True]
+    residency.resize("b", 15)
+    residency.budget = 5
+    residency.trim()
+    assert residency.bytes == 15
+    residency.drop("b")
+    residency.drop("b")
+    assert residency.bytes == 0
+    assert residency.release("b") == 0

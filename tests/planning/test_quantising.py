@@ -19,8 +19,8 @@ from wan_core.contract.requests import LoadRequest
 from wan_core.models.families.tiny import TINY_T2V
 from wan_core.models.loaders import load_transformer
 from wan_core.planning import Plan, make_plan
-from wan_core.planning.budget import predict_memory
 from wan_core.planning.known import what_is_known
+from wan_core.planning.phases import predict_memory
 from wan_core.planning.quantising import why_products_are_exact
 from wan_core.plugins import Plugins
 from wan_core.weights import QuantLinear

@@ -21,6 +21,7 @@ import wan_core
 from wan_core import Session
 from wan_core.contract.conditioning import Conditioning, StepRange
 from wan_core.contract.events import Event, Note, TaskProgress
+from wan_core.contract.placement import Placement
 from wan_core.contract.requests import LoadRequest, VideoSize
 from wan_core.media import read_frames
 from wan_core.models.loaders import load_vae
@@ -343,3 +344,21 @@ def test_a_stage_that_asks_for_none_is_told(run: Run) -> None:
         "small-vace runs as plain text to video; ask for feature vace under [[stages.apply]]"
         in said
     )
+
+
+@pytest.mark.parametrize("prefetch", [0, 1, 3])
+@pytest.mark.parametrize("names", [("blocks.1", "vace_blocks.0", "vace_blocks.1"), None])
+def test_blocks_of_both_chains_may_be_swapped(
+    run: Run, folder: Path, tmp_path: Path, names: tuple[str, ...] | None, prefetch: int
+) -> None:
+    want = run(VIDEO)
+    text = TEXT.format(frames=FRAMES, steps=2, features=f'[[stages.apply]]\nuse = "vace"\n{VIDEO}')
+    workflow = parse_workflow(text, name="w.toml", folder=folder, plugins=PLUGINS)
+    every = ("text_embedding", *(f"blocks.{i}" for i in range(3)), "vace_blocks.0", "vace_blocks.1")
+    placements = {"transformer": Placement(swapped=names or every, prefetch=prefetch)}
+    with Session(plugins=PLUGINS, device="cpu", cache=tmp_path) as session:
+        plan = session.plan(workflow)
+        models = {n: attrs.evolve(m, placements=placements) for n, m in plan.models.items()}
+        result = session.run(attrs.evolve(plan, models=models))
+    assert np.array_equal(np.stack(list(read_frames(result.outputs[0]))), want.frames)
+    assert result.moved > 0

@@ -120,7 +120,12 @@ def summary(result: RunResult) -> list[str]:
     memory = f"{gigabytes(result.peak_ram)} RAM"
     if result.peak_vram is not None:
         memory += f", {gigabytes(result.peak_vram)} VRAM"
+        if result.predicted_peak:
+            memory += f" (predicted {gigabytes(result.predicted_peak)})"
     rows.append(("peak memory", memory))
+    if result.moved:
+        hidden = "" if result.hidden is None else f", {result.hidden:.0%} of it hidden"
+        rows.append(("swapped in", f"{gigabytes(result.moved)}{hidden}"))
     rows += [("written", short_path(path)) for path in result.outputs]
     return columns(rows)
 

@@ -126,12 +126,18 @@ class RunFinished(Event):
         seconds: wall-clock time by stage and task (``"generate / sampling"``).
         peak_ram: highest resident memory of the process in bytes.
         peak_vram: highest memory allocated on the device in bytes, None without one.
+        predicted_peak: what the plan predicted of the device in bytes, 0 = nothing.
+        moved: bytes of swapped units that were copied to the device.
+        hidden: share of that copying that went on beside computing, 0…1; None when nothing was copied.
     """
 
     outputs: tuple[str, ...]
     seconds: Mapping[str, float]
     peak_ram: int
     peak_vram: int | None = None
+    predicted_peak: int = 0
+    moved: int = 0
+    hidden: float | None = None
 
 
 @attrs.frozen

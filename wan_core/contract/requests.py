@@ -46,7 +46,10 @@ class LoadRequest:
         dialects: :class:`wan_core.weights.Dialect` objects that plugins bring for this kind of component.
         loras: LoRA files for this component, in order; only where it names its ``lora_targets``.
         quantization: how it is quantised while it is loaded; only of components that say they can be.
-        placement: where its units lie while it works.
+        placement: where its units lie while it works. Where some are swapped, ``device`` is the CPU: all of it
+            is loaded there, and the engine does the rest.
+        keep: takes units that are swapped as soon as they are loaded (see :func:`wan_core.weights.load_into`),
+            so that they are never in memory twice; a loader may do without. None where nothing is swapped.
     """
 
     slot: str
@@ -59,6 +62,13 @@ class LoadRequest:
     loras: tuple[LoraUse, ...] = ()
     quantization: Quantization | None = None
     placement: Placement = RESIDENT
+    keep: Any = None
+
+    @property
+    def computes(self) -> torch.device:
+        """Where it will compute: ``device``, but for a component whose units are swapped."""
+        device: torch.device = self.keep.device if self.keep else self.device
+        return device
 
 
 class Components(Protocol):

@@ -17,12 +17,19 @@ class RunResult:
         seconds: wall-clock time by stage and task (``"generate / sampling"``).
         peak_ram: highest resident memory of the process, in bytes.
         peak_vram: highest memory allocated on the device, in bytes; None on the CPU.
+        predicted_peak: what the plan predicted of the device, in bytes; 0 = nothing.
+        moved: bytes of swapped units that were copied to the device.
+        hidden: share of that copying that went on beside computing, 0…1; None when nothing was copied. On the
+            CPU, where copies are simulated, the share of those that nobody waited for.
     """
 
     outputs: tuple[Path, ...]
     seconds: Mapping[str, float]
     peak_ram: int
     peak_vram: int | None
+    predicted_peak: int = 0
+    moved: int = 0
+    hidden: float | None = None
 
 
 @attrs.frozen

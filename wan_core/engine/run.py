@@ -18,6 +18,7 @@ from wan_core.engine.components import ModelComponents
 from wan_core.engine.features import Features
 from wan_core.engine.guards import checked_outputs, guarded_attend
 from wan_core.engine.keep import Keepsakes
+from wan_core.engine.swapping import HostComponents
 from wan_core.engine.text import encode_texts
 from wan_core.media import write_video
 from wan_core.memory import Ledger, Residency
@@ -36,6 +37,7 @@ class Run:
     plan: Plan
     plugins: Plugins
     residencies: Mapping[str, Residency]
+    host: HostComponents
     ledger: Ledger
     keepsakes: Keepsakes
     emit: Listener
@@ -56,7 +58,7 @@ class Run:
         for note in self.plan.notes:
             self.emit(Note(note, "warning"))
         texts = encode_texts(
-            self.plan, self.plugins, self.residencies, self.ledger, self.cache / "text"
+            self.plan, self.plugins, self.residencies, self.host, self.ledger, self.cache / "text"
         )
         made: dict[str, ChunkSource] = {}
         files: list[Path] = []
@@ -75,9 +77,14 @@ class Run:
         model = self.plan.models[stage.spec.model] if stage.spec.model else None
         components = None
         if model:
-            residency = self.residencies[model.device]
             components = ModelComponents(
-                self.plan, model, self.plugins, residency, self.ledger, stage.name
+                self.plan,
+                model,
+                self.plugins,
+                self.residencies,
+                self.host,
+                self.ledger,
+                stage.name,
             )
             self._open.append(components)
         features = Features(self.plan, stage, self.plugins, made)

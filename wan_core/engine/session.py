@@ -23,9 +23,11 @@ from wan_core.engine.events import Broadcast
 from wan_core.engine.keep import Keepsakes
 from wan_core.engine.results import RunResult, SweepResult
 from wan_core.engine.run import Run
+from wan_core.engine.swapping import HostComponents
 from wan_core.engine.sweep import make_sheet, title, with_all_texts
-from wan_core.memory import Ledger, Residency, gigabytes
+from wan_core.memory import Ledger, Residency, gigabytes, pinnable_bytes
 from wan_core.planning import Library, Plan, look, make_plan, make_plans
+from wan_core.planning.machine import free_ram
 from wan_core.plugins import Plugins
 from wan_core.workflow import Workflow
 
@@ -59,6 +61,7 @@ class Session:
         self.cache = Path(cache or cache_folder())
         self.library = library
         self._residencies: dict[str, Residency] = {}
+        self._host = HostComponents(self.cache)
 
     def __enter__(self) -> Session:
         return self
@@ -73,7 +76,7 @@ class Session:
 
     def close(self) -> None:
         """Let all components go."""
-        for residency in self._residencies.values():
+        for residency in (*self._residencies.values(), self._host.residency):
             residency.clear()
 
     def plan(self, workflow: Workflow) -> Plan:
@@ -94,13 +97,16 @@ class Session:
 
     def _residencies_for(self, plan: Plan) -> dict[str, Residency]:
         """What is resident on each device of the plan, with the budget that holds now."""
-        for device in {m.device for m in plan.models.values()}:
+        for device in _devices(plan):
             residency = self._residencies.setdefault(device, Residency(on_leave=_give_back))
             machine = look(device)
             # free now, and what our own components would give back
             room = (machine.ram if machine.vram is None else machine.vram) + residency.bytes
             stated = plan.bounds.allocatable(machine) if plan.bounds else None
             residency.budget = room if stated is None else min(room, stated)
+        # beside what a user states, no more than may be pinned: files serve as well as memory that is not
+        share = plan.bounds.host if plan.bounds else pinnable_bytes()
+        self._host.residency.budget = min(free_ram() + self._host.residency.bytes, share)
         return self._residencies
 
     def run(
@@ -122,7 +128,8 @@ class Session:
         """
         plan = what if isinstance(what, Plan) else self.plan(what)
         emit = Broadcast(listen, self.plugins)
-        ledger = Ledger(emit, torch.device(plan.machine.device))
+        each_unit = bool(getattr(plan.workflow.memory, "block_swap_debug", False))
+        ledger = Ledger(emit, torch.device(plan.machine.device), each_unit=each_unit)
         keepsakes = Keepsakes(self.cache, emit)
         start = time.perf_counter()
         source = plan.workflow.source
@@ -132,7 +139,15 @@ class Session:
             residencies = self._residencies_for(plan)
             _refuse_shortage(plan, residencies)
             outputs = Run(
-                plan, self.plugins, residencies, ledger, keepsakes, emit, self.cache, previews
+                plan,
+                self.plugins,
+                residencies,
+                self._host,
+                ledger,
+                keepsakes,
+                emit,
+                self.cache,
+                previews,
             ).execute()
         except (KeyboardInterrupt, Cancelled) as error:
             cancelled = Cancelled(_and("stopped", keepsakes))
@@ -155,9 +170,25 @@ class Session:
             raise
         keepsakes.discard()
         seconds = {**ledger.seconds, "total": time.perf_counter() - start}
-        result = RunResult(outputs, seconds, ledger.peak_ram, ledger.peak_vram)
+        result = RunResult(
+            outputs,
+            seconds,
+            ledger.peak_ram,
+            ledger.peak_vram,
+            plan.peak,
+            ledger.traffic.bytes,
+            ledger.traffic.hidden,
+        )
         emit(
-            RunFinished(tuple(map(str, outputs)), result.seconds, result.peak_ram, result.peak_vram)
+            RunFinished(
+                tuple(map(str, outputs)),
+                result.seconds,
+                result.peak_ram,
+                result.peak_vram,
+                result.predicted_peak,
+                result.moved,
+                result.hidden,
+            )
         )
         return result
 
@@ -199,6 +230,13 @@ class Session:
         sheet = str(result.sheet) if result.sheet else None
         emit(SweepFinished(tuple(map(str, written)), len(result.failures), sheet))
         return result
+
+
+def _devices(plan: Plan) -> set[str]:
+    """Where components of the plan compute."""
+    models = plan.models.values()
+    placed = [placement for model in models for placement in model.placements.values()]
+    return {m.device for m in models} | {p.device for p in placed if p.device}
 
 
 def _refuse_shortage(plan: Plan, residencies: Mapping[str, Residency]) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from wan_core.contract.placement import RESIDENT
 from wan_core.engine.components import ModelComponents
+from wan_core.engine.swapping import HostComponents
 from wan_core.memory import Ledger, Residency
 from wan_core.models.encoders import EmbeddingCache, embedding_key
 from wan_core.planning import Plan, PlannedModel
@@ -16,12 +18,15 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 STAGE = "text"
+TOGETHER = 16
+"""Prompts in a call of a swapped encoder: the rows of so many lie on the device at a time."""
 
 
 def encode_texts(
     plan: Plan,
     plugins: Plugins,
     residencies: Mapping[str, Residency],
+    host: HostComponents,
     ledger: Ledger,
     cache: Path,
 ) -> dict[str, Mapping[str, Tensor]]:
@@ -29,13 +34,13 @@ def encode_texts(
 
     Args:
         residencies: device -> what is resident there.
+        host: what lies in host memory to be swapped.
         cache: folder of the embedding cache.
     """
     encoded: dict[str, Mapping[str, Tensor]] = {}
     for name, prompts in plan.texts.items():
         model = plan.models[name]
-        residency = residencies[model.device]
-        components = ModelComponents(plan, model, plugins, residency, ledger, STAGE)
+        components = ModelComponents(plan, model, plugins, residencies, host, ledger, STAGE)
         encoded[name] = _encode(prompts, components, ledger, EmbeddingCache(cache))
     return encoded
 
@@ -51,9 +56,12 @@ def _encode(
         try:
             encoder = components.get("text_encoder")
             with ledger.task(STAGE, "encoding", total=len(lacking), unit="prompt") as progress:
-                for done, prompt in enumerate(lacking, 1):
+                done = 0
+                for some in _together(lacking, swapped=components.is_swapped("text_encoder")):
                     with components.attributed():
-                        rows[prompt] = encoder.encode([prompt])[0].cpu()
+                        made = encoder.encode(some)
+                    rows.update({p: one.cpu() for p, one in zip(some, made, strict=True)})
+                    done += len(some)
                     progress(done)
         finally:
             components.close()
@@ -63,16 +71,23 @@ def _encode(
     return rows
 
 
+def _together(prompts: Sequence[str], *, swapped: bool) -> list[list[str]]:
+    """Prompts that are encoded in one call: a swapped layer travels once for all of them."""
+    step = TOGETHER if swapped else 1
+    return [list(prompts[i : i + step]) for i in range(0, len(prompts), step)]
+
+
 def _key(model: PlannedModel, prompt: str) -> str | None:
     """What the rows depend on; None for a component that makes its own weights."""
     file = model.files.get("text_encoder")
     if file is None or model.tokenizer is None:
         return None
+    placement = model.placements.get("text_encoder", RESIDENT)
     return embedding_key(
         prompt,
         encoder=file.fingerprint,
         tokenizer=model.tokenizer.fingerprint,
         dtype=model.dtype,
-        device=model.device.partition(":")[0],
+        device=(placement.device or model.device).partition(":")[0],
         text_len=int(model.family.components["text_encoder"].config["text_len"]),
     )

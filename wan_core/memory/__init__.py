@@ -11,10 +11,20 @@ if TYPE_CHECKING:
     from wan_core.memory.copies import CudaCopier as CudaCopier
     from wan_core.memory.copies import Mark as Mark
     from wan_core.memory.copies import SimulatedCopier as SimulatedCopier
+    from wan_core.memory.copies import Span as Span
+    from wan_core.memory.guests import Guests as Guests
+    from wan_core.memory.keeping import HostRoom as HostRoom
+    from wan_core.memory.keeping import Keeper as Keeper
     from wan_core.memory.ledger import Ledger as Ledger
+    from wan_core.memory.mapped import MappedSource as MappedSource
+    from wan_core.memory.mapped import Staging as Staging
+    from wan_core.memory.mapped import spooled as spooled
+    from wan_core.memory.meter import Traffic as Traffic
+    from wan_core.memory.meter import UnitTimes as UnitTimes
     from wan_core.memory.packing import Packing as Packing
     from wan_core.memory.packing import tensors_of as tensors_of
     from wan_core.memory.parts import SwappedParts as SwappedParts
+    from wan_core.memory.pinning import pinnable_bytes as pinnable_bytes
     from wan_core.memory.residency import Residency as Residency
     from wan_core.memory.residency import gigabytes as gigabytes
     from wan_core.memory.sizes import ALIGNMENT as ALIGNMENT
@@ -31,7 +41,9 @@ if TYPE_CHECKING:
     from wan_core.memory.swap import BlockSwap as BlockSwap
     from wan_core.memory.units import BlockStack as BlockStack
     from wan_core.memory.units import Unit as Unit
+    from wan_core.memory.units import WithParts as WithParts
     from wan_core.memory.units import rest_of as rest_of
+    from wan_core.memory.units import stack_of as stack_of
 
 __getattr__, __dir__, __all__ = exports(
     __name__,
@@ -41,9 +53,13 @@ __getattr__, __dir__, __all__ = exports(
         "BlockSwap": "swap",
         "Copier": "copies",
         "CudaCopier": "copies",
+        "Guests": "guests",
         "HostMemory": "sources",
+        "HostRoom": "keeping",
         "HostSource": "sources",
+        "Keeper": "keeping",
         "Ledger": "ledger",
+        "MappedSource": "mapped",
         "Mark": "copies",
         "Packing": "packing",
         "Residency": "residency",
@@ -52,13 +68,21 @@ __getattr__, __dir__, __all__ = exports(
         "SlotPool": "slots",
         "SlotState": "slots",
         "Source": "sources",
+        "Span": "copies",
+        "Staging": "mapped",
         "SwappedParts": "parts",
+        "Traffic": "meter",
         "Unit": "units",
+        "UnitTimes": "meter",
+        "WithParts": "units",
         "gigabytes": "residency",
         "packed_bytes": "sizes",
+        "pinnable_bytes": "pinning",
         "rest_of": "units",
         "slot_count": "sizes",
+        "spooled": "mapped",
         "spread": "sizes",
+        "stack_of": "units",
         "swap_bytes": "sizes",
         "tensors_of": "packing",
     },

@@ -9,19 +9,34 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from wan_core.contract.events import Event, TaskFinished, TaskProgress, TaskStarted
+from wan_core.contract.events import Event, Note, TaskFinished, TaskProgress, TaskStarted
+from wan_core.memory.meter import Traffic, UnitTimes
 
 if TYPE_CHECKING:
     import torch
 
 
 class Ledger:
-    """Times every long step, reports it as events, and reads the peaks of memory."""
+    """Times every long step, reports it as events, and reads the peaks of memory.
 
-    def __init__(self, emit: Callable[[Event], None], device: torch.device) -> None:
+    Args:
+        emit: hears the events.
+        device: whose memory is read.
+        each_unit: tell of every use of a swapped unit.
+
+    Attributes:
+        seconds: of all finished steps, by stage and task.
+        traffic: what swapped units have moved.
+    """
+
+    def __init__(
+        self, emit: Callable[[Event], None], device: torch.device, *, each_unit: bool = False
+    ) -> None:
         self._emit = emit
         self._device = device
+        self._each_unit = each_unit
         self.seconds: dict[str, float] = {}
+        self.traffic = Traffic()
         if device.type == "cuda":
             import torch
 
@@ -39,6 +54,11 @@ class Ledger:
         key = f"{stage} / {task}"
         self.seconds[key] = self.seconds.get(key, 0.0) + seconds
         self._emit(TaskFinished(stage, task, seconds))
+
+    @property
+    def tell_of_units(self) -> Callable[[UnitTimes], None] | None:
+        """Tells of the use of a unit; None where nobody asked for that."""
+        return (lambda times: self._emit(Note(str(times)))) if self._each_unit else None
 
     def seconds_of(self, stage: str) -> float:
         """Seconds of all finished tasks of a stage."""

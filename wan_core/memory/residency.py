@@ -44,6 +44,17 @@ class Residency:
         """Bytes of all resident components."""
         return sum(one.bytes for one in self._residents.values())
 
+    @property
+    def bytes_in_use(self) -> int:
+        """Bytes of those that have users."""
+        return sum(one.bytes for one in self._residents.values() if one.users)
+
+    def trim(self) -> None:
+        """Let idle ones go, the least recently used first, until the others are within the budget."""
+        idle = [key for key, one in self._residents.items() if one.users == 0]
+        while self.budget is not None and self.bytes > self.budget and idle:
+            self._drop(idle.pop(0))
+
     def __contains__(self, key: Hashable) -> bool:
         return key in self._residents
 
@@ -73,10 +84,26 @@ class Residency:
         self._residents[key].users += 1
         return self._residents[key].value
 
-    def release(self, key: Hashable) -> None:
-        """One user less. The component stays until its room is needed."""
+    def release(self, key: Hashable) -> int:
+        """One user less. The component stays until its room is needed.
+
+        Returns:
+            How many users it still has.
+        """
+        if key not in self._residents:
+            return 0
+        one = self._residents[key]
+        one.users = max(0, one.users - 1)
+        return one.users
+
+    def resize(self, key: Hashable, size: int) -> None:
+        """A component takes ``size`` bytes from now on."""
+        self._residents[key].bytes = size
+
+    def drop(self, key: Hashable) -> None:
+        """Let one go now, if it is there."""
         if key in self._residents:
-            self._residents[key].users = max(0, self._residents[key].users - 1)
+            self._drop(key)
 
     def clear(self) -> None:
         """Let everything go."""

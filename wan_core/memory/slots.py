@@ -18,7 +18,7 @@ import attrs
 import torch
 from torch import Tensor
 
-from wan_core.memory.copies import Copier, Mark
+from wan_core.memory.copies import Copier, Mark, Span
 from wan_core.memory.sources import Source
 
 
@@ -44,14 +44,18 @@ class Slot:
         used: the end of the last use of the buffer; a copy into it begins after that.
         state: see :class:`SlotState`.
         unit: name of the unit that is there or on its way; None = nothing.
-        copied: the end of the copy of that unit.
+        copied: the copy of that unit; None = nothing.
+        fresh: it was not used since.
+        waited: how long the use that goes on had to wait for it.
     """
 
     buffer: Tensor
     used: Mark
     state: SlotState = SlotState.FREE
     unit: str | None = None
-    copied: Mark | None = None
+    copied: Span | None = None
+    fresh: bool = False
+    waited: Span | None = None
     _views: dict[str, list[Tensor]] = attrs.field(factory=dict)
 
     def views(self, source: Source) -> list[Tensor]:
@@ -103,7 +107,7 @@ class SlotPool:
         slot = min(open_to, key=lambda slot: slot.state)
         slot.state, slot.unit, slot.copied = SlotState.FREE, None, None
         slot.copied = source.send(lambda host: self._copier.fill(slot.buffer, host, slot.used))
-        slot.state, slot.unit = SlotState.LOADING, source.name
+        slot.state, slot.unit, slot.fresh = SlotState.LOADING, source.name, True
         self.copies += 1
         self.copied_bytes += source.packing.bytes
         return slot
@@ -116,7 +120,7 @@ class SlotPool:
         """
         if slot.copied is None or slot.state not in (SlotState.LOADING, SlotState.READY):
             raise RuntimeError(f"a slot that is {slot.state.name} cannot be used")
-        self._copier.wait(slot.copied)
+        slot.waited = self._copier.wait(slot.copied)
         slot.state = SlotState.IN_USE
 
     def done(self, slot: Slot) -> None:

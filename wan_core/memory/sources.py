@@ -1,15 +1,16 @@
-"""Where the bytes of a swapped unit are while it is not on the device."""
+"""Where the bytes of a swapped unit are while it is not on the device: in host memory."""
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from wan_core.memory.copies import Mark
+from wan_core.memory.copies import Span
 from wan_core.memory.packing import Packing
 from wan_core.memory.pinning import Pages, pinnable_bytes
 
@@ -25,7 +26,7 @@ class Source(Protocol):
     name: str
     packing: Packing
 
-    def send(self, copy: Callable[[Tensor], Mark]) -> Mark:
+    def send(self, copy: Callable[[Tensor], Span]) -> Span:
         """Have them copied.
 
         Args:
@@ -48,23 +49,26 @@ class HostSource:
     Args:
         name: of the unit.
         tensors: what is copied into the buffer.
-        pin: try to pin the buffer.
-
-    Attributes:
-        pinned: whether it is, so that a device reads it by itself.
+        pin: try to pin the buffer, while its owner does something else.
     """
 
     def __init__(self, name: str, tensors: Sequence[Tensor], *, pin: bool) -> None:
         self.name = name
         self.packing = Packing.of(tensors)
-        pages = Pages(-1, max(1, self.packing.bytes))
-        self.pinned = pin and pages.pin()
-        self._buffer = pages.buffer()[: self.packing.bytes]
+        self.pages = Pages(max(1, self.packing.bytes))
+        self._buffer = self.pages.buffer()[: self.packing.bytes]
         self._home = self.packing.views(self._buffer)
         for place, tensor in zip(self._home, tensors, strict=True):
             place.copy_(tensor)
+        self._pinning: Future[bool] | None = self.pages.pin_soon() if pin else None
 
-    def send(self, copy: Callable[[Tensor], Mark]) -> Mark:
+    @property
+    def pinned(self) -> bool:
+        """Whether the buffer is, so that a device reads it by itself. Waits until that is known."""
+        return self._pinning is not None and self._pinning.result()
+
+    def send(self, copy: Callable[[Tensor], Span]) -> Span:
+        _ = self.pinned  # a copy from pages that are being registered would be a slow one
         return copy(self._buffer)
 
     def home(self) -> Sequence[Tensor]:
@@ -79,7 +83,7 @@ class HostMemory:
             there is no CUDA.
 
     Attributes:
-        left: bytes of the share that are not taken.
+        left: bytes of the share that are not taken; those of a buffer come back when nobody refers to it.
     """
 
     def __init__(self, share: int | None = None) -> None:
@@ -90,10 +94,12 @@ class HostMemory:
     def __call__(self, name: str, tensors: Sequence[Tensor]) -> HostSource:
         """The source of the unit ``name``; its tensors are copied."""
         size = Packing.of(tensors).bytes
-        source = HostSource(name, tensors, pin=size <= self.left)
-        if source.pinned:
+        fits = size <= self.left
+        source = HostSource(name, tensors, pin=fits)
+        if fits:
             self.left -= size
-            weakref.finalize(source, self._give_back, size)
+            # of the pages, not of the source: what was a unit's home may outlive it
+            weakref.finalize(source.pages, self._give_back, size)
         return source
 
     def _give_back(self, size: int) -> None:

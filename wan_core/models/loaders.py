@@ -50,10 +50,11 @@ def load_transformer(request: LoadRequest) -> WanDenoiser:
         keep_float32=WanTransformer.KEEP_FLOAT32,
         pack=_packing(asked) if asked and packs else None,
         packed=matrices if packs else (),
+        keep=request.keep,
     )
     if asked and asked.products == "fp8":
         exact = {name for name, layout in official.layouts.items() if layout.exact}
-        multiply_in_fp8(transformer, matrices.keys() - exact, request.device)
+        multiply_in_fp8(transformer, matrices.keys() - exact, request.computes)
     return WanDenoiser(transformer.eval())
 
 
@@ -90,6 +91,7 @@ def load_text_encoder(request: LoadRequest) -> TextEncoder:
         device=request.device,
         dtype=request.dtype,
         text_len=request.component.config.get("text_len", 512),
+        keep=request.keep,
     )
 
 
@@ -102,6 +104,7 @@ def load_image_encoder(request: LoadRequest) -> ImageEncoder:
         dtype=request.dtype,
         known={key: config[key] for key in ("num_heads", "num_layers") if key in config},
         dialects=request.dialects,
+        keep=request.keep,
     )
     return ImageEncoder(clip, config.get("preparation", "official"))
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from wan_core.weights.identity import LoraTraits as LoraTraits
     from wan_core.weights.identity import Precision as Precision
     from wan_core.weights.identity import identify as identify
+    from wan_core.weights.loading import Keep as Keep
     from wan_core.weights.loading import load_into as load_into
     from wan_core.weights.naming import in_official_names as in_official_names
     from wan_core.weights.places import printable as printable
@@ -36,6 +37,7 @@ __getattr__, __dir__, __all__ = exports(
         "Identity": "identity",
         "LoraTraits": "identity",
         "Precision": "identity",
+        "Keep": "loading",
         "QuantLinear": "quantised.linear",
         "RenamedSource": "sources",
         "StateDict": "state_dict",

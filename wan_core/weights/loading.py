@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Protocol
 
+import attrs
 import torch
 from torch import Tensor, nn
 
@@ -19,7 +21,29 @@ from wan_core.weights.quantised.source import UnpackedSource
 from wan_core.weights.safetensors_header import shown
 from wan_core.weights.sources import RenamedSource, TensorSource
 
-__all__ = ["load_into"]
+__all__ = ["Keep", "load_into"]
+
+Place = torch.device | str
+
+
+class Keep(Protocol):
+    """Takes parts of a module as they are filled: units that are to lie in host memory.
+
+    Attributes:
+        names: of the parts, as paths in the module.
+        device: where they will compute.
+    """
+
+    names: Sequence[str]
+    device: torch.device
+
+    def keep(self, name: str, module: nn.Module) -> None:
+        """Take a part whose tensors are there, in ordinary memory."""
+        ...
+
+    def without(self, names: Collection[str]) -> Keep:
+        """The same that leaves some parts in ordinary memory."""
+        ...
 
 
 def load_into(
@@ -34,6 +58,7 @@ def load_into(
     ignore: Collection[str] = (),
     pack: Callable[[Tensor], Packed] | None = None,
     packed: Collection[str] = (),
+    keep: Keep | None = None,
 ) -> None:
     """Assign the tensors of ``source`` to the parameters and buffers of ``module``, strictly.
 
@@ -55,6 +80,8 @@ def load_into(
         ignore: ``fnmatch`` patterns of official names that the file may hold and the module lacks.
         pack: quantises a float32 matrix.
         packed: official names of the weights that it is for; such a layer becomes a :class:`QuantLinear`.
+        keep: takes its parts one after the other, each read into ordinary memory, whatever ``device`` is. What
+            has to be worked out is worked out on its device, so that a part has the bits that it has there.
 
     Raises:
         WeightsError: a tensor is missing, left over or of the wrong shape, or the file is
@@ -67,25 +94,77 @@ def load_into(
     own = module.state_dict(keep_vars=True)
     stored = {_module_name(name, module_dialect): name for name in plain.names()}
     _refuse_mismatch(plain, stored, own, ignore)
-    loaded: dict[int, Tensor] = {}
-    for name in _quantised_linears(module, own, stored, plain, keep_float32, packed):
-        linear = name.removesuffix(".weight")
-        del own[name]
-        found = _packed(plain, stored[name], device, pack)
-        bias = own.pop(f"{linear}.bias", None)
-        rest = None if bias is None else plain.get(stored[f"{linear}.bias"], device, dtype)
-        module.set_submodule(linear, QuantLinear(found, rest, dtype))
-    for name, target in own.items():
-        if id(target) not in loaded:
-            precision = torch.float32 if matches(name, keep_float32) else dtype
-            kept = precision if target.is_floating_point() else None
-            tensor = plain.get(stored[name], device, kept)
-            is_parameter = isinstance(target, nn.Parameter)
-            loaded[id(target)] = (
-                nn.Parameter(tensor, requires_grad=False) if is_parameter else tensor
-            )
-        owner, _, leaf = name.rpartition(".")
-        setattr(module.get_submodule(owner), leaf, loaded[id(target)])
+    linears = _quantised_linears(module, own, stored, plain, keep_float32, packed)
+
+    def precision(name: str) -> torch.dtype | None:
+        return torch.float32 if matches(name, keep_float32) else dtype
+
+    filling = _Filling(module, plain, stored, own, frozenset(linears), precision, pack, packed)
+    parts = {part: _within(part, own) for part in keep.names} if keep else {}
+    apart = {name for names in parts.values() for name in names}
+    made = keep.device if keep else device
+    filling.fill([name for name in own if name not in apart], device, made)
+    for part, names in parts.items():
+        filling.fill(names, "cpu", made)
+        if keep and names:
+            keep.keep(part, module.get_submodule(part))
+
+
+def _within(part: str, names: Iterable[str]) -> list[str]:
+    return [name for name in names if name.startswith(f"{part}.")]
+
+
+@attrs.frozen(eq=False)
+class _Filling:
+    """Puts tensors in their places.
+
+    Attributes:
+        module: it is for.
+        source: they are from.
+        stored: name in the module -> name in the source.
+        own: name in the module -> what is there at first, on the meta device.
+        linears: names of weights that stay or become quantised.
+        precision: of a name in the module.
+        pack, packed: see :func:`load_into`.
+    """
+
+    module: nn.Module
+    source: UnpackedSource
+    stored: Mapping[str, str]
+    own: Mapping[str, Tensor]
+    linears: frozenset[str]
+    precision: Callable[[str], torch.dtype | None]
+    pack: Callable[[Tensor], Packed] | None
+    packed: Collection[str]
+    _loaded: dict[int, Tensor] = attrs.field(factory=dict)
+
+    def fill(self, names: Iterable[str], device: Place, made: Place) -> None:
+        """Read what is in ``names`` to ``device``; what has to be worked out is on ``made`` before."""
+        for name in names:
+            linear, _, leaf = name.rpartition(".")
+            if name in self.linears:
+                self._quantised(linear, device, made)
+            elif leaf != "bias" or f"{linear}.weight" not in self.linears:
+                setattr(self.module.get_submodule(linear), leaf, self._plain(name, device, made))
+
+    def _quantised(self, linear: str, device: Place, made: Place) -> None:
+        weight, bias = f"{linear}.weight", f"{linear}.bias"
+        dtype = self.precision(weight)
+        there = made if self.stored[weight] in self.packed else device
+        found = _packed(self.source, self.stored[weight], there, self.pack).to(device)
+        rest = self.source.get(self.stored[bias], device, dtype) if bias in self.own else None
+        self.module.set_submodule(linear, QuantLinear(found, rest, dtype))
+
+    def _plain(self, name: str, device: Place, made: Place) -> Tensor:
+        target = self.own[name]
+        if id(target) not in self._loaded:
+            there = made if self.source.is_made(self.stored[name]) else device
+            dtype = self.precision(name) if target.is_floating_point() else None
+            tensor = self.source.get(self.stored[name], there, dtype).to(device)
+            if isinstance(target, nn.Parameter):
+                tensor = nn.Parameter(tensor, requires_grad=False)
+            self._loaded[id(target)] = tensor
+        return self._loaded[id(target)]
 
 
 def _quantised_linears(

@@ -91,6 +91,10 @@ class TensorSource(ABC):
         data = self.get(name).contiguous().flatten().view(torch.uint8)
         return bytes(data.tolist())
 
+    def is_made(self, name: str) -> bool:
+        """Whether a tensor is worked out of several when it is read, on the device that it is read for."""
+        return False
+
     def names(self) -> tuple[str, ...]:
         return tuple(self.tensors)
 
@@ -137,3 +141,6 @@ class RenamedSource(TensorSource):
 
     def raw(self, name: str) -> bytes:
         return self.base.raw(self.stored[name])
+
+    def is_made(self, name: str) -> bool:
+        return self.base.is_made(self.stored[name])

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from wan_core.memory.units import Unit, rest_of
 from wan_core.models.encoders.clip_files import ClipConfig, vision_tower
 from wan_core.weights.dialects import Dialect
-from wan_core.weights.loading import load_into
+from wan_core.weights.loading import Keep, load_into
 from wan_core.weights.sources import TensorSource
 
 __all__ = ["ClipVision", "build_clip", "load_clip"]
@@ -54,6 +54,7 @@ def load_clip(
     config: ClipConfig | None = None,
     known: Mapping[str, Any] | None = None,
     dialects: Sequence[Dialect] = (),
+    keep: Keep | None = None,
 ) -> ClipVision:
     """Build the tower that ``source`` holds and fill it; only what is used is read.
 
@@ -63,6 +64,7 @@ def load_clip(
             floats, which are for storage only, become bfloat16.
         config: sizes; None deduces them, see :func:`vision_tower`.
         known: sizes that no tensor shows.
+        keep: see :func:`~wan_core.weights.load_into`.
 
     Raises:
         WeightsError: ``source`` holds no vision tower, or is damaged.
@@ -71,7 +73,7 @@ def load_clip(
     if dtype is None and any(info.dtype.startswith("F8") for info in tower.tensors.values()):
         dtype = torch.bfloat16
     model = build_clip(config)
-    load_into(model, tower, dtype=dtype, device=device)
+    load_into(model, tower, dtype=dtype, device=device, keep=keep)
     # no tensor of the file, and still without memory
     model.embeddings.position_ids = torch.arange(config.tokens, device=device)[None]
     return ClipVision(model, config)

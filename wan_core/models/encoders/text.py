@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from wan_core.models.encoders.cleaning import Cleaning, clean
 from wan_core.models.encoders.tokenizer import Tokenizer, find_tokenizer
 from wan_core.models.encoders.umt5 import UMT5Encoder, load_umt5
 from wan_core.weights.files import open_weights
+from wan_core.weights.loading import Keep
 
 __all__ = ["TextEncoder", "load_text_encoder"]
 
@@ -53,6 +54,10 @@ class TextEncoder:
         """Parameters outside the layers, by name."""
         return self.umt5.rest()
 
+    def tables(self) -> Collection[str]:
+        """The embedding table, which may lie in host memory."""
+        return self.umt5.tables()
+
     @property
     def text_dim(self) -> int:
         """Width of a text row."""
@@ -76,6 +81,7 @@ def load_text_encoder(
     dtype: torch.dtype | None = None,
     text_len: int = 512,
     cleaning: Cleaning = "whitespace",
+    keep: Keep | None = None,
 ) -> TextEncoder:
     """Load a UMT5 checkpoint and its tokenizer.
 
@@ -83,6 +89,7 @@ def load_text_encoder(
         path: anything that :func:`~wan_core.weights.open_weights` opens.
         tokenizer: a tokenizer file or folder; None looks inside ``path`` and beside it.
         dtype: precision of weights and computation; None keeps the stored one.
+        keep: see :func:`~wan_core.weights.load_into`.
 
     Raises:
         WeightsError: a file is missing, damaged or something else.
@@ -90,4 +97,5 @@ def load_text_encoder(
     source = open_weights(path)
     # the tokenizer first: it is small, and a wrong one should not cost the reading of 11 GB
     ready = find_tokenizer(source, tokenizer).load()
-    return TextEncoder(load_umt5(source, device=device, dtype=dtype), ready, text_len, cleaning)
+    umt5 = load_umt5(source, device=device, dtype=dtype, keep=keep)
+    return TextEncoder(umt5, ready, text_len, cleaning)

@@ -7,7 +7,7 @@ published file, and run layer by layer. Source of the architecture: Wan-Video/Wa
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import attrs
@@ -17,12 +17,14 @@ from torch import Tensor, nn
 from wan_core.contract.errors import WeightsError
 from wan_core.memory.units import Unit, rest_of
 from wan_core.models.encoders.dialects import UMT5_DIALECTS, UMT5_HF
-from wan_core.weights.loading import load_into
+from wan_core.weights.loading import Keep, load_into
 from wan_core.weights.naming import in_official_names
 from wan_core.weights.numbers import unpacked
 from wan_core.weights.sources import TensorSource
 
 __all__ = ["UMT5Config", "UMT5Encoder", "build_umt5", "load_umt5"]
+
+TABLES = ("shared",)
 
 
 @attrs.frozen
@@ -100,6 +102,7 @@ def load_umt5(
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
     config: UMT5Config | None = None,
+    keep: Keep | None = None,
 ) -> UMT5Encoder:
     """Build the encoder that ``source`` holds and fill it.
 
@@ -111,6 +114,7 @@ def load_umt5(
         dtype: precision of weights and computation; None keeps the stored one, and is
             bfloat16 for quantised weights, which are for storage only.
         config: sizes; None deduces them from the shapes.
+        keep: see :func:`~wan_core.weights.load_into`.
 
     Raises:
         WeightsError: ``source`` is no UMT5 encoder, or damaged.
@@ -127,6 +131,7 @@ def load_umt5(
         device=device,
         keep_float32=("*.wo.weight",) if dtype is torch.float16 else (),
         module_dialect=UMT5_HF,
+        keep=keep and keep.without(TABLES),
     )
     return UMT5Encoder(model, config)
 
@@ -152,6 +157,10 @@ class UMT5Encoder:
     def rest(self) -> dict[str, Tensor]:
         """Parameters outside the layers (embedding table, last norm), by their name in the model."""
         return rest_of(self.model, self.units())
+
+    def tables(self) -> Collection[str]:
+        """The embedding table, 2 GB in UMT5-XXL: rows of it are looked up where it lies."""
+        return TABLES
 
     @property
     def device(self) -> torch.device:

@@ -337,6 +337,11 @@ class WanTransformer(nn.Module):
                 units.append(Unit(f"vace_blocks.{k}", self.vace_blocks[k]))
         return units
 
+    def parts(self) -> list[Unit]:
+        """Embeddings of text and image tokens: used once a pass, so they may be swapped, too."""
+        names = ("text_embedding", "img_emb")
+        return [Unit(name, getattr(self, name)) for name in names if hasattr(self, name)]
+
     def rest(self) -> dict[str, Tensor]:
         """Parameters outside the units, by name."""
         return rest_of(self, self.units())

@@ -62,6 +62,9 @@ class MergedSource(RenamedSource):
             return weight
         return _merged(weight, self.changes[name]).to(dtype or weight.dtype)
 
+    def is_made(self, name: str) -> bool:
+        return name in self.changes
+
 
 def _merged(weight: Tensor, changes: Iterable[Change]) -> Tensor:
     exact = weight if weight.dtype == torch.float64 else weight.float()

@@ -1,0 +1,105 @@
+"""Units that lie in host memory from the moment they are loaded."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from wan_core.memory.mapped import MappedSource, Staging, are_mapped, spooled
+from wan_core.memory.packing import Packing, tensors_of
+from wan_core.memory.sources import HostMemory, HostSource, Source
+
+
+class HostRoom:
+    """Host memory with a bound: what does not fit lies in files and comes through staging buffers.
+
+    Args:
+        room: bytes that units may take; None = no bound.
+        share: bytes that may be pinned; None = half of the machine's memory.
+        folder: for files of units that were made when they were loaded; None = where temporary files are.
+
+    Attributes:
+        left: bytes of the room that are not taken; None = no bound.
+        staging: what units in files go through.
+    """
+
+    def __init__(
+        self, room: int | None = None, *, share: int | None = None, folder: Path | None = None
+    ) -> None:
+        self.left = room
+        self.staging = Staging()
+        self._memory = HostMemory(share)
+        self._folder = folder
+
+    def bounded(self, room: int) -> HostRoom:
+        """The same for units that may take ``room`` bytes; what is pinned and staged is shared."""
+        other = HostRoom(room, folder=self._folder)
+        other.staging, other._memory = self.staging, self._memory
+        return other
+
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def __call__(self, name: str, tensors: Sequence[Tensor]) -> Source:
+        """The source of the unit ``name``; its tensors are copied, unless they lie in a file and stay there.
+
+        Raises:
+            OSError: a file can't be written.
+        """
+        size = Packing.of(tensors).bytes
+        if self.left is not None and size > self.left:
+            there = tensors if are_mapped(tensors) else spooled(tensors, self._folder)
+            return MappedSource(name, there, self.staging)
+        source: HostSource = self._memory(name, tensors)
+        if self.left is not None:
+            self.left -= size
+            weakref.finalize(source.pages, self._give_back, size)
+        return source
+
+    def _give_back(self, size: int) -> None:
+        assert self.left is not None
+        self.left += size
+
+
+class Keeper:
+    """Takes units while a model is loaded, and hands them to a :class:`BlockSwap`, whose provider it is.
+
+    Args:
+        names: of the units that are to be swapped, and of parts beside them.
+        device: where they will compute.
+        room: where they are kept.
+    """
+
+    def __init__(self, names: Collection[str], device: torch.device, room: HostRoom) -> None:
+        self.names = tuple(names)
+        self.device = device
+        self._room = room
+        self._kept: dict[str, Source] = {}
+
+    def without(self, names: Collection[str]) -> Keeper:
+        """The same that leaves some units in ordinary memory."""
+        other = Keeper([name for name in self.names if name not in names], self.device, self._room)
+        other._kept = self._kept
+        return other
+
+    @torch.inference_mode(False)
+    def keep(self, name: str, module: nn.Module) -> None:
+        """Move the tensors of a unit, which is in ordinary memory, to where they are kept."""
+        tensors = list(tensors_of(module).values())
+        source = self._room(name, tensors)
+        for tensor, home in zip(tensors, source.home(), strict=True):
+            tensor.data = home
+        self._kept[name] = source
+
+    def __call__(self, name: str, tensors: Sequence[Tensor]) -> Source:
+        """The source of a unit that was kept; one that was not is kept now."""
+        source = self._kept.pop(name, None)
+        if source is not None:
+            home = source.home()
+            places = [(t.data_ptr(), t.dtype, t.shape) for t in tensors]
+            if places == [(t.data_ptr(), t.dtype, t.shape) for t in home]:
+                return source
+        return self._room(name, tensors)
