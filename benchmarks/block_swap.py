@@ -41,6 +41,7 @@ from wan_core.memory import (
 from wan_core.memory.pinning import Pages
 from wan_core.models.families.parts import WIDE
 from wan_core.models.wan import WanConfig, WanTransformer
+from wan_core.models.wan.config import ROWS
 
 GB = 1e9
 Inputs = tuple[Tensor, Tensor, Tensor]
@@ -66,6 +67,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--pageable", action="store_true", help="do not pin the host's memory")
     parser.add_argument("--compile", action="store_true", help="compile the blocks")
+    parser.add_argument("--rows", type=int, help="tokens that a feed-forward handles at a time")
     parser.add_argument("--out", type=Path, help="JSON")
     return parser.parse_args()
 
@@ -82,9 +84,11 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         "blocks": options.layers,
         "swapped": count,
         "compiled": options.compile,
+        "rows": options.rows or ROWS,
     }
     with timed(result, "init seconds"):
         model = random_model(config)
+    model.rows = options.rows or model.rows
     if options.compile:
         for block in model.blocks:
             block.compile()

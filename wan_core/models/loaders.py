@@ -37,6 +37,7 @@ def load_transformer(request: LoadRequest) -> WanDenoiser:
     source = merged(official, lora_targets(stored, request.dialects), request.loras, expert)
     config = transformer_config(source, request.component.config)
     transformer = _on_meta(lambda: WanTransformer(config))
+    transformer.rows = request.placement.rows or transformer.rows
     asked = request.quantization
     load_into(
         transformer,

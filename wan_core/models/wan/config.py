@@ -16,6 +16,12 @@ PATCH = (1, 2, 2)
 HEAD_WIDTH = 128
 """Head width of every published Wan model; only tiny test models have another."""
 
+ROWS = 8192
+"""Tokens that a feed-forward handles at a time where nothing else is said: still large products."""
+
+AT_ONCE = 2048
+"""Tokens that are in float32 at a time while they are normed or rotated; results do not depend on it."""
+
 
 @attrs.frozen
 class WanConfig:

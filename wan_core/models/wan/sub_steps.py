@@ -33,10 +33,14 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, call: AttentionCall) -> Tensor:
         """``[batch, tokens, dim]`` (normed and modulated) -> the same shape."""
         split = (self.heads, -1)
-        q = self.norm_q(self.q(x)).unflatten(-1, split)
-        k = self.norm_k(self.k(x)).unflatten(-1, split)
-        v = self.v(x).unflatten(-1, split)
-        out: Tensor = self.o(self.attend(q, k, v, call).flatten(-2))
+        # no name holds q, k and v: an attention that rotates them need not keep what it got
+        attended = self.attend(
+            self.norm_q(self.q(x)).unflatten(-1, split),
+            self.norm_k(self.k(x)).unflatten(-1, split),
+            self.v(x).unflatten(-1, split),
+            call,
+        )
+        out: Tensor = self.o(attended.flatten(-2))
         return out
 
 
@@ -117,10 +121,13 @@ class CrossAttention(nn.Module):
     def forward(self, x: Tensor, sources: Sequence[Source]) -> Tensor:
         """``[batch, tokens, dim]`` (normed) -> the same shape."""
         q = self.norm_q(self.q(x)).unflatten(-1, (self.heads, -1))
-        parts = [self.from_source(q, source) for source in sources]
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
+        parts = []
+        for source in sources:
+            parts.append(self.from_source(q, source))
+        del q  # neither it nor a part waits for the projection
+        total = parts.pop(0)
+        while parts:
+            total = total + parts.pop(0)
         out: Tensor = self.o(total)
         return out
 

@@ -18,7 +18,7 @@ from wan_core.contract.conditioning import NATURAL, NOTHING, Positions
 from wan_core.contract.state import State
 from wan_core.memory.units import Unit, rest_of
 from wan_core.models.wan.block import BlockCall, WanBlock
-from wan_core.models.wan.config import PATCH, WanConfig
+from wan_core.models.wan.config import PATCH, ROWS, WanConfig
 from wan_core.models.wan.embeddings import (
     Head,
     ImageEmbedding,
@@ -92,6 +92,9 @@ class WanTransformer(nn.Module):
 
     Residual stream, norms, modulation, time embedding and head are float32; projections and
     attention run in :attr:`dtype`.
+
+    Attributes:
+        rows: tokens that a feed-forward handles at a time, without gradients; None = all.
     """
 
     KEEP_FLOAT32 = (
@@ -126,6 +129,7 @@ class WanTransformer(nn.Module):
             self.vace_blocks = nn.ModuleList(
                 VaceBlock(config, first=k == 0) for k in range(len(config.vace_layers))
             )
+        self.rows: int | None = ROWS
         self._dtype: torch.dtype | None = None
         self._ropes = RopeCache()
 
@@ -261,7 +265,7 @@ class WanTransformer(nn.Module):
                 for name, rows in context.items()
             )
             attention = shared.self_attention(index, unit)
-            return BlockCall(projected, attention, sources, dtype, shared.add_ons)
+            return BlockCall(projected, attention, sources, dtype, shared.add_ons, self.rows)
 
         x, start = tokens, tokens if vace else None
         del tokens  # without VACE nobody needs them after the first block
