@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from wan_core.contract.lazy import exports
 
 if TYPE_CHECKING:
+    from wan_core.memory.compiled import Compiling as Compiling
+    from wan_core.memory.compiled import compile_units as compile_units
+    from wan_core.memory.compiled import compiling_of as compiling_of
     from wan_core.memory.copies import Copier as Copier
     from wan_core.memory.copies import CudaCopier as CudaCopier
     from wan_core.memory.copies import Mark as Mark
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from wan_core.memory.units import BlockStack as BlockStack
     from wan_core.memory.units import Unit as Unit
     from wan_core.memory.units import rest_of as rest_of
+    from wan_core.memory.units import stack_of as stack_of
 
 __getattr__, __dir__, __all__ = exports(
     __name__,
@@ -39,6 +43,7 @@ __getattr__, __dir__, __all__ = exports(
         "ALIGNMENT": "sizes",
         "BlockStack": "units",
         "BlockSwap": "swap",
+        "Compiling": "compiled",
         "Copier": "copies",
         "CudaCopier": "copies",
         "HostMemory": "sources",
@@ -54,11 +59,14 @@ __getattr__, __dir__, __all__ = exports(
         "Source": "sources",
         "SwappedParts": "parts",
         "Unit": "units",
+        "compile_units": "compiled",
+        "compiling_of": "compiled",
         "gigabytes": "residency",
         "packed_bytes": "sizes",
         "rest_of": "units",
         "slot_count": "sizes",
         "spread": "sizes",
+        "stack_of": "units",
         "swap_bytes": "sizes",
         "tensors_of": "packing",
     },

@@ -7,7 +7,7 @@ work on this list, whether the model is a transformer, an encoder or a decoder.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import attrs
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ class Unit:
     module: nn.Module
 
 
+@runtime_checkable
 class BlockStack(Protocol):
     """An ordered list of units and the rest."""
 
@@ -43,3 +44,13 @@ def rest_of(model: nn.Module, units: Sequence[Unit]) -> dict[str, Tensor]:
     prefixes = tuple(f"{unit.name}." for unit in units)
     named = [*model.named_parameters(), *model.named_buffers()]
     return {name: tensor for name, tensor in named if not name.startswith(prefixes)}
+
+
+def stack_of(component: Any) -> BlockStack | None:
+    """The stack that a component is, or the one that it wraps; None when it has none, or several."""
+    if isinstance(component, BlockStack):
+        return component
+    within = [
+        one for one in getattr(component, "__dict__", {}).values() if isinstance(one, BlockStack)
+    ]
+    return within[0] if len(within) == 1 else None
