@@ -1,4 +1,4 @@
-"""Units compiled one by one: equal units share compiled code, and a failure ends in eager calls, not in an error.
+"""Units compiled one by one: equal units share compiled code, and a failure ends in eager calls, in no error.
 
 Compiled code gets weights as arguments, so units may be swapped, and strengths of LoRA files may change. Shapes
 are constants of it: it is compiled once for each kind of unit and for each shape of what units are called with.
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import attrs
 import torch
@@ -39,28 +39,29 @@ class Compiling:
         graphs: how many have been compiled.
         seconds: that the calls took in which something was compiled.
         failure: why units are not compiled any more, one line; "" while they are.
-        tell: hears a line when the first graph is compiled, and one when compiling fails.
+        tell: hears a line when the first graph is compiled, and one when compiling fails, each with its level
+            (``"info"``, ``"warning"``).
     """
 
     graphs: int = 0
     seconds: float = 0.0
     failure: str = ""
-    tell: Callable[[str], None] | None = None
+    tell: Callable[[str, str], None] | None = None
 
     def begin(self) -> None:
         """A graph is about to be compiled."""
         self.graphs += 1
         if self.graphs == 1:
-            self._say("the first step takes longer: it compiles the model's blocks")
+            self._say("the first step takes longer: it compiles the model's blocks", "info")
 
     def fail(self, reason: str) -> None:
         """From now on units are called as they are."""
         self.failure = reason
-        self._say(f"torch.compile failed, so the model runs without it: {reason}")
+        self._say(f"torch.compile failed, so the model runs without it: {reason}", "warning")
 
-    def _say(self, text: str) -> None:
+    def _say(self, text: str, level: str) -> None:
         if self.tell:
-            self.tell(text)
+            self.tell(text, level)
 
 
 _COMPILING: WeakKeyDictionary[nn.Module, Compiling] = WeakKeyDictionary()
@@ -75,11 +76,11 @@ def compile_units(stack: BlockStack) -> Compiling:
     compiled code does not change. If that succeeds, it was compiling that failed: from then on all units of
     the stack are called as they are. Else the error is the model's own, and reaches the caller.
     """
-    units = stack.units()
     compiling = Compiling()
-    for unit in units:
-        unit.module.compile(backend=_backend, dynamic=False)
-        unit.module._compiled_call_impl = _guarded(unit.module, compiling)
+    # what Module.compile does, but for the circle of references that would keep weights when their owner goes
+    compiled = torch.compile(nn.Module._call_impl, backend=_backend, dynamic=False)
+    for unit in stack.units():
+        unit.module._compiled_call_impl = _guarded(compiled, ref(unit.module), compiling)
         _COMPILING[unit.module] = compiling
     return compiling
 
@@ -89,18 +90,19 @@ def compiling_of(stack: BlockStack) -> Compiling | None:
     return next((_COMPILING.get(unit.module) for unit in stack.units()), None)
 
 
-def _guarded(module: nn.Module, compiling: Compiling) -> Callable[..., Any]:
-    compiled: Callable[..., Any] | None = module._compiled_call_impl
-    assert compiled is not None
-    eager: Callable[..., Any] = module._call_impl
+def _guarded(
+    compiled: Callable[..., Any], itself: ref[nn.Module], compiling: Compiling
+) -> Callable[..., Any]:
+    eager: Callable[..., Any] = nn.Module._call_impl
 
     def call(*args: Any, **kwargs: Any) -> Any:
+        module = itself()
         if compiling.failure:
-            return eager(*args, **kwargs)
+            return eager(module, *args, **kwargs)
         graphs, start = compiling.graphs, time.perf_counter()
         try:
             with _circumstances(compiling):
-                return compiled(*args, **kwargs)
+                return compiled(module, *args, **kwargs)
         except (torch.OutOfMemoryError, WanCoreError):
             raise
         except Exception as error:  # whatever torch, Triton or a compiler may raise
@@ -109,7 +111,7 @@ def _guarded(module: nn.Module, compiling: Compiling) -> Callable[..., Any]:
             if compiling.graphs > graphs:
                 compiling.seconds += time.perf_counter() - start
         # the error is gone, and with its frames the tensors that they hold
-        made = eager(*args, **kwargs)
+        made = eager(module, *args, **kwargs)
         compiling.fail(reason)
         return made
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from wan_core.contract.events import Event, TaskFinished, TaskProgress, TaskStarted
+from wan_core.contract.events import Event, Note, TaskFinished, TaskProgress, TaskStarted
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +39,10 @@ class Ledger:
         key = f"{stage} / {task}"
         self.seconds[key] = self.seconds.get(key, 0.0) + seconds
         self._emit(TaskFinished(stage, task, seconds))
+
+    def note(self, text: str, level: str = "info") -> None:
+        """Tell something that does not stop the run."""
+        self._emit(Note(text, level))
 
     def seconds_of(self, stage: str) -> float:
         """Seconds of all finished tasks of a stage."""

@@ -33,6 +33,7 @@ class PlannedModel:
         device, dtype, attention: where, in which precision and how.
         loras: LoRA files that change its transformer, in order.
         quantization: how its transformer is quantised while it is loaded.
+        compile: the units of its transformer are compiled.
     """
 
     name: str
@@ -46,6 +47,7 @@ class PlannedModel:
     attention: str
     loras: tuple[PlannedLora, ...] = ()
     quantization: Quantization | None = None
+    compile: bool = False
 
     def loras_of(self, slot: str) -> tuple[PlannedLora, ...]:
         """Those that change something in a slot."""
@@ -156,6 +158,7 @@ class Plan:
         runs = [
             f"{m.name}: {m.family.title}; {m.device}, {m.dtype}, attention {m.attention}"
             + (f", transformer in {m.quantization.dtype}" if m.quantization else "")
+            + (", compiled" if m.compile else "")
             for m in self.models.values()
         ]
         stages = [f"{s.name}: {_sentence(s)}" for s in self.stages]

@@ -85,6 +85,7 @@ class ModelSpec:
         attention: the attention backend.
         loras: LoRA files that change the transformer, in order.
         quantization: how the transformer is quantised while it is loaded; None = as its file stores it.
+        compile: the transformer's blocks are compiled.
     """
 
     family: str = registered("family", help="the architecture with its presets")
@@ -120,6 +121,10 @@ class ModelSpec:
             "help": "how the transformer is quantised while it is loaded: dtype, scale, keep",
             "unset": "as the file stores it",
         },
+    )
+    compile: bool = flag(
+        default=False,
+        help="compile the transformer's blocks: faster steps after a first one that takes longer",
     )
 
 
