@@ -22,6 +22,7 @@ FOLDER = "compiled"
 VARIABLES = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"}
 """What torch and Triton read -> folder of theirs in ours."""
 
+_OURS = re.compile(r"[\w.+]+(-[\w.+]+){3}", re.ASCII)
 _set: dict[str, str] = {}
 
 
@@ -85,7 +86,8 @@ def use_cache(device: torch.device) -> None:
         folder.mkdir(parents=True)
         of_these_versions = "-".join(_versions()) + "-"
         for other in folder.parent.iterdir():
-            if not other.name.startswith(of_these_versions) and not other.is_symlink():
+            old = _OURS.fullmatch(other.name) and not other.name.startswith(of_these_versions)
+            if old and not other.is_symlink():
                 shutil.rmtree(other, ignore_errors=True)
 
 
