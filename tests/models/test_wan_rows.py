@@ -194,6 +194,35 @@ def test_compiled_blocks_work_in_pieces_in_one_graph() -> None:
     torch._dynamo.reset()
 
 
+@torch.no_grad()
+def test_compiled_blocks_unpack_once_for_all_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch._dynamo.reset()
+    counters.clear()
+    transformer = random_transformer()
+    for block in transformer.blocks:
+        for place in (0, 2):
+            weight, bias = block.ffn[place].weight, block.ffn[place].bias
+            block.ffn[place] = QuantLinear(pack(weight, "int8", by_channel=True), bias)
+    want = transformer(VIDEO, BY_SAMPLE, TEXT)
+    transformer.rows = 20
+    uses: list[int] = []
+
+    def backend(graph: torch.fx.GraphModule, inputs: object) -> object:
+        given = graph.graph.find_nodes(op="placeholder")
+        uses.extend(len(node.users) for node in given if "payload" in node.name)
+        return graph
+
+    for block in transformer.blocks:
+        block.compile(backend=backend, fullgraph=True)
+    assert scale_of_error(transformer(VIDEO, BY_SAMPLE, TEXT), want) < 5e-6
+    assert counters["stats"]["unique_graphs"] == 1
+    assert uses == [1, 1]
+    assert all(
+        layer._kept is None for layer in transformer.modules() if isinstance(layer, QuantLinear)
+    )
+    torch._dynamo.reset()
+
+
 def test_gradients_are_those_of_the_whole() -> None:
     transformer = random_transformer()
     transformer.rows = 5

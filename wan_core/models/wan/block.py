@@ -16,7 +16,7 @@ from wan_core.models.wan.config import WanConfig
 from wan_core.models.wan.layers import Float32LayerNorm, gated_add, modulated_norm, normed_as
 from wan_core.models.wan.rows import may_write, pieces
 from wan_core.models.wan.sub_steps import CrossAttention, FeedForward, SelfAttention, Source
-from wan_core.weights.quantised.linear import unpacked_once
+from wan_core.weights.quantised.linear import QuantLinear, unpacked_once
 
 Slot = Literal["before_block", "after_self_attention", "after_cross_attention", "after_block"]
 SLOTS: tuple[Slot, ...] = get_args(Slot)
@@ -136,7 +136,9 @@ class WanBlock(nn.Module):
         parts = pieces(x.shape[1], rows, m[3].shape[1])
         if not may_write():
             normed = modulated_norm(x, m[3], m[4], self.eps, dtype)
-            made = [self.ffn(normed[:, tokens]) for tokens, _ in parts]
+            packed = [one for one in self.ffn if isinstance(getattr(one, "base", one), QuantLinear)]
+            with unpacked_once(self.ffn) if packed and len(parts) > 1 else nullcontext():
+                made = [self.ffn(normed[:, tokens]) for tokens, _ in parts]
             return gated_add(x, torch.cat(made, dim=1) if len(made) > 1 else made[0], m[5])
         out = x if in_place else torch.empty_like(x)
         with unpacked_once(self.ffn) if len(parts) > 1 else nullcontext():
