@@ -1,6 +1,6 @@
 """Compiled blocks on a GPU: one graph whether swapped or not, the bits of resident ones, memory as predicted.
 
-Skipped where there is no CUDA device; ``pytest tests/gpu/test_compiled.py -s`` shows the times.
+Skipped where there is no CUDA device; ``pytest tests/gpu/test_compiled_on_a_gpu.py -s`` shows the times.
 """
 
 from __future__ import annotations
