@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from live_bytes import LiveBytes, fused_attention
+from live_bytes import LiveBytes, frames_let_go, fused_attention
 
 from wan_core.models.encoders import ClipConfig, ClipVision
 from wan_core.models.encoders.clip import build_clip
@@ -62,6 +62,8 @@ def live_bytes(
     frames: int = 9,
 ) -> int:
     """The peak of a forward pass, beside weights and inputs."""
+    if not frames_let_go():
+        pytest.skip("an error in torch's tracer, in an earlier test, makes callers hold arguments")
     dtype = {2: torch.bfloat16, 4: torch.float32}[item]
     height, width = HEIGHT, WIDTH
     told: dict[str, Any] = {}

@@ -56,6 +56,8 @@ class Compiling:
 
     def fail(self, reason: str) -> None:
         """From now on units are called as they are."""
+        if self.failure:
+            return
         self.failure = reason
         self._say(f"torch.compile failed, so the model runs without it: {reason}", "warning")
 
@@ -137,9 +139,19 @@ def _circumstances(compiling: Compiling) -> Iterator[None]:
 
 def _backend(graph: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:
     """One function for all stacks, so that equal units of two experts share compiled code."""
-    if compiling := _CURRENT.get():
-        compiling.begin()
-    return BACKEND(graph, inputs)
+    compiling = _CURRENT.get()
+    if compiling is None:
+        return BACKEND(graph, inputs)
+    compiling.begin()
+    try:
+        return BACKEND(graph, inputs)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        # an error that passes through torch's tracer leaves it hooked into Python, and callers then hold the
+        # tensors that they pass on: better this call runs what was captured, and no other call is compiled
+        compiling.fail(in_one_line(error))
+        return graph
 
 
 def _inductor(graph: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:
