@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from wan_core.contract.attention import Attend, AttentionCall
 from wan_core.models.wan.attention import attend
 from wan_core.models.wan.layers import RMSNorm
+from wan_core.weights.quantised.linear import project
 
 
 class SelfAttention(nn.Module):
@@ -33,13 +34,13 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, call: AttentionCall) -> Tensor:
         """``[batch, tokens, dim]`` (normed and modulated) -> the same shape."""
         split = (self.heads, -1)
-        # no name holds q, k and v: an attention that rotates them need not keep what it got
-        attended = self.attend(
-            self.norm_q(self.q(x)).unflatten(-1, split),
-            self.norm_k(self.k(x)).unflatten(-1, split),
-            self.v(x).unflatten(-1, split),
-            call,
-        )
+        q, k, v = project(x, self.q, self.k, self.v)
+        q = self.norm_q(q).unflatten(-1, split)
+        k = self.norm_k(k).unflatten(-1, split)
+        given = [v.view(*v.shape[:-1], *split), k, q]
+        del q, k, v
+        # nothing here holds them any more: an attention that rotates q and k need not keep what it got
+        attended = self.attend(given.pop(), given.pop(), given.pop(), call)
         out: Tensor = self.o(attended.flatten(-2))
         return out
 
