@@ -138,7 +138,7 @@ def transformer_activations(
     keys = (
         2 * (config.text_len if not image_rows else max(config.text_len, image_rows)) * dim * item
     )
-    attention = 5 * width + (2 if item < 4 else 1) * once
+    attention = 5 * width + 2 * once
     crossing = stream + keys + max(3 * width + 3 * once, 4 * width if image_rows else 0)
     feed_forward = stream + some * (dim * item + 2 * config.ffn_dim * item)
     chain = (2 + contexts) * stream if config.vace_layers and contexts else 0
