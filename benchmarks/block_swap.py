@@ -66,6 +66,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--pageable", action="store_true", help="do not pin the host's memory")
     parser.add_argument("--compile", action="store_true", help="compile the blocks")
+    parser.add_argument("--rows", type=int, help="tokens that a feed-forward handles at a time")
     parser.add_argument("--out", type=Path, help="JSON")
     return parser.parse_args()
 
@@ -82,9 +83,11 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         "blocks": options.layers,
         "swapped": count,
         "compiled": options.compile,
+        "rows": options.rows,
     }
     with timed(result, "init seconds"):
         model = random_model(config)
+    model.rows = options.rows or model.rows
     if options.compile:
         for block in model.blocks:
             block.compile()

@@ -14,6 +14,24 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
+def frames_let_go() -> bool:
+    """Whether calls release what only they were given.
+
+    torch stays hooked into Python when an error has passed through its tracer, as in tests of such errors; then
+    callers hold their arguments until the call is over, and more bytes live than in a process without errors.
+    """
+
+    class Thing:
+        pass
+
+    def released(thing: Thing, known: list[weakref.ref[Thing]]) -> bool:
+        known.append(weakref.ref(thing))
+        del thing
+        return known[0]() is None
+
+    return released(Thing(), [])
+
+
 class LiveBytes(TorchDispatchMode):
     """Counts the bytes of all storages that operations make, for as long as they live."""
 

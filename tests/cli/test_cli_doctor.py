@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from wan_core.cli import main
-from wan_core.cli.caches import KEPT, TEXTS, clean, inventory
+from wan_core.cli.caches import COMPILED, KEPT, TEXTS, clean, inventory
 from wan_core.cli.checks import finding
 from wan_core.config import cache_folder
 from wan_core.planning import look
@@ -99,6 +99,13 @@ def fill_caches(outside: Path) -> None:
     text.mkdir()
     (text / ("a" * 64 + ".safetensors")).write_bytes(b"x" * 3_000_000)
     (text / "tmpx1_y.partial").write_bytes(b"x" * 1_000_000)
+    compiled = cache_folder() / "compiled"
+    for version, size in (("2.13.0+cpu-none-0.1.0-cpu", 2), ("2.11.0-3.6.0-0.1.0-NVIDIA_H200", 3)):
+        (compiled / version / "inductor" / "ab").mkdir(parents=True)
+        (compiled / version / "inductor" / "ab" / "code.so").write_bytes(b"x" * size * 1_000_000)
+        (compiled / version / "inductor" / "outside").symlink_to(outside)
+    (compiled / "mine").mkdir()
+    (compiled / "2.0-none-0.1.0-cpu").symlink_to(outside)
     (run / "generate.safetensors").write_bytes(b"x" * 7_000_000)
     # not ours
     (text / "notes.txt").touch()
@@ -121,15 +128,33 @@ def test_clearing_caches_touches_only_what_was_asked_for_and_ours(
     assert inventory(TEXTS) == (2, 4_000_000)
     assert inventory(KEPT)[0] == 1
     assert main(["doctor", "--clean-caches"]) == 0
-    assert "freed: 2 encoded prompts, 4 MB\n" in capsys.readouterr().out
-    kept = ["20260131-120000-ab_c12", "20260131-120001-linked", "holiday", "notes.txt"]
-    assert left() == kept
+    out = capsys.readouterr().out
+    assert "freed: 2 encoded prompts, 4 MB\nfreed: 2 folders of compiled code, 5 MB\n" in out
+    linked = "2.0-none-0.1.0-cpu"
+    kept = [
+        linked,
+        "20260131-120000-ab_c12",
+        "20260131-120001-linked",
+        "holiday",
+        "mine",
+        "notes.txt",
+    ]
+    assert left() == sorted(kept)
     assert main(["doctor", "--clean-kept"]) == 0
     out = capsys.readouterr().out
     assert "freed: 1 kept results of runs that did not finish, 7 MB\n" in out
-    assert left() == kept[1:]
+    assert left() == sorted({*kept} - {"20260131-120000-ab_c12"})
     assert (outside / "precious").exists()
-    assert clean(TEXTS) == clean(KEPT) == (0, 0)
+    assert clean(TEXTS) == clean(COMPILED) == clean(KEPT) == (0, 0)
+
+
+def test_a_folder_of_the_cache_that_is_a_link_is_left_alone(tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere" / "2.0-none-0.1.0-cpu"
+    elsewhere.mkdir(parents=True)
+    cache_folder().mkdir(parents=True, exist_ok=True)
+    (cache_folder() / "compiled").symlink_to(elsewhere.parent)
+    assert clean(COMPILED) == (0, 0)
+    assert elsewhere.exists()
 
 
 def test_what_caches_hold_is_reported(tmp_path: Path, capsys: Capture) -> None:
@@ -138,6 +163,7 @@ def test_what_caches_hold_is_reported(tmp_path: Path, capsys: Capture) -> None:
 
     assert [(one.verdict, one.text.partition(",")[0]) for one in caches()][1:] == [
         ("ok", "encoded prompts: 2"),
+        ("ok", "folders of compiled code: 2"),
         ("note", "kept results of runs that did not finish: 1"),
     ]
 

@@ -38,6 +38,12 @@ TEXTS = Sort(
     re.compile(r"[0-9a-f]{64}\.safetensors|tmp\w+\.partial"),
     "--clean-caches",
 )
+COMPILED = Sort(
+    "folders of compiled code",
+    "compiled",
+    re.compile(r"[\w.+]+(-[\w.+]+){3}", re.ASCII),
+    "--clean-caches",
+)
 KEPT = Sort(
     "kept results of runs that did not finish",
     "runs",
@@ -45,13 +51,16 @@ KEPT = Sort(
     "--clean-kept",
     is_leftover=True,
 )
-SORTS = (TEXTS, KEPT)
+SORTS = (TEXTS, COMPILED, KEPT)
 
 
 def entries(sort: Sort) -> Iterator[Path]:
-    """The files or folders of that sort."""
+    """The files or folders of that sort; what links lead to is somewhere else, and not ours."""
+    folder = cache_folder() / sort.folder
+    if folder.is_symlink():
+        return
     with suppress(OSError):
-        for path in sorted((cache_folder() / sort.folder).iterdir()):
+        for path in sorted(folder.iterdir()):
             if sort.names.fullmatch(path.name) and not path.is_symlink():
                 yield path
 

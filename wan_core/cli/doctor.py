@@ -8,7 +8,7 @@ import sys
 import attrs
 import click
 
-from wan_core.cli.caches import KEPT, TEXTS, clean
+from wan_core.cli.caches import COMPILED, KEPT, TEXTS, clean
 from wan_core.cli.checks.finding import CHECKS, Finding, examine
 from wan_core.cli.failures import tell
 from wan_core.cli.options import Strict, debug_option, to_json
@@ -83,7 +83,7 @@ def _clean(caches: bool, kept: bool) -> list[str]:
     from wan_core.memory import gigabytes
 
     freed = []
-    for sort in [TEXTS] * caches + [KEPT] * kept:
+    for sort in [TEXTS, COMPILED] * caches + [KEPT] * kept:
         count, size = clean(sort)
         freed.append(f"{count} {sort.title}, {gigabytes(size) if size else '0 MB'}")
     return freed

@@ -14,7 +14,8 @@ class Placement:
         swapped: names of the units, and of parts beside them such as ``"text_embedding"``, that lie in host
             memory and come to the device for their call.
         prefetch: units that are on their way while one computes.
-        rows: tokens that feed-forward, norms and rotation handle at a time; None = all of them.
+        rows: tokens that a feed-forward handles at a time; None = all. (Norms and
+            rotation handle few at a time in any case.)
     """
 
     device: str | None = None

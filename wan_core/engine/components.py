@@ -14,6 +14,7 @@ from wan_core.contract.placement import RESIDENT, Placement
 from wan_core.contract.quantization import Quantization
 from wan_core.contract.requests import LoadRequest
 from wan_core.contract.text import slot_in_words
+from wan_core.engine.compiling import Compiled, compiled
 from wan_core.engine.swapping import HostComponents, SwappedUse
 from wan_core.memory import Keeper, Ledger, Residency, gigabytes
 from wan_core.planning import Plan, PlannedModel
@@ -44,6 +45,7 @@ class ModelComponents:
         self._ledger = ledger
         self._stage = stage
         self._held: dict[str, Any] = {}
+        self._compiled: dict[str, Compiled] = {}
         self._swapped: dict[str, SwappedUse] = {}
 
     def get(self, slot: str) -> Any:
@@ -59,6 +61,9 @@ class ModelComponents:
                     lambda: self._load(slot),
                     headroom=headroom,
                 )
+            watched = Compiled.of(self._held[slot], self._ledger.note)
+            if watched and slot not in self._compiled:
+                self._compiled[slot] = watched
         return self._held[slot]
 
     def release(self, slot: str) -> None:
@@ -105,6 +110,16 @@ class ModelComponents:
         file = self.model.files.get(slot)
         return file.identity.details if file else {}
 
+    @property
+    def falls_back(self) -> bool:
+        """Whether something was to be compiled and is not."""
+        return any(one.compiling.failure for one in self._compiled.values())
+
+    def compile_summary(self) -> list[str]:
+        """What compiling took, a line a component."""
+        told = ((slot, one.summary()) for slot, one in self._compiled.items())
+        return [f"{slot_in_words(slot)}: {line}" for slot, line in told if line]
+
     def attributed(self) -> AbstractContextManager[None]:
         """A region that runs the model's code: what goes wrong in it is told as its plugin's."""
         return self._plugins.attributed(self.model.family)
@@ -138,7 +153,11 @@ class ModelComponents:
             self.model.dtype,
             tuple(lora.key for lora in self.model.loras_of(slot)),
             self._quantization(slot),
+            self._compiles(slot),
         )
+
+    def _compiles(self, slot: str) -> bool:
+        return self.model.compile and slot in self.model.family.slots("transformer")
 
     def _quantization(self, slot: str) -> Quantization | None:
         can = self.model.family.components[slot].quantises
@@ -166,6 +185,8 @@ class ModelComponents:
                     loaded = resolve(component.load)(request)
                     if loaded is None:
                         raise TypeError(f"the loader of {slot} returned nothing")
+                if self._compiles(slot):
+                    compiled(loaded, request.computes)
                 return loaded
             except torch.OutOfMemoryError as error:
                 raise ResourceError(

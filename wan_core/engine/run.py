@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -69,6 +69,8 @@ class Run:
             if stage is self.plan.output_stage:
                 files.append(self._write(stage, made[f"{stage.name}.video"]))
             self.emit(StageFinished(stage.name, self.ledger.seconds_of(stage.name)))
+        for line in (line for one in self._open for line in one.compile_summary()):
+            self.emit(Note(line))
         return tuple(files)
 
     def _run_stage(
@@ -124,7 +126,8 @@ class Run:
 
     def _write(self, stage: PlannedStage, source: ChunkSource) -> Path:
         size = stage.needs.size
-        made = record(self.plan, self.plugins, circumstances(self.plan))
+        eager = {one.model.name for one in self._open if one.falls_back}
+        made = record(self.plan, self.plugins, circumstances(self.plan, eager))
         task = "decoding and writing"
         total = size.frames if size else None
         with (
@@ -150,12 +153,18 @@ class Run:
         return written.path
 
 
-def circumstances(plan: Plan) -> dict[str, str]:
-    """What the bits of a video depend on beside files and versions."""
+def circumstances(plan: Plan, eager: Collection[str] = ()) -> dict[str, str]:
+    """What the bits of a video depend on beside files and versions.
+
+    Args:
+        eager: models that were to be compiled and could not be.
+    """
     models = plan.models.values()
+    compiled = [m.name for m in models if m.compile and m.name not in eager]
     return {
         "device": plan.machine.title,
         "dtype": ", ".join(dict.fromkeys(model.dtype for model in models)),
         "attention": ", ".join(dict.fromkeys(model.attention for model in models)),
         "threads": str(torch.get_num_threads()),
+        "compiled": ", ".join(compiled) or "nothing",
     }

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from wan_core.contract.lazy import exports
 
 if TYPE_CHECKING:
+    from wan_core.memory.compiled import Compiling as Compiling
+    from wan_core.memory.compiled import compile_units as compile_units
+    from wan_core.memory.compiled import compiling_of as compiling_of
     from wan_core.memory.copies import Copier as Copier
     from wan_core.memory.copies import CudaCopier as CudaCopier
     from wan_core.memory.copies import Mark as Mark
@@ -51,6 +54,7 @@ __getattr__, __dir__, __all__ = exports(
         "ALIGNMENT": "sizes",
         "BlockStack": "units",
         "BlockSwap": "swap",
+        "Compiling": "compiled",
         "Copier": "copies",
         "CudaCopier": "copies",
         "Guests": "guests",
@@ -75,6 +79,8 @@ __getattr__, __dir__, __all__ = exports(
         "Unit": "units",
         "UnitTimes": "meter",
         "WithParts": "units",
+        "compile_units": "compiled",
+        "compiling_of": "compiled",
         "gigabytes": "residency",
         "packed_bytes": "sizes",
         "pinnable_bytes": "pinning",

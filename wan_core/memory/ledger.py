@@ -60,6 +60,10 @@ class Ledger:
         """Tells of the use of a unit; None where nobody asked for that."""
         return (lambda times: self._emit(Note(str(times)))) if self._each_unit else None
 
+    def note(self, text: str, level: str = "info") -> None:
+        """Tell something that does not stop the run."""
+        self._emit(Note(text, level))
+
     def seconds_of(self, stage: str) -> float:
         """Seconds of all finished tasks of a stage."""
         return sum(s for key, s in self.seconds.items() if key.startswith(f"{stage} / "))

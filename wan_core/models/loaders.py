@@ -38,6 +38,7 @@ def load_transformer(request: LoadRequest) -> WanDenoiser:
     source = merged(official, lora_targets(stored, request.dialects), request.loras, expert)
     config = transformer_config(source, request.component.config)
     transformer = _on_meta(lambda: WanTransformer(config))
+    transformer.rows = request.placement.rows
     asked = request.quantization
     matrices = block_matrices(config, asked) if asked else {}
     # what is quantised already stays as it is, and so do the other matrices of such a file

@@ -194,6 +194,7 @@ def _plan_model(
         backend.name,
         plan_loras(family, spec.loras, planned, dialects, where, places),
         spec.quantization,
+        spec.compile,
         sizes,
     )
 

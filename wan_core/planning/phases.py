@@ -22,10 +22,10 @@ from wan_core.planning.predict import (
 # 512 rows of the largest text encoder: scores of 64 heads and the gated hidden rows, in float32
 TEXT_ACTIVATIONS = 110_000_000
 
-ROWS: tuple[int | None, ...] = (None,)
-"""How many rows a transformer may handle at a time, the easiest first; None = as it does by itself.
+ROWS: tuple[int | None, ...] = (None, 8192, 2048)
+"""How many tokens a feed-forward may handle at a time, the easiest first; None = all.
 
-Each has to take less memory than the one before; a placement states the one that is chosen.
+Each takes less memory than the one before; a placement states the one that is chosen.
 """
 
 
@@ -62,7 +62,8 @@ def needs_of(stage: PlannedStage, known: Known) -> list[Need]:
     state = sum(one.bytes for one in stage.needs.state)
     for slot in known.experts:
         besides = state + model.unpacking_bytes(slot)
-        activations_of = {rows: _sampling(known, rows) + besides for rows in ROWS}
+        all_rows = [rows for rows in ROWS if rows is None or rows < known.tokens]
+        activations_of = {rows: _sampling(known, rows) + besides for rows in all_rows}
         parts.append(Need(_part(slot), slot, activations_of))
     if known.tiny:
         # previews are decoded beside the transformer, between two of its steps
@@ -103,7 +104,6 @@ def _phase(stage: str, need: Need, model: PlannedModel) -> Phase:
 
 
 def _sampling(known: Known, rows: int | None) -> int:
-    more = {} if rows is None else {"rows": rows}
     model, config = known.model, known.transformer
     # the widest input's codes, where products are in 8 bits
     rounded = max((rows or known.tokens) * config.ffn_dim, known.tokens * config.dim)
@@ -113,7 +113,7 @@ def _sampling(known: Known, rows: int | None) -> int:
         ITEM_SIZE[model.dtype],
         image_rows=known.image_rows,
         contexts=known.contexts,
-        **more,
+        rows=rows,
     )
 
 

@@ -38,6 +38,7 @@ class PlannedModel:
         device, dtype, attention: where, in which precision and how.
         loras: LoRA files that change its transformer, in order.
         quantization: how its transformer is quantised while it is loaded.
+        compile: the units of its transformer are compiled.
         sizes: slot -> bytes of its units, of those that are made of units.
         placements: slot -> where its units lie; of a slot that is not named, all of it is resident.
     """
@@ -53,6 +54,7 @@ class PlannedModel:
     attention: str
     loras: tuple[PlannedLora, ...] = ()
     quantization: Quantization | None = None
+    compile: bool = False
     sizes: Mapping[str, UnitSizes] = attrs.field(factory=dict)
     placements: Mapping[str, Placement] = attrs.field(factory=dict)
 
@@ -206,6 +208,7 @@ class Plan:
         runs = [
             f"{m.name}: {m.family.title}; {m.device}, {m.dtype}, attention {m.attention}"
             + (f", transformer in {m.quantization.title}" if m.quantization else "")
+            + (", compiled" if m.compile else "")
             for m in self.models.values()
         ]
         stages = [f"{s.name}: {_sentence(s)}" for s in self.stages]

@@ -15,6 +15,7 @@ from wan_core.models.encoders.clip_files import ClipConfig
 from wan_core.models.vae import TaehvConfig, VaeConfig, decoder_memory, encoder_memory
 from wan_core.models.vae.descriptor import COLOURS
 from wan_core.models.wan import WanConfig
+from wan_core.models.wan.config import AT_ONCE
 from wan_core.weights.quantised.layouts import CHUNK
 
 ITEM_SIZE: Mapping[str, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -120,27 +121,45 @@ def clip_activations(config: ClipConfig, pictures: int, item: int) -> int:
 
 
 def transformer_activations(
-    config: WanConfig, count: int, item: int, *, image_rows: int = 0, contexts: int = 1
+    config: WanConfig,
+    count: int,
+    item: int,
+    *,
+    image_rows: int = 0,
+    contexts: int = 1,
+    rows: int | None = None,
 ) -> int:
     """Peak of one block's forward pass for ``count`` tokens, beside the weights.
 
-    The larger of two: in the feed-forward the float32 stream before the block and before the sub-step, the
-    normed input and two hidden tensors of ``ffn_dim``; in the self-attention the stream, the normed input,
-    q, k, v, q and k rotated, and in 16 bits the float32 copy and product that one of them is rotated in,
-    else the result.
+    The float32 stream before the block, which its caller holds, and the largest of three:
 
-    Blocks that make hints (VACE) have a stream for each context beside the main one, which waits, and keep
-    the tokens that the first of them starts from.
+    * self-attention: the normed input, q, k, v and one of the two before it is rotated (or the result);
+    * cross-attention: the stream within the block, the normed input, q and the result (with image tokens one
+      more), beside keys and values;
+    * feed-forward: the stream within the block, and of as many tokens as are handled at a time the normed
+      input and two hidden tensors.
+
+    Beside each of them some tokens are in float32 while they are normed or rotated. Blocks that make hints
+    (VACE) have a stream for each context beside the main one, which waits, and keep the tokens that the first
+    of them starts from.
 
     Args:
         image_rows: image tokens beside the text.
         contexts: that go through the blocks that make hints, where there are some.
+        rows: tokens that the feed-forward handles at a time; None = all.
     """
     dim = config.dim
-    stream = count * dim * 4
-    feed_forward = 2 * stream + count * (dim * item + 2 * config.ffn_dim * item)
-    attention = stream + count * dim * (6 * item + (2 * 4 if item < 4 else item))
+    stream, width = count * dim * 4, count * dim * item
+    once = min(count, AT_ONCE) * dim * 4
+    pieces = -(-count // (rows or count))
+    some = -(-count // pieces)
+    keys = (
+        2 * (config.text_len if not image_rows else max(config.text_len, image_rows)) * dim * item
+    )
+    attention = 5 * width + 2 * once
+    crossing = stream + keys + max(3 * width + 3 * once, 4 * width if image_rows else 0)
+    feed_forward = stream + some * (dim * item + 2 * config.ffn_dim * item)
     chain = (2 + contexts) * stream if config.vace_layers and contexts else 0
     tables = count * config.head_width * 4
     told = (config.text_len + image_rows) * dim * item
-    return chain + tables + told + max(feed_forward, attention + tables)
+    return stream + chain + tables + told + max(attention, crossing, feed_forward)

@@ -88,6 +88,7 @@ class ModelSpec:
         attention: the attention backend.
         loras: LoRA files that change the transformer, in order.
         quantization: how the transformer is quantised while it is loaded; None = as its file stores it.
+        compile: the transformer's blocks are compiled.
     """
 
     family: str = registered("family", help="the architecture with its presets")
@@ -123,6 +124,10 @@ class ModelSpec:
             "help": "how the transformer is quantised: dtype, scale, keep, products",
             "unset": "as the file stores it",
         },
+    )
+    compile: bool = flag(
+        default=False,
+        help="compile the transformer's blocks: faster steps after a first one that takes longer",
     )
 
 

@@ -118,8 +118,9 @@ TROUBLES = (
                  "leave vae out, or name another family.",
                  {"w.toml": workflow(model='vae = "x.safetensors"')}),
             Case("weights-slot-unknown",
-                 'w.toml, line 4, model.clip: [model] has no option "clip"; known are: attention, device, '
-                 "family, loras, precision, quantization, text_encoder, tokenizer, transformer, vae.",
+                 'w.toml, line 4, model.clip: [model] has no option "clip"; known are: attention, '
+                 "compile, device, family, loras, precision, quantization, text_encoder, tokenizer, "
+                 "transformer, vae.",
                  {"w.toml": workflow(family="tiny-t2v", model='clip = "x"')}),
             Case("weights-two-experts",
                  "w.toml, line 4, model.transformer: family tiny-t2v has one transformer, not a high and "

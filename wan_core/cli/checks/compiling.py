@@ -1,4 +1,4 @@
-"""torch.compile: whether its tools are there, or, when asked, whether it works. Nothing needs it so far."""
+"""torch.compile: whether its tools are there, or, when asked, whether it works. Nothing needs it."""
 
 from __future__ import annotations
 

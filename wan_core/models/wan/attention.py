@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from wan_core.contract.attention import AttentionCall
+from wan_core.models.wan.config import AT_ONCE
 from wan_core.models.wan.rope import Table
+from wan_core.models.wan.rows import may_write, pieces
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, call: AttentionCall) -> Tensor:
@@ -45,6 +47,17 @@ def rotate(x: Tensor, table: Table) -> Tensor:
     Returns:
         Shape and dtype of ``x``.
     """
+    tokens = x.shape[-3]
+    if tokens <= AT_ONCE or not may_write():
+        return _rotate(x, table).to(x.dtype)
+    out = torch.empty_like(x)
+    for rows, _ in pieces(tokens, AT_ONCE):
+        cos, sin = (part[..., rows, :] for part in table)
+        out[..., rows, :, :] = _rotate(x[..., rows, :, :], (cos, sin))
+    return out
+
+
+def _rotate(x: Tensor, table: Table) -> Tensor:
     cos, sin = (part.unsqueeze(-2) for part in table)
     pairs = x.float().reshape(*x.shape[:-1], -1, 2)
     if torch.compiler.is_compiling():
@@ -53,4 +66,4 @@ def rotate(x: Tensor, table: Table) -> Tensor:
     else:
         # complex numbers take a third of the passes over memory that the formula takes unfused
         out = torch.view_as_real(torch.view_as_complex(pairs) * torch.complex(cos, sin))
-    return out.flatten(-2).to(x.dtype)
+    return out.flatten(-2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Literal, get_args
 
 import attrs
@@ -12,8 +13,10 @@ from torch import Tensor, nn
 from wan_core.contract.attention import AttentionCall
 from wan_core.contract.conditioning import NOTHING
 from wan_core.models.wan.config import WanConfig
-from wan_core.models.wan.layers import Float32LayerNorm, gated_add, modulated_norm
+from wan_core.models.wan.layers import Float32LayerNorm, gated_add, modulated_norm, normed_as
+from wan_core.models.wan.rows import may_write, pieces
 from wan_core.models.wan.sub_steps import CrossAttention, FeedForward, SelfAttention, Source
+from wan_core.weights.quantised.linear import QuantLinear, unpacked_once
 
 Slot = Literal["before_block", "after_self_attention", "after_cross_attention", "after_block"]
 SLOTS: tuple[Slot, ...] = get_args(Slot)
@@ -30,6 +33,7 @@ class BlockCall:
         sources: what the cross-attention attends to.
         dtype: what the projections get.
         add_ons: add-on -> input -> tensor.
+        rows: tokens that the feed-forward handles at a time; None = all.
     """
 
     modulation: Tensor
@@ -37,6 +41,7 @@ class BlockCall:
     sources: tuple[Source, ...]
     dtype: torch.dtype
     add_ons: Mapping[str, Mapping[str, Tensor]] = NOTHING
+    rows: int | None = None
 
 
 class WanBlock(nn.Module):
@@ -71,12 +76,14 @@ class WanBlock(nn.Module):
     def forward(self, x: Tensor, call: BlockCall) -> Tensor:
         """``[batch, tokens, dim]`` -> the same shape and dtype."""
         m = self.modulate(call.modulation)
+        # after the first sub-step the stream is the block's own, unless an add-on may have kept it
+        own = may_write() and not self.add_ons
         x = self.run_add_ons("before_block", x, call)
         x = self.self_attention(x, m, call.attention, call.dtype)
         x = self.run_add_ons("after_self_attention", x, call)
-        x = self.cross_attention(x, call.sources, call.dtype)
+        x = self.cross_attention(x, call.sources, call.dtype, in_place=own)
         x = self.run_add_ons("after_cross_attention", x, call)
-        x = self.feed_forward(x, m, call.dtype)
+        x = self.feed_forward(x, m, call.dtype, rows=call.rows, in_place=own)
         return self.run_add_ons("after_block", x, call)
 
     def modulate(self, projected: Tensor) -> tuple[Tensor, ...]:
@@ -90,15 +97,58 @@ class WanBlock(nn.Module):
         normed = modulated_norm(x, m[0], m[1], self.eps, dtype)
         return gated_add(x, self.self_attn(normed, call), m[2])
 
-    def cross_attention(self, x: Tensor, sources: Sequence[Source], dtype: torch.dtype) -> Tensor:
-        """The stream after cross-attention, which has neither modulation nor gate."""
-        out: Tensor = x + self.cross_attn(self.norm3(x).to(dtype), sources)
+    def cross_attention(
+        self,
+        x: Tensor,
+        sources: Sequence[Source],
+        dtype: torch.dtype,
+        *,
+        in_place: bool = False,
+    ) -> Tensor:
+        """The stream after cross-attention, which has neither modulation nor gate.
+
+        Args:
+            in_place: the stream is changed rather than copied.
+        """
+        y = self.cross_attn(normed_as(self.norm3, x, dtype), sources)
+        if in_place:
+            return x.add_(y)
+        out: Tensor = x + y
         return out.to(x.dtype)
 
-    def feed_forward(self, x: Tensor, m: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
-        """The stream after the feed-forward."""
-        normed = modulated_norm(x, m[3], m[4], self.eps, dtype)
-        return gated_add(x, self.ffn(normed), m[5])
+    def feed_forward(
+        self,
+        x: Tensor,
+        m: Sequence[Tensor],
+        dtype: torch.dtype,
+        *,
+        rows: int | None = None,
+        in_place: bool = False,
+    ) -> Tensor:
+        """The stream after the feed-forward.
+
+        Args:
+            rows: tokens at a time, without gradients; None = all.
+            in_place: the stream is changed rather than copied.
+        """
+        if torch.is_grad_enabled():  # which keeps all of it in any case
+            rows = None
+        parts = pieces(x.shape[1], rows, m[3].shape[1])
+        if not may_write():
+            normed = modulated_norm(x, m[3], m[4], self.eps, dtype)
+            packed = [one for one in self.ffn if isinstance(getattr(one, "base", one), QuantLinear)]
+            with unpacked_once(self.ffn) if packed and len(parts) > 1 else nullcontext():
+                made = [self.ffn(normed[:, tokens]) for tokens, _ in parts]
+            return gated_add(x, torch.cat(made, dim=1) if len(made) > 1 else made[0], m[5])
+        out = x if in_place else torch.empty_like(x)
+        with unpacked_once(self.ffn) if len(parts) > 1 else nullcontext():
+            for tokens, groups in parts:
+                shift, scale, gate = (part[:, groups] for part in m[3:])
+                here = x[:, tokens]
+                y = self.ffn(modulated_norm(here, shift, scale, self.eps, dtype))
+                gated_add(here, y, gate, out[:, tokens])
+                del y
+        return out
 
     def attach(self, name: str, add_on: nn.Module, slot: Slot) -> None:
         """Give the block an add-on; those of one slot run in the order in which they came.

@@ -37,8 +37,11 @@ class SelfAttention(nn.Module):
         q, k, v = project(x, self.q, self.k, self.v)
         q = self.norm_q(q).unflatten(-1, split)
         k = self.norm_k(k).unflatten(-1, split)
-        v = v.view(*v.shape[:-1], *split)
-        out: Tensor = self.o(self.attend(q, k, v, call).flatten(-2))
+        given = [v.view(*v.shape[:-1], *split), k, q]
+        del q, k, v
+        # nothing here holds them any more: an attention that rotates q and k need not keep what it got
+        attended = self.attend(given.pop(), given.pop(), given.pop(), call)
+        out: Tensor = self.o(attended.flatten(-2))
         return out
 
 
@@ -119,10 +122,13 @@ class CrossAttention(nn.Module):
     def forward(self, x: Tensor, sources: Sequence[Source]) -> Tensor:
         """``[batch, tokens, dim]`` (normed) -> the same shape."""
         q = self.norm_q(self.q(x)).unflatten(-1, (self.heads, -1))
-        parts = [self.from_source(q, source) for source in sources]
-        total = parts[0]
-        for part in parts[1:]:
-            total = total + part
+        parts = []
+        for source in sources:
+            parts.append(self.from_source(q, source))
+        del q  # neither it nor a part waits for the projection
+        total = parts.pop(0)
+        while parts:
+            total = total + parts.pop(0)
         out: Tensor = self.o(total)
         return out
 

@@ -93,6 +93,9 @@ class WanTransformer(nn.Module):
 
     Residual stream, norms, modulation, time embedding and head are float32; projections and
     attention run in :attr:`dtype`.
+
+    Attributes:
+        rows: tokens that a feed-forward handles at a time, without gradients; None = all.
     """
 
     KEEP_FLOAT32 = KEEP_FLOAT32
@@ -118,6 +121,7 @@ class WanTransformer(nn.Module):
             self.vace_blocks = nn.ModuleList(
                 VaceBlock(config, first=k == 0) for k in range(len(config.vace_layers))
             )
+        self.rows: int | None = None
         self._dtype: torch.dtype | None = None
         self._ropes = RopeCache()
 
@@ -253,7 +257,7 @@ class WanTransformer(nn.Module):
                 for name, rows in context.items()
             )
             attention = shared.self_attention(index, unit)
-            return BlockCall(projected, attention, sources, dtype, shared.add_ons)
+            return BlockCall(projected, attention, sources, dtype, shared.add_ons, self.rows)
 
         x, start = tokens, tokens if vace else None
         del tokens  # without VACE nobody needs them after the first block

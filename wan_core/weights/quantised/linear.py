@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ from wan_core.weights.quantised.products import (
     suits_fp8,
 )
 
-__all__ = ["QuantLinear", "multiply_in_fp8", "project"]
+__all__ = ["QuantLinear", "multiply_in_fp8", "project", "unpacked_once"]
 
 
 class QuantLinear(nn.Module):
@@ -56,6 +57,7 @@ class QuantLinear(nn.Module):
         self.register_buffer("scale", packed.scale)
         self.register_buffer("block_scales", packed.block_scales)
         self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
+        self._kept: dict[torch.dtype, Tensor] | None = None
 
     @property
     def packed(self) -> Packed:
@@ -86,12 +88,32 @@ class QuantLinear(nn.Module):
         bias = None if self.bias is None else self.bias.to(x.dtype)
         if self.rounds(x):
             return fp8_linear(x, self.packed, bias, rounded)
-        return F.linear(x, self.dequantised(x.dtype), bias)
+        return F.linear(x, self._dense(x.dtype), bias)
+
+    def _dense(self, dtype: torch.dtype) -> Tensor:
+        if self._kept is None:
+            return self.dequantised(dtype)
+        if dtype not in self._kept:
+            self._kept[dtype] = self.dequantised(dtype)
+        return self._kept[dtype]
 
     def extra_repr(self) -> str:
         return (
             f"{self.in_features}, {self.out_features}, {self.scheme}, bias={self.bias is not None}"
         )
+
+
+@contextmanager
+def unpacked_once(module: nn.Module) -> Iterator[None]:
+    """For several calls in succession: layers in ``module`` keep what they unpack until the context ends."""
+    layers = [layer for layer in module.modules() if isinstance(layer, QuantLinear)]
+    for layer in layers:
+        layer._kept = {}
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer._kept = None
 
 
 def project(x: Tensor, *layers: nn.Module) -> tuple[Tensor, ...]:

@@ -1,0 +1,179 @@
+"""``compile = true`` in runs: what it makes is kept by version, and what it can't is done without it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from wan_core import Session
+from wan_core.cli.caches import COMPILED
+from wan_core.contract.events import Event, Note
+from wan_core.engine import compiling
+from wan_core.engine.compiling import compile_cache, use_cache
+from wan_core.media import probe, read_frames
+from wan_core.memory import compiled
+from wan_core.planning.provenance import read_record
+from wan_core.workflow import Workflow
+
+Make = Callable[..., Workflow]
+CPU = torch.device("cpu")
+TEXT = """
+format = 1
+[model]
+family = "tiny-random"
+compile = {compile}
+[[stages]]
+use = "generate"
+prompt = "a circle"
+steps = 4
+[output]
+path = "out.mp4"
+overwrite = true
+"""
+
+
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    torch._dynamo.reset()
+    for variable in compiling.VARIABLES:
+        monkeypatch.setenv(variable, "")
+    monkeypatch.setattr(compiling, "_set", {})
+    monkeypatch.setattr(compiled, "BACKEND", lambda graph, inputs: graph)  # eager: the same bits
+    yield
+    torch._dynamo.reset()
+
+
+def run(
+    make: Make, compile_it: bool, session: Session | None = None
+) -> tuple[np.ndarray, list[tuple[str, str]], str]:
+    """Frames, notes, and what the file says of compiling."""
+    notes: list[tuple[str, str]] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Note):
+            notes.append((event.text, event.level))
+
+    workflow = make(text=TEXT.replace("{compile}", str(compile_it).lower()))
+    (path,) = (session or Session()).run(workflow, listen=listen).outputs
+    record = read_record(probe(path).comment, where="")
+    return np.stack(list(read_frames(path))), notes, record.machine["compiled"]
+
+
+def test_compiled_runs_say_what_they_compiled(make: Make) -> None:
+    want, notes, said = run(make, False)
+    assert (notes, said) == ([], "nothing")
+    with Session() as session:
+        plan = session.plan(make(text=TEXT.replace("{compile}", "true")))
+        assert plan.models["main"].compile
+        models = dict(plan.describe())["Models"]
+        assert models[0].endswith(", compiled")
+        got, notes, said = run(make, True, session)
+        again, more, _ = run(make, True, session)
+    assert np.array_equal(got, want)
+    assert np.array_equal(again, want)
+    assert said == "main"
+    (begun, _), (summary, level) = notes
+    assert "first step takes longer" in begun
+    assert summary.startswith("transformer: 1 graph compiled in")
+    assert level == "info"
+    assert more == []  # compiled once for all runs of a session
+    assert Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]).is_relative_to(compile_cache(CPU))
+
+
+@pytest.mark.parametrize("good_calls", [0, 5])
+def test_a_failure_ends_in_the_same_video_and_one_line(
+    make: Make, monkeypatch: pytest.MonkeyPatch, good_calls: int
+) -> None:
+    """Two blocks, two branches, four steps: the sixth call is in the second step."""
+    left = [good_calls]
+
+    def backend(graph: Any, inputs: Sequence[Any]) -> Any:
+        def call(*arguments: Any) -> Any:
+            left[0] -= 1
+            if left[0] < 0:
+                raise RuntimeError("a kernel is broken")
+            return graph(*arguments)
+
+        if not good_calls:
+            raise RuntimeError("no compiler")
+        return call
+
+    want, *_ = run(make, False)
+    monkeypatch.setattr(compiled, "BACKEND", backend)
+    with Session() as session:
+        got, notes, said = run(make, True, session)
+        again, more, _ = run(make, True, session)
+    assert np.array_equal(got, want)
+    assert np.array_equal(again, want)
+    assert said == "nothing"
+    reason = "RuntimeError: " + ("a kernel is broken" if good_calls else "no compiler")
+    failure = f"torch.compile failed, so the model runs without it: {reason}"
+    assert [text for text, level in notes if level == "warning"] == [failure]
+    assert len(notes) == 2
+    assert more == [
+        (f"transformer: runs without torch.compile, which failed before: {reason}", "info")
+    ]
+
+
+def test_a_compiled_component_is_not_the_one_that_is_not(make: Make) -> None:
+    with Session() as session:
+        run(make, False, session)
+        _, notes, said = run(make, True, session)
+    assert said == "main"
+    assert len(notes) == 2
+
+
+def test_a_cache_for_these_versions_and_this_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAN_CORE_CACHE", str(tmp_path))
+    here = compile_cache(CPU)
+    assert here.parent == tmp_path / "compiled"
+    assert here.name.startswith(torch.__version__.replace("/", "_") + "-")
+    assert here.name.endswith("-cpu")
+    assert COMPILED.names.fullmatch(here.name)  # what doctor clears
+    old, other, elsewhere = (here.parent / "2.1-none-0.0-cpu", tmp_path / "text", tmp_path / "else")
+    same = here.with_name(here.name.removesuffix("cpu") + "NVIDIA_H200")
+    own = here.parent / "mine"
+    for folder in (old, other, elsewhere, same, own):
+        folder.mkdir(parents=True)
+        (folder / "file").touch()
+    link = here.parent / "2.0-none-0.0-cpu"
+    link.symlink_to(elsewhere)
+    use_cache(CPU)
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(here / "inductor")
+    assert os.environ["TRITON_CACHE_DIR"] == str(here / "triton")
+    assert sorted(here.parent.iterdir()) == sorted([here, same, link, own])
+    assert (elsewhere / "file").exists()
+    assert (other / "file").exists()
+    old.mkdir()
+    use_cache(CPU)
+    assert old.exists()  # only when a folder is made
+
+
+def test_a_cache_that_the_user_chose_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAN_CORE_CACHE", str(tmp_path / "one"))
+    monkeypatch.setenv("TRITON_CACHE_DIR", "/own")
+    use_cache(CPU)
+    assert os.environ["TRITON_CACHE_DIR"] == "/own"
+    monkeypatch.setenv("WAN_CORE_CACHE", str(tmp_path / "two"))
+    use_cache(CPU)
+    assert os.environ["TRITON_CACHE_DIR"] == "/own"
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"].startswith(str(tmp_path / "two"))
+
+
+def test_a_cache_that_is_a_link_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAN_CORE_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "elsewhere" / "file").mkdir(parents=True)
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "compiled").symlink_to(tmp_path / "elsewhere")
+    use_cache(CPU)
+    assert [one.name for one in (tmp_path / "elsewhere").iterdir()] == ["file"]
