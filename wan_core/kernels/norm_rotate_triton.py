@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
@@ -12,15 +10,15 @@ from torch import Tensor
 WARPS = 8
 
 
-@triton.jit
+@triton.jit  # torch.compile runs this text elsewhere: it may name nothing but tl
 def _kernel(
-    x: Any,
-    weight: Any,
-    cos: Any,
-    sin: Any,
-    out: Any,
-    table_rows: Any,
-    eps: Any,
+    x,
+    weight,
+    cos,
+    sin,
+    out,
+    table_rows,
+    eps,
     width: tl.constexpr,
     pairs: tl.constexpr,
     block: tl.constexpr,
