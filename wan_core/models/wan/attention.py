@@ -28,6 +28,11 @@ def attend(q: Tensor, k: Tensor, v: Tensor, call: AttentionCall) -> Tensor:
         q = rotate(q, call.rope_q)
     if call.rope_k is not None:
         k = rotate(k, call.rope_k)
+    return attend_rotated(q, k, v, call)
+
+
+def attend_rotated(q: Tensor, k: Tensor, v: Tensor, call: AttentionCall) -> Tensor:
+    """:func:`attend` on queries and keys that are rotated already."""
     mask = None
     if call.lengths is not None:
         mask = torch.arange(k.shape[1], device=k.device) < call.lengths[:, None, None, None]

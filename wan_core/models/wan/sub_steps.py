@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import attrs
+import torch
 from torch import Tensor, nn
 
 from wan_core.contract.attention import Attend, AttentionCall
-from wan_core.models.wan.attention import attend
+from wan_core.kernels.norm_rotate import has_kernel, norm_rotate
+from wan_core.models.wan.attention import attend, attend_rotated
 from wan_core.models.wan.layers import RMSNorm
 from wan_core.weights.quantised.linear import project
 
@@ -22,7 +24,7 @@ class SelfAttention(nn.Module):
 
     def __init__(self, dim: int, heads: int, eps: float = 1e-6) -> None:
         super().__init__()
-        self.heads = heads
+        self.heads, self.eps = heads, eps
         self.q = nn.Linear(dim, dim)
         self.k = nn.Linear(dim, dim)
         self.v = nn.Linear(dim, dim)
@@ -35,12 +37,34 @@ class SelfAttention(nn.Module):
         """``[batch, tokens, dim]`` (normed and modulated) -> the same shape."""
         split = (self.heads, -1)
         q, k, v = project(x, self.q, self.k, self.v)
+        if self._fuses(q, call):
+            return self._fused(q, k, v, call)
         q = self.norm_q(q).unflatten(-1, split)
         k = self.norm_k(k).unflatten(-1, split)
         given = [v.view(*v.shape[:-1], *split), k, q]
         del q, k, v
         # nothing here holds them any more: an attention that rotates q and k need not keep what it got
         attended = self.attend(given.pop(), given.pop(), given.pop(), call)
+        out: Tensor = self.o(attended.flatten(-2))
+        return out
+
+    def _fuses(self, q: Tensor, call: AttentionCall) -> bool:
+        """Whether norm and rotation are one kernel: in compiled code, with the core's attention behind them."""
+        return (
+            _fused_allowed(q)
+            and has_kernel(q)
+            and self.attend is attend
+            and type(self.norm_q) is type(self.norm_k) is RMSNorm  # no LoRA beside their weights
+            and call.rope_q is not None
+            and call.rope_k is not None
+        )
+
+    def _fused(self, q: Tensor, k: Tensor, v: Tensor, call: AttentionCall) -> Tensor:
+        assert call.rope_q is not None and call.rope_k is not None
+        shape = (*q.shape[:-1], self.heads, -1)
+        q = norm_rotate(q, self.norm_q.weight, *call.rope_q, self.eps)
+        k = norm_rotate(k, self.norm_k.weight, *call.rope_k, self.eps)
+        attended = attend_rotated(q.view(shape), k.view(shape), v.view(shape), call)
         out: Tensor = self.o(attended.flatten(-2))
         return out
 
@@ -140,9 +164,33 @@ class CrossAttention(nn.Module):
 
 
 class FeedForward(nn.Sequential):
-    """Linear, GELU (tanh form), Linear: ``[…, dim]`` -> ``[…, dim]``."""
+    """Linear, GELU (tanh form), Linear: ``[…, dim]`` -> ``[…, dim]``.
+
+    In compiled code on a GPU the GELU is applied by the product before its result is rounded and written.
+    """
 
     def __init__(self, dim: int, hidden: int) -> None:
         super().__init__(
             nn.Linear(dim, hidden), nn.GELU(approximate="tanh"), nn.Linear(hidden, dim)
         )
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, gelu, last = self
+        if _fused_allowed(x) and type(first) is nn.Linear and first.weight.dtype == x.dtype:
+            rows, weight = x.flatten(0, -2), first.weight.t()
+            hidden = torch._addmm_activation(first.bias, rows, weight, use_gelu=True)
+            hidden = hidden.view(*x.shape[:-1], -1)
+        else:
+            hidden = gelu(first(x))
+        out: Tensor = last(hidden)
+        return out
+
+
+def _fused_allowed(x: Tensor) -> bool:
+    """Whether steps may be one kernel: in compiled code on a GPU, in 16 bits, without gradients."""
+    return (
+        torch.compiler.is_compiling()
+        and x.is_cuda
+        and x.dtype in (torch.bfloat16, torch.float16)
+        and not torch.is_grad_enabled()
+    )
