@@ -86,7 +86,7 @@ class Model(nn.Module):
 
 
 def model(base: str) -> tuple[Model, Tensor, Tensor, torch.dtype]:
-    """A model of one layer, what its weight and bias are worth in float32, and the dtype that it computes in."""
+    """A model of one layer, what its weight and bias are worth in float32, and the dtype of its input."""
     weight, bias = 0.1 * random((OUTPUTS, INPUTS), 7), random((OUTPUTS,), 8)
     dtype = torch.float32 if base == "float32" else torch.bfloat16
     bias = bias.to(dtype)

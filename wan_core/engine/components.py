@@ -52,6 +52,10 @@ class ModelComponents:
                 lambda: self._load(slot),
                 headroom=self.plan.headroom(self._stage, self.model, slot),
             )
+        # in every call: a component is shared with stages that want other strengths
+        if strengths := self.model.strengths(slot, self._stage):
+            with self.attributed():
+                self._held[slot].loras.assign(strengths)
         return self._held[slot]
 
     def release(self, slot: str) -> None:
@@ -82,6 +86,7 @@ class ModelComponents:
             self.model.device,
             self.model.dtype,
             tuple(lora.key for lora in self.model.loras_of(slot)),
+            tuple(lora.key for lora in self.model.apart_of(slot)),
             self._quantization(slot),
         )
 
@@ -101,6 +106,7 @@ class ModelComponents:
             options=dict(self.model.companions),
             dialects=self.model.dialects.get(slot, ()),
             loras=tuple(lora.use for lora in self.model.loras_of(slot)),
+            apart=tuple(lora.use for lora in self.model.apart_of(slot)),
             quantization=self._quantization(slot),
         )
         with self._ledger.task(self._stage, f"loading {slot_in_words(slot)}"):

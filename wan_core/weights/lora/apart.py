@@ -31,8 +31,8 @@ class KeptApart:
     """LoRA files that a module has beside its weights.
 
     Attributes:
-        strengths: of the files, float32, where the module computes. Compiled code reads it in each call, so that
-            other numbers need no other code.
+        strengths: of the files, float32, where the module computes. Compiled code reads it in each call, so
+            that other numbers need no other code.
     """
 
     def __init__(self, strengths: Tensor, modules: Sequence[nn.Module]) -> None:
@@ -145,7 +145,7 @@ def _adapt(
                 changes.setdefault(leaf, []).append(one)
     read = frozenset(changes) - {"weight"} if routed else frozenset(changes)
     module.add_module("lora", Beside(pairs, changes, strengths))
-    module.__class__ = adapted(type(module), read, routed)
+    module.__class__ = adapted(type(module), read, routed)  # type: ignore[arg-type]
 
 
 def _tensors(module: nn.Module) -> Iterator[Tensor]:

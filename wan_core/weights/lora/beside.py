@@ -6,7 +6,7 @@ beside ``q.weight`` there is ``q.lora.down``. What moves the module, or swaps it
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 
 import torch
@@ -115,7 +115,9 @@ class Beside(nn.Module):
     def changed(self, leaf: str, own: Tensor) -> Tensor:
         """A tensor of the module as the files make it: computed in float32."""
         strengths, weight = self._strengths(own), own.float()
-        for change in self.changes[leaf]:  # type: ignore[union-attr]
+        own_changes = self.changes[leaf]
+        assert isinstance(own_changes, nn.ModuleList)
+        for change in own_changes:
             weight = change(weight, strengths)
         return weight
 
@@ -142,8 +144,8 @@ class LoraLinear(nn.Module):
     """Mixed into a linear layer's class: ``y = x (W + sum of s scale up down)ᵀ + b``.
 
     W is what the weight is worth, also where it is quantised. Plain pairs take one of two ways, see
-    :func:`wan_core.weights.lora.routes.through_the_weight`. With patches of other forms the whole weight is made
-    in float32 for each call, in their order, as merging does it.
+    :func:`wan_core.weights.lora.routes.through_the_weight`. With patches of other forms the whole weight is
+    made in float32 for each call, in their order, as merging does it.
     """
 
     lora: Beside
@@ -190,7 +192,7 @@ def adapted(kind: type[nn.Module], leaves: frozenset[str], routed: bool) -> type
     return type(f"Lora{kind.__name__}", bases, {**reading, "__module__": kind.__module__})
 
 
-def _read(leaf: str):  # type: ignore[no-untyped-def]
+def _read(leaf: str) -> Callable[[nn.Module], Tensor | None]:
     def read(self: nn.Module) -> Tensor | None:
         own = self._parameters.get(leaf)
         lora: Beside = self.lora  # type: ignore[assignment]

@@ -7,7 +7,8 @@ __all__ = ["MOVE", "through_the_weight"]
 MOVE = 160
 """Multiply-adds in the time in which memory takes one value of 16 bits: tensor cores beside their memory.
 
-H200: 785 TFLOP/s beside 4.8 TB/s, so 392e12 multiply-adds and 2.4e12 values a second; consumer cards are near it.
+H200: 785 TFLOP/s beside 4.8 TB/s, so 392e12 multiply-adds and 2.4e12 values a second; consumer cards are near
+it.
 """
 
 
@@ -23,8 +24,8 @@ def through_the_weight(tokens: int, rank: int, inputs: int, outputs: int) -> boo
       written and read, the result read and written: ``tokens * (inputs + 2 * rank + 2 * outputs)`` values.
 
     For a layer of 5120 x 5120 and rank 64 they meet at some 3,200 tokens: the 512 rows of a text, and single
-    pictures, go through the factors, the 32,760 tokens of 81 frames at 832x480 through the weight, where the change
-    costs 1.2 % of the layer instead of 12 %.
+    pictures, go through the factors, the 32,760 tokens of 81 frames at 832x480 through the weight, where the
+    change costs 1.2 % of the layer instead of 12 %.
 
     Args:
         tokens: rows of x.
