@@ -3,12 +3,12 @@
     python benchmarks/lora_apart.py --out result.json
 
 Random bfloat16 weights in the shape of Wan 2.1 T2V 14B, made on the device, and a random LoRA file of one
-gigabyte for all linear layers of its blocks, in memory. One forward pass without the file, with it, and without it
-again, of blocks as they are and of compiled ones. Printed: time, memory measured and from the arithmetic (the
-factors' bytes of resident blocks, and of as many blocks as there are slots), and whether another strength compiles
-anything.
+gigabyte for all linear layers of its blocks, in memory. One forward pass without the file, with it, and without
+it again, of blocks as they are and of compiled ones. Printed: time, memory measured and in theory (the
+factors' bytes of resident blocks, and of as many blocks as there are slots), and whether another strength
+compiles anything.
 
-Needs an NVIDIA GPU with 48 GB free and 32 GB of RAM, some four minutes of an H200, and of Python packages only
+Needs an NVIDIA GPU with 48 GB free and 48 GB of RAM, some four minutes of an H200, and of Python packages only
 torch, attrs and einops. ``--layers`` makes the model smaller.
 """
 
