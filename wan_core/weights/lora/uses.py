@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from wan_core.contract.errors import WeightsError
 from wan_core.contract.loras import LoraUse
 from wan_core.weights.files import open_weights
+from wan_core.weights.lora.keys import split
 from wan_core.weights.lora.matching import LoraFile, read_lora
 from wan_core.weights.lora.patches import Patch
 from wan_core.weights.lora.targets import LoraTargets
@@ -42,6 +43,7 @@ def match(use: LoraUse, source: TensorSource, targets: LoraTargets, expert: str 
         source, targets, rank_stabilised=use.scaling == "rank-stabilised", expert=expert
     )
     grown = [patch.target for patch in file.patches if patch.grown]
+    grown += _twice_as_wide(file, targets)
     if grown:
         raise WeightsError(
             f"the LoRA makes {shown(grown[0])} larger, as control LoRAs do, and the model takes no such input",
@@ -62,6 +64,17 @@ def match(use: LoraUse, source: TensorSource, targets: LoraTargets, expert: str 
             remedy='use a LoRA that was made for this model, or go on without them with unmatched = "skip"',
         )
     return file
+
+
+def _twice_as_wide(file: LoraFile, targets: LoraTargets) -> Iterator[str]:
+    """Convolutions of the model for which the file has factors of twice the channels: control LoRAs that do not
+    say what they are."""
+    for name in file.unmatched:
+        path, part = split(name) or ("", "")
+        target = targets.find(path) if part == "down" else ""
+        wanted, found = targets.shapes.get(target, ()), file.source.shape(name)
+        if len(wanted) == len(found) == 5 and found[1] == 2 * wanted[1]:
+            yield target
 
 
 def told(file: LoraFile) -> str:
