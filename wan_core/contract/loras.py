@@ -148,9 +148,11 @@ class LoraUse:
 
     @property
     def told(self) -> str:
-        """Its strength for people: ``"0.8"``, ``"1, 1, 0.5 …"``."""
-        shown = ", ".join(f"{one:g}" for one in self.strengths[:SHOWN])
-        return shown + (" …" if len(self.strengths) > SHOWN else "")
+        """Its strength for people: ``"0.8"``, ``"[1, 1, 0.5, …]"``."""
+        shown = [f"{one:g}" for one in self.strengths[:SHOWN]]
+        if len(self.strengths) == 1:
+            return shown[0]
+        return f"[{', '.join(shown + ['…'] * (len(self.strengths) > SHOWN))}]"
 
     def factor(self, block: int) -> float:
         """By what the strength is multiplied in a block, counted from 0."""
