@@ -180,7 +180,7 @@ def test_layers_take_the_way_that_costs_less(monkeypatch: pytest.MonkeyPatch) ->
     made.x(torch.ones(3, 7, INPUTS))
     assert asked == [(21, 8, INPUTS, OUTPUTS)]
     asked.clear()
-    made.x.unpacks = False  # multiplies as it is stored: there is no weight to add to
+    made.x.rounds = lambda x: True  # it multiplies codes: there is no weight to add to
     made.x(torch.ones(3, 7, INPUTS))
     assert not asked
 
@@ -293,6 +293,17 @@ def test_strengths_and_sets_change_without_another_compilation() -> None:
     assert torch.equal(seen[2], run(blocks(), x))  # both are off
     assert torch.equal(seen[8], seen[0]) and not torch.equal(seen[4], seen[0])
     torch._dynamo.reset()
+
+
+@torch.no_grad()
+def test_strengths_move_to_where_the_model_computes() -> None:
+    made = blocks()
+    kept = keep_apart(made, [(whole_file(), LoraUse("a", 0.5))])
+    kept.strengths = torch.ones(1, device="meta")
+    kept.to(torch.device("cpu"))
+    held = [one.strengths for one in made.modules() if isinstance(one, beside.Beside)]
+    assert len(held) == 12 and all(one is kept.strengths for one in held)
+    assert kept.strengths.tolist() == [0.5]
 
 
 def test_strengths_are_taken_step_by_step() -> None:

@@ -77,6 +77,7 @@ class WanDenoiser:
         check_add_ons(self.transformer, inputs.add_ons)
         height, width = noisy.shape[-2:]
         if self.loras is not None:
+            self.loras.to(noisy.device)
             self.loras.at(inputs.step)
         velocity: Tensor = self.transformer(
             whole_patches(torch.cat((noisy, *channels), dim=1)),

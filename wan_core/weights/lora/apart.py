@@ -41,6 +41,16 @@ class KeptApart:
         self._modules = list(modules)
         self._schedules: tuple[tuple[float, ...], ...] = tuple((one,) for one in self._now)
 
+    def to(self, device: torch.device) -> None:
+        """Have the strengths where the module computes; its factors move with it."""
+        if self.strengths.device == device:
+            return
+        self.strengths = torch.tensor(self._now, device=device)
+        for module in self._modules:
+            for one in module.lora.modules():  # type: ignore[union-attr]
+                if isinstance(one, Beside):
+                    one.strengths = self.strengths
+
     def set_strength(self, file: int, strength: float) -> None:
         """Change how strongly a file counts, everywhere, from the next call on."""
         if strength != self._now[file]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -150,19 +151,24 @@ class LoraLinear(nn.Module):
 
     lora: Beside
 
-    def forward(self, x: Tensor) -> Tensor:
-        """``[…, inputs]`` -> ``[…, outputs]``."""
+    def forward(self, x: Tensor, *more: Any) -> Tensor:
+        """``[…, inputs]`` -> ``[…, outputs]``.
+
+        Args:
+            more: what else the layer takes, for its own way of multiplying.
+        """
         lora = self.lora
         if "weight" in lora.changes:
             weight = lora.changed("weight", self._worth(torch.float32)).to(x.dtype)
             return F.linear(x, weight, self._bias(x.dtype))
         inputs, outputs = lora.down.shape[1], lora.up.shape[0]
         tokens = x.numel() // inputs
-        # a layer that multiplies as it is stored has no weight to add to
-        unpacks = getattr(self, "unpacks", True)
+        # a layer that rounds its input multiplies codes: it has no weight to add to
+        rounds = getattr(self, "rounds", None)
+        unpacks = rounds is None or not rounds(x)
         if unpacks and through_the_weight(tokens, lora.rank, inputs, outputs):
             return F.linear(x, lora.added(self._worth(x.dtype)), self._bias(x.dtype))
-        result: Tensor = super().forward(x)
+        result: Tensor = super().forward(x, *more)
         return lora.through(x, result)
 
     def _worth(self, dtype: torch.dtype) -> Tensor:
