@@ -129,6 +129,11 @@ def x(entry: str = "") -> str:
             "fp8.safetensors is fp8 e4m3fn, one",
         ),
         (x() + "\nquantization = {}", "", ""),
+        (
+            x() + '\ntransformer = "fp8.safetensors"\nquantization = { products = "fp8" }',
+            "",
+            "fp8.safetensors is fp8 e4m3fn, one scale",
+        ),
         (x(", merge = false") + "\nquantization = {}", "", "merge = false"),
         ("", x(), "it belongs to a stage"),
     ],

@@ -32,7 +32,7 @@ from wan_core.planning.output import alike
 from wan_core.planning.places import Places
 from wan_core.planning.plan import Plan, PlannedModel, PlannedStage
 from wan_core.planning.predict import ITEM_SIZE
-from wan_core.planning.quantising import quantised
+from wan_core.planning.quantising import quantised, why_products_are_exact
 from wan_core.planning.staging import plan_output, plan_stages
 from wan_core.planning.timing import predict_seconds
 from wan_core.plugins import Plugins
@@ -122,6 +122,11 @@ def _plan(
         for m in models.values()
         if not plugins.attention_backend(m.attention).support.exact
     ]
+    for m in models.values():
+        if unpacked := why_products_are_exact(m.quantization, m.device, m.dtype):
+            inexact.append(unpacked)
+        elif m.quantization and m.quantization.products == "fp8":
+            inexact.append("products in fp8 are inexact: results differ from the reference")
     inexact += shortages(machine, phases)
     of_loras = (
         note for m in models.values() for lora in m.every_lora.values() for note in lora.notes
@@ -166,8 +171,10 @@ def _plan_model(
 
     family = plugins.family(spec.family)
     planned, companions = plan_files(family, spec.files, where, plugins, places)
+    slots = family.slots("transformer")
+    stored = any(planned[slot].packed[0] for slot in slots if slot in planned)
     if spec.quantization:
-        for slot in family.slots("transformer"):
+        for slot in slots:
             planned[slot] = quantised(
                 planned.get(slot), family.components[slot], spec.quantization, where
             )
@@ -183,7 +190,7 @@ def _plan_model(
         dialects=dialects,
         places=places,
         item=ITEM_SIZE[dtype],
-        quantised_while_loading=spec.quantization is not None,
+        quantised_while_loading=spec.quantization is not None and not stored,
     )
     return PlannedModel(
         name,

@@ -51,6 +51,12 @@ class PlannedModel:
     quantization: Quantization | None = None
     stage_loras: Mapping[str, tuple[PlannedLora, ...]] = attrs.field(factory=dict)
 
+    @property
+    def rounds_inputs(self) -> bool:
+        """Whether its transformer multiplies in 8 bits, if its card can."""
+        asked = self.quantization is not None and self.quantization.products == "fp8"
+        return asked and self.dtype == "bfloat16" and self.device.startswith("cuda")
+
     def loras_of(self, slot: str) -> tuple[PlannedLora, ...]:
         """Those that are merged into the weights of a slot."""
         return tuple(lora for lora in self.loras if not lora.apart and lora.changes.get(slot))
@@ -185,7 +191,7 @@ class Plan:
         ]
         runs = [
             f"{m.name}: {m.family.title}; {m.device}, {m.dtype}, attention {m.attention}"
-            + (f", transformer in {m.quantization.dtype}" if m.quantization else "")
+            + (f", transformer in {m.quantization.title}" if m.quantization else "")
             for m in self.models.values()
         ]
         stages = [f"{s.name}: {_sentence(s)}" for s in self.stages]
