@@ -73,7 +73,8 @@ def workflow(plugins: Plugins) -> str:
             + options_of(Quantization),
             "## `[[stages]]`\n\nKeys of every stage: `use` (which stage), `name` (its own name; later "
             "stages say `NAME.video`), `model` (which model it drives, when there are several), and "
-            "`[[stages.apply]]` tables with the features it asks for, in order.",
+            "`[[stages.apply]]` tables with the features it asks for, in order; `loras`, like those of a "
+            "model, for this stage alone.",
             *stages,
             "## `[[stages.apply]]`\n\nFeatures; plugins bring more.",
             *features,

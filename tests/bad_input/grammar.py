@@ -47,6 +47,7 @@ MODEL = {
         *(
             '[{ file = "lora.safetensors" }]',
             '[{ file = "own.safetensors", strength = 0 }]',
+            '[{ file = "own.safetensors", merge = false, strength = [1, 0] }]',
             "[{}]",
             "[1]",
         ),
@@ -55,6 +56,10 @@ MODEL = {
     ),
 }
 STAGE = {
+    "loras": (
+        *('[{ file = "lora.safetensors", strength = [1, 0.5] }]', '[{ file = "own.safetensors" }]', "3"),
+        '[{ file = "lora.safetensors", merge = true }]',
+    ),
     "name": ('"a"', '"b"', '"generate"', '"../a"'),
     "model": ('"main"', '"other"'),
     "prompt": ('"a red circle"', '["a", "b"]', '"{seed}"', '"{{"'),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import av
 import pytest
+import torch
 from real_commands import Call, Write
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
@@ -146,6 +147,33 @@ def test_relative_paths_start_where_they_are_told_to(
     assert "own.safetensors does not exist" in lost.err
     assert call("rerun", "clip.mp4", "--folder", "w").code == 0
     assert (tmp_path / "clip-rerun.mp4").exists()  # beside the video all the same
+
+
+def test_lora_files_of_stages_are_found_again(
+    call: Call, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "w").mkdir()
+    q = "blocks.0.self_attn.q"
+    factors = {f"{q}.lora_A.weight": torch.ones(2, 192), f"{q}.lora_B.weight": torch.ones(192, 2)}
+    save_file(factors, tmp_path / "w" / "own.safetensors")
+    stage = (
+        'width=32\nheight=32\nframes=5\nsteps=2\nloras=[{file="own.safetensors", strength=[1, 0]}]'
+    )
+    workflow = write("w/w.toml", path="../clip.mp4", stage=stage)
+    workflow.write_text(workflow.read_text().replace("tiny-random", "tiny-t2v"))
+    assert call("run", workflow).code == 0
+    said = call("rerun", "clip.mp4", "-o", "known.mp4")
+    assert said.code == 0, said.err
+    assert "the frames are the same, bit for bit (all 5)" in said.out
+    save_file({name: 2 * one for name, one in factors.items()}, tmp_path / "own.safetensors")
+    other = call("rerun", "clip.mp4", "-o", "other.mp4")
+    assert other.code == 3
+    assert 'stages.generate.loras.0 is not the file that "clip.mp4" was made with' in other.err
+    monkeypatch.setenv("WAN_CORE_CACHE", str(tmp_path / "another machine"))
+    (tmp_path / "own.safetensors").unlink()
+    lost = call("rerun", "clip.mp4", "-o", "lost.mp4")
+    assert lost.code == 3
+    assert "own.safetensors does not exist" in lost.err
 
 
 def test_braces_in_names_mean_themselves(call: Call, write: Write, tmp_path: Path) -> None:

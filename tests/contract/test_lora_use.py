@@ -16,6 +16,12 @@ from wan_core.contract.options import OptionError
     [
         {"strength": 101},
         {"strength": "1"},
+        {"strength": []},
+        {"strength": [1] * 1001},
+        {"strength": [1, 101]},
+        {"strength": [1, True]},
+        {"strength": float("nan")},
+        {"merge": "yes"},
         {"blocks": 5},
         {"blocks": ""},
         {"blocks": "9-0"},
@@ -49,3 +55,17 @@ def test_blocks_have_factors(
 ) -> None:
     use = LoraUse("x.safetensors", blocks=blocks)
     assert [use.factor(block) for block in range(4)] == factors
+
+
+@pytest.mark.parametrize(
+    ("strength", "strengths", "told"),
+    [
+        (0.8, (0.8,), "0.8"),
+        ([2], (2.0,), "2"),
+        ([1, 0.5], (1.0, 0.5), "[1, 0.5]"),
+        ([1] * 7, (1.0,) * 7, "[1, 1, 1, 1, 1, 1, …]"),
+    ],
+)
+def test_strengths_by_step(strength: Any, strengths: tuple[float, ...], told: str) -> None:
+    use = LoraUse("x.safetensors", strength)
+    assert (use.strengths, use.told) == (strengths, told)

@@ -22,10 +22,9 @@ from wan_core.hookspecs import hookimpl
 from wan_core.media import read_frames
 from wan_core.models.families import TINY_T2V
 from wan_core.models.loaders import load_transformer
-from wan_core.planning import Library, Plan, make_plan, making, read_record
+from wan_core.planning import Library, Plan, make_plan, read_record
 from wan_core.planning.files import bundled
 from wan_core.plugins import Found, Plugins, installed_entry_points
-from wan_core.weights import Precision
 from wan_core.workflow import parse_workflow
 
 TRANSFORMER = bundled("tiny/t2v.safetensors")
@@ -112,7 +111,7 @@ def test_the_plan_tells_what_a_file_changes(folder: Path) -> None:
     (told,) = dict(made.describe())["LoRAs"]
     assert told == (
         "main.loras.0: x.safetensors, a LoRA (rank 4, dim 192, modules 21), strength 0.8, "
-        "changes 6 weights of transformer"
+        "changes 6 weights of transformer, merged"
     )
     assert not made.models["main"].loras[0].notes
 
@@ -172,27 +171,6 @@ def test_a_file_without_alpha_may_mean_rank_stabilised_scales(folder: Path) -> N
     name = "blocks.0.cross_attn.k.weight"
     change = weights(use)[name] - weights()[name]
     assert torch.allclose(change, torch.full_like(change, 4 * 2.0))  # rank 4: alpha 8
-
-
-@pytest.mark.parametrize("scheme", ["fp8_e4m3fn_scaled", "Q4_K_M", "nvfp4", "int8_scaled"])
-def test_quantised_weights_take_none(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
-) -> None:
-    read = making.plan_files
-
-    def quantised(*given: Any) -> Any:
-        files, companions = read(*given)
-        file = files["transformer"]
-        stored = attrs.evolve(file.identity, precision=Precision(scheme, f"{scheme} in blocks"))
-        files["transformer"] = attrs.evolve(file, identity=stored)
-        return files, companions
-
-    monkeypatch.setattr(making, "plan_files", quantised)
-    assert not plan(folder, "").models["main"].loras
-    assert refusal(folder, '{ file = "x.safetensors" }') == (
-        "w.toml, line 5, model.loras: LoRA files can't be merged into quantised weights, and t2v.safetensors "
-        f"is {scheme} in blocks; use the bf16 or fp16 file of the model."
-    )
 
 
 # -- loading --------------------------------------------------------------------------------------------

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import copy
 
-import pytest
 import torch
 from torch import Tensor
 from torch._dynamo.testing import CompileCounter
 from wan_samples import SMALL, latents, random_transformer
 
 from wan_core.contract.loras import LoraUse
+from wan_core.memory import BlockSwap, SimulatedCopier
 from wan_core.models.wan import WanTransformer
 from wan_core.models.wan.dialects import DIALECTS
 from wan_core.weights import StateDict
-from wan_core.weights.lora import LoraFile, LoraTargets, merge, read_lora
-from wan_core.weights.lora.apart import KeptApart, LoraLinear, keep_apart
+from wan_core.weights.lora import LoraFile, LoraLinear, LoraTargets, keep_apart, merge, read_lora
 from wan_core.weights.lora.uses import strength_of
 
 
@@ -70,7 +69,7 @@ def test_apart_is_merged_within_rounding() -> None:
     # a layer that both files change has one pair of matrices
     both = apart.get_submodule("blocks.0.self_attn.q")
     assert isinstance(both, LoraLinear)
-    assert (both.down.shape, both.up.shape) == ((8, 48), (48, 8))
+    assert (both.lora.down.shape, both.lora.up.shape) == ((8, 48), (48, 8))
     assert not isinstance(apart.get_submodule("blocks.1.ffn.0"), LoraLinear)
     kept.set_strength(0, 1.5)
     kept.set_strength(1, 0.0)
@@ -80,46 +79,85 @@ def test_apart_is_merged_within_rounding() -> None:
     assert torch.equal(predict(apart), predict(base))
 
 
-def test_what_is_no_plain_product_is_left_to_be_merged() -> None:
+@torch.no_grad()
+def test_a_file_of_many_forms() -> None:
+    """Weights of which only some are products of two matrices; head, embeddings and norms take part."""
     base = random_transformer(num_layers=1)
     shapes = {name: tuple(p.shape) for name, p in base.state_dict().items()}
-    q = "blocks.0.self_attn.q"
-    held = {
-        f"{q}.lora_A.weight": torch.ones(2, 48),
-        f"{q}.lora_B.weight": torch.ones(48, 2),
-        f"{q}.dora_scale": torch.ones(48, 1),
-        "blocks.0.ffn.0.diff": torch.ones(64, 48),
-        "patch_embedding.lora_A.weight": torch.ones(2, 16, 1, 2, 2),
-        "patch_embedding.lora_B.weight": torch.ones(48, 2, 1, 1, 1),
+    q, held = "blocks.0.self_attn.q", {}
+    parts = {
+        f"{q}.lora_A.weight": (2, 48),
+        f"{q}.lora_B.weight": (48, 2),
+        f"{q}.dora_scale": (48, 1),
+        f"{q}.diff_b": (48,),
+        "blocks.0.ffn.0.diff": (64, 48),
+        "blocks.0.diff_m": (1, 6, 48),
+        "blocks.0.self_attn.norm_q.diff": (48,),
+        "blocks.0.norm3.diff_b": (48,),
+        "patch_embedding.lora_A.weight": (2, 16, 1, 2, 2),
+        "patch_embedding.lora_B.weight": (48, 2, 1, 1, 1),
+        "time_embedding.0.lora_A.weight": (2, 32),
+        "time_embedding.0.lora_B.weight": (48, 2),
+        "text_embedding.0.lora_A.weight": (2, 16),
+        "text_embedding.0.lora_B.weight": (48, 2),
+        "head.head.diff": (64, 48),
+        "head.diff_m": (1, 2, 48),
     }
-    file = read_lora(StateDict(held), LoraTargets(shapes))
-    assert len(file.patches) == 3
-    kept = keep_apart(base, [(file, LoraUse("x"))])
-    assert kept.places == ((),)
-    assert not any(isinstance(one, LoraLinear) for one in base.modules())
-
-
-def layer(dtype: torch.dtype = torch.float32) -> LoraLinear:
-    """A layer that gives zeros, with ones beside it: rank 2, scale a half, strength 2."""
-    base = torch.nn.Linear(4, 6)
-    torch.nn.init.zeros_(base.weight)
-    torch.nn.init.zeros_(base.bias)
-    return LoraLinear(base, [(torch.ones(2, 4), torch.ones(6, 2), 0.5)], [2.0]).to(dtype)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_factors_move_with_their_layer(dtype: torch.dtype) -> None:
-    made = layer(dtype)
-    assert made.down.dtype == made.up.dtype == dtype
-    assert made.files.dtype == torch.int64
-    assert torch.equal(made(torch.ones(3, 4, dtype=dtype)), torch.full((3, 6), 8.0, dtype=dtype))
+    for seed, (name, shape) in enumerate(parts.items()):
+        held[name] = 0.1 * latents(*shape, seed=seed) + (1 if "dora" in name else 0)
+    file, use = read_lora(StateDict(held), LoraTargets(shapes)), LoraUse("x", 0.7)
+    assert not file.unmatched
+    want = predict(merged(base, [(file, use)]))
+    plain = predict(base)
+    names = list(base.state_dict())
+    kept = keep_apart(base, [(file, use)])
+    close(predict(base), want)
+    assert float((want - plain).abs().max()) > 0.05 * float(want.abs().max())
+    assert [name for name in base.state_dict() if ".lora." not in name] == names
+    kept.detach()
+    assert torch.equal(predict(base), plain)
 
 
 @torch.no_grad()
-def test_strengths_change_without_another_compilation() -> None:
-    made, counter = layer(), CompileCounter()
-    compiled = torch.compile(made, backend=counter, fullgraph=True)
-    for strength in (2.0, 0.5, -1.0):
-        KeptApart((((made, 0),),)).set_strength(0, strength)
-        assert torch.equal(compiled(torch.ones(3, 4)), torch.full((3, 6), 4 * strength))
+def test_units_are_swapped_with_their_factors() -> None:
+    """Swapped units compute the same, with strengths that change while their weights are on the device."""
+    base = random_transformer()
+    files = [(lora(base, 3, 1), LoraUse("a")), (lora(base, 5, 2), LoraUse("b"))]
+    resident = copy.deepcopy(base)
+    want, kept = keep_apart(resident, files), keep_apart(base, files)
+    swap = BlockSwap(base, ["blocks.0", "blocks.2"], 1, SimulatedCopier())
+    factors = sum(8 * (inputs + outputs) * 4 for inputs, outputs in block_linears(base))
+    assert swap.slot_bytes >= factors
+    with swap.active():
+        for strengths in ([0.5, 0.0], [0.0, 1.0], [-1.0, 0.25]):
+            for one in (want, kept):
+                one.assign([(strength,) for strength in strengths])
+            assert torch.equal(predict(base), predict(resident))
+    # files that leave are no part of the units any more
+    kept.detach()
+    swap.settle()
+    with swap.active():
+        assert torch.equal(predict(base), predict(random_transformer()))
+
+
+def block_linears(transformer: WanTransformer) -> list[tuple[int, int]]:
+    linears = (m for m in transformer.blocks[0].modules() if isinstance(m, torch.nn.Linear))
+    return [(linear.in_features, linear.out_features) for linear in linears]
+
+
+@torch.no_grad()
+def test_compiled_blocks_share_a_graph() -> None:
+    base = random_transformer()
+    files = [(lora(base, 3, 1), LoraUse("a", blocks={"0-1": 1.0, "2": 0.5}))]
+    eager = copy.deepcopy(base)
+    kept, other = keep_apart(base, files), keep_apart(eager, files)
+    counter = CompileCounter()
+    torch._dynamo.reset()
+    for block in base.blocks:
+        block.compile(backend=counter, fullgraph=True)
+    for strength in (1.0, 0.5, -1.0):
+        kept.set_strength(0, strength)
+        other.set_strength(0, strength)
+        close(predict(base), predict(eager))
     assert counter.frame_count == 1
+    torch._dynamo.reset()

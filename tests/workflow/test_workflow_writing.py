@@ -123,12 +123,13 @@ files = paths | st.fixed_dictionaries({"high": paths, "low": paths})
 loras = st.builds(
     LoraUse,
     paths,
-    st.floats(-100, 100),
+    st.floats(-100, 100) | st.lists(st.floats(-100, 100), min_size=1, max_size=3),
     st.sampled_from([None, "0-9, 12", {"0-9": 1.0, "12": -0.5}, {}]),
     st.sampled_from([(), ("ffn", 'a "b"')]),
     st.sampled_from(["both", "high"]),
     st.sampled_from(["file", "rank-stabilised"]),
     st.sampled_from(["refuse", "skip"]),
+    st.sampled_from([None, True, False]),
 )
 models = st.builds(
     ModelSpec,
@@ -189,6 +190,7 @@ def workflows(draw: st.DrawFn) -> Workflow:
                     for place, (feature, asked) in enumerate(draw(st.lists(features, max_size=2)))
                 ),
                 post=tuple(draw(st.lists(st.sampled_from(["plain", "upscale"]), max_size=2))),
+                loras=tuple(draw(st.lists(loras, max_size=1))),
                 key=f"stages.{index}",
             )
         )

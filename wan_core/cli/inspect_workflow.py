@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from wan_core.weights.places import exists, place
 
 if TYPE_CHECKING:
     from wan_core.contract.descriptions import Family, Preset
+    from wan_core.contract.loras import LoraUse
     from wan_core.plugins import Plugins
     from wan_core.workflow import ModelSpec, StageSpec, Workflow
 
@@ -40,6 +41,7 @@ def describe_workflow(path: Path, plugins: Plugins) -> Found:
         rows.append((f"stage {stage.name}", f"{stage.use}: {plugins.stage(stage.use).summary}"))
         rows += [("", f"{key} = {show(value)}") for key, value in options.items()]
         rows += [("", f"feature {feature.use}") for feature in stage.apply]
+        rows += [("", line) for line in _loras(stage.loras)]
     fps = f", {workflow.output.fps:g} frames per second" if workflow.output.fps else ""
     rows.append(("output", f"{place(workflow.output.path)}{fps}"))
     return Found("workflow", rows, _facts(workflow, plugins))
@@ -53,7 +55,7 @@ def _facts(workflow: Workflow, plugins: Plugins) -> dict[str, Any]:
                 "family": model.family,
                 "title": plugins.family(model.family).title,
                 "files": dict(model.files),
-                "loras": [{"file": use.file, "strength": use.strength} for use in model.loras],
+                "loras": _lora_facts(model.loras),
             }
             for name, model in workflow.models.items()
         },
@@ -64,11 +66,16 @@ def _facts(workflow: Workflow, plugins: Plugins) -> dict[str, Any]:
                 "model": stage.model,
                 "options": _options(stage, _preset(stage, workflow, plugins)),
                 "apply": [feature.use for feature in stage.apply],
+                "loras": _lora_facts(stage.loras),
             }
             for stage in workflow.stages
         ],
         "output": {"path": workflow.output.path, "fps": workflow.output.fps},
     }
+
+
+def _lora_facts(loras: Sequence[LoraUse]) -> list[dict[str, Any]]:
+    return [{"file": use.file, "strength": use.strength} for use in loras]
 
 
 def _files(model: ModelSpec, family: Family) -> Iterator[str]:
@@ -79,9 +86,13 @@ def _files(model: ModelSpec, family: Family) -> Iterator[str]:
             remarks = ["optional"] if part and part.optional else []
             remarks += [] if exists(Path(one)) else ["not there"]
             yield f"{slot} = {place(one)}" + (f" ({', '.join(remarks)})" if remarks else "")
-    for use in model.loras:
+    yield from _loras(model.loras)
+
+
+def _loras(loras: Sequence[LoraUse]) -> Iterator[str]:
+    for use in loras:
         missing = "" if exists(use.file) else " (not there)"
-        yield f"LoRA {place(use.file)}{missing}, strength {use.strength:g}"
+        yield f"LoRA {place(use.file)}{missing}, strength {use.told}"
 
 
 def _preset(stage: StageSpec, workflow: Workflow, plugins: Plugins) -> Preset | None:

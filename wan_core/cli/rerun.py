@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import click
@@ -157,9 +157,13 @@ def _with_known_files(workflow: Workflow, record: Provenance) -> Workflow:
     from wan_core.workflow.paths import options_by_key, paths_in, with_paths
 
     sums = {**record.weights, **record.inputs}
-    files = {
+    files: dict[str, dict[str, Any]] = {
         name: {**model.files, "loras": [use.file for use in model.loras]}
         for name, model in workflow.models.items()
+    }
+    files["stages"] = {
+        **files.get("stages", {}),  # a model may be called so
+        **{one.name: {"loras": [use.file for use in one.loras]} for one in workflow.stages},
     }
     lost = [
         (key, path)

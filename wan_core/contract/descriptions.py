@@ -115,6 +115,8 @@ class Component:
         lora_targets: import string of ``lora_targets(source, dialects) -> LoraTargets`` (its module must not
             import torch), for a component whose loader merges the LoRA files of its request; see
             :class:`wan_core.weights.lora.LoraTargets`. None = it takes none.
+        keeps_apart: its loader also keeps LoRA files apart from the weights; see
+            :attr:`wan_core.contract.LoadRequest.apart`.
         config: the architecture, for the loader and for predictions of size. Numbers that appear here
             must agree with the file's header.
         bundled: file inside the installed package, used when the workflow names none.
@@ -145,6 +147,7 @@ class Component:
     verify: str | None = attrs.field(default=None, validator=valid.optional_text)
     optional: bool = attrs.field(default=False, validator=valid.flag)
     lora_targets: str | None = attrs.field(default=None, validator=valid.optional_text)
+    keeps_apart: bool = attrs.field(default=False, validator=valid.flag)
     unpacks: tuple[str, ...] = attrs.field(default=(), validator=valid.names)
     quantises: str | None = attrs.field(default=None, validator=valid.optional_text)
     units: str | None = attrs.field(default=None, validator=valid.optional_text)

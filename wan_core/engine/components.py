@@ -64,6 +64,10 @@ class ModelComponents:
             watched = Compiled.of(self._held[slot], self._ledger.note)
             if watched and slot not in self._compiled:
                 self._compiled[slot] = watched
+        # in every call: a component is shared with stages that want other strengths
+        if strengths := self.model.strengths(slot, self._stage):
+            with self.attributed():
+                self._held[slot].loras.assign(strengths)
         return self._held[slot]
 
     def release(self, slot: str) -> None:
@@ -152,6 +156,7 @@ class ModelComponents:
             self._device(slot),
             self.model.dtype,
             tuple(lora.key for lora in self.model.loras_of(slot)),
+            tuple(lora.key for lora in self.model.apart_of(slot)),
             self._quantization(slot),
             self._compiles(slot),
         )
@@ -175,6 +180,7 @@ class ModelComponents:
             options=dict(self.model.companions),
             dialects=self.model.dialects.get(slot, ()),
             loras=tuple(lora.use for lora in self.model.loras_of(slot)),
+            apart=tuple(lora.use for lora in self.model.apart_of(slot)),
             quantization=self._quantization(slot),
             placement=self._placement(slot),
             keep=keep,

@@ -22,7 +22,7 @@ from wan_core.models.wan import WanConfig, WanDenoiser, WanTransformer
 from wan_core.models.wan.dialects import DIALECTS as WAN_DIALECTS
 from wan_core.models.wan.files import block_matrices, lora_targets, transformer_config
 from wan_core.weights import TensorSource, in_official_names, load_into, open_weights
-from wan_core.weights.lora import merged
+from wan_core.weights.lora.uses import apart, merged
 from wan_core.weights.numbers import unpacked
 from wan_core.weights.quantised.linear import multiply_in_fp8
 from wan_core.weights.quantised.packed import Packed, pack
@@ -31,11 +31,13 @@ _M = TypeVar("_M", bound=nn.Module)
 
 
 def load_transformer(request: LoadRequest) -> WanDenoiser:
-    """A Wan transformer in any of its dialects; its sizes are read off the tensors. LoRA files are merged."""
+    """A Wan transformer in any of its dialects; its sizes are read off the tensors. LoRA files are merged, or
+    kept apart, as the request says."""
     stored = _source(request)
     official = unpacked(in_official_names(stored, (*WAN_DIALECTS, *request.dialects)))
     expert = request.slot.partition(".")[2]
-    source = merged(official, lora_targets(stored, request.dialects), request.loras, expert)
+    targets = lora_targets(stored, request.dialects)
+    source = merged(official, targets, request.loras, expert)
     config = transformer_config(source, request.component.config)
     transformer = _on_meta(lambda: WanTransformer(config))
     transformer.rows = request.placement.rows
@@ -51,12 +53,17 @@ def load_transformer(request: LoadRequest) -> WanDenoiser:
         keep_float32=WanTransformer.KEEP_FLOAT32,
         pack=_packing(asked) if asked and packs else None,
         packed=matrices if packs else (),
-        keep=request.keep,
+        keep=None
+        if request.apart
+        else request.keep,  # units are packed once, with what lies beside
     )
     if asked and asked.products == "fp8":
         exact = {name for name, layout in official.layouts.items() if layout.exact}
         multiply_in_fp8(transformer, matrices.keys() - exact, request.computes)
-    return WanDenoiser(transformer.eval())
+    kept = apart(
+        transformer, targets, request.apart, expert, device=request.computes, dtype=request.dtype
+    )
+    return WanDenoiser(transformer.eval(), loras=kept)
 
 
 def _packing(asked: Quantization) -> Callable[[Tensor], Packed]:

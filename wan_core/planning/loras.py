@@ -1,8 +1,11 @@
-"""The LoRA files of a model: found, identified by their headers, and matched with the weights they change."""
+"""The LoRA files of a model: found, identified by their headers, and matched with the weights they change.
+
+Whether a file is merged into the weights or kept apart from them is decided here, too.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +15,12 @@ from wan_core.contract.descriptions import Family
 from wan_core.contract.errors import WeightsError, WorkflowError
 from wan_core.contract.lazy import resolve
 from wan_core.contract.loras import LoraUse
+from wan_core.memory import gigabytes
 from wan_core.planning.files import PlannedFile, told_at
 from wan_core.planning.places import Places
 from wan_core.weights import Identity, fingerprint, identify, open_weights, printable
 from wan_core.weights.lora import LoraFile, LoraTargets
+from wan_core.weights.lora.sizes import apart_bytes, work_bytes
 from wan_core.weights.lora.uses import match, strength_of, told
 from wan_core.weights.sources import TensorSource
 
@@ -34,6 +39,10 @@ class PlannedLora:
         changes: slot of a transformer -> how many weights it changes there.
         notes: what the user should know.
         found: the library found it.
+        apart: why it is kept apart from the weights; ``""`` = it is merged into them.
+        unit_bytes: of a file that is kept apart, slot -> unit (``"blocks.3"``, ``""`` for what belongs to none)
+            -> bytes that it adds there.
+        work: of such a file, slot -> bytes of the largest changed weight while it is computed with.
     """
 
     use: LoraUse
@@ -42,23 +51,29 @@ class PlannedLora:
     changes: Mapping[str, int]
     notes: tuple[str, ...] = ()
     found: bool = False
+    apart: str = ""
+    unit_bytes: Mapping[str, Mapping[str, int]] = attrs.field(factory=dict)
+    work: Mapping[str, int] = attrs.field(factory=dict)
 
     @property
     def key(self) -> Hashable:
-        """What of it decides the numbers of the weights."""
+        """What of it decides the numbers of the weights; of a file kept apart, those of its factors."""
         use = self.use
         blocks = tuple(use.blocks.items()) if isinstance(use.blocks, Mapping) else use.blocks
-        return (self.fingerprint, use.strength, blocks, use.skip, use.scaling, use.unmatched)
+        strength = None if self.apart else use.strength
+        return (self.fingerprint, strength, blocks, use.skip, use.scaling, use.unmatched)
 
     @property
     def title(self) -> str:
-        """For people: ``"x.safetensors, a LoRA …, strength 0.8, changes 240 weights of transformer"``."""
+        """For people: ``"x.safetensors, a LoRA …, strength 0.8, changes 9 weights of transformer, merged"``."""
         counts = ", ".join(f"{count} weights of {slot}" for slot, count in self.changes.items())
         what = self.identity.model or str(self.identity)
         where = f", found in {self.use.file.parent}" if self.found else ""
+        size = gigabytes(sum(sum(units.values()) for units in self.unit_bytes.values()))
+        how = f"kept apart ({self.apart}; {size})" if self.apart else "merged"
         return (
-            f"{self.use.file.name}, {what}, strength {self.use.strength:g}, "
-            f"changes {counts or 'nothing'}{where}"
+            f"{self.use.file.name}, {what}, strength {self.use.told}, "
+            f"changes {counts or 'nothing'}{f', {how}' if counts else ''}{where}"
         )
 
 
@@ -69,6 +84,10 @@ def plan_loras(
     dialects: Mapping[str, tuple[Any, ...]],
     where: Callable[[str], str],
     places: Places,
+    *,
+    item: int,
+    of_stage: bool = False,
+    quantised_while_loading: bool = False,
 ) -> tuple[PlannedLora, ...]:
     """Match every LoRA file of a model with the transformer, or with both experts.
 
@@ -77,9 +96,13 @@ def plan_loras(
         files: of the model's slots.
         dialects: slot -> dialects that plugins bring.
         where: turns a key such as ``"loras.0.file"`` into file, line and key, for messages.
+        item: bytes of a value in the model's precision.
+        of_stage: they are those of a stage, not of the model.
+        quantised_while_loading: the weights are plain in their file and quantised after files were merged.
 
     Raises:
-        WorkflowError: the family takes no LoRAs, or has no two experts to choose from.
+        WorkflowError: the family takes no LoRAs, or has no two experts to choose from, or a file shall be
+            merged that can't be, or kept apart where that can't be.
         WeightsError: a file is missing, damaged, no LoRA, or made for another model.
     """
     if not uses:
@@ -95,30 +118,59 @@ def plan_loras(
             where=where("loras"),
             remedy="leave loras out, or name another family",
         )
-    _refuse_quantised(files, slots, where)
     targets = {slot: _targets(family, slot, files[slot], dialects.get(slot, ())) for slot in slots}
 
     def entry(index: int) -> Callable[[str], str]:
         return lambda key: where(f"loras.{index}.{key}")
 
+    reasons = {slot: _why_apart(files[slot], of_stage, quantised_while_loading) for slot in slots}
     return tuple(
-        _plan(family, use, files, targets, entry(index), places) for index, use in enumerate(uses)
+        _plan(family, use, files, targets, entry(index), places, reasons, item)
+        for index, use in enumerate(uses)
     )
 
 
-def _refuse_quantised(
-    files: Mapping[str, PlannedFile], slots: Sequence[str], where: Callable[[str], str]
-) -> None:
-    """A change can be added to a number, not to a block of numbers that share a scale."""
-    for slot in slots:
-        precision = files[slot].identity.precision
-        if precision.scheme not in PLAIN:
-            raise WeightsError(
-                f"LoRA files can't be merged into quantised weights, and {printable(files[slot].path.name)} is "
-                f"{precision.title or precision.scheme}",
-                where=where("loras"),
-                remedy="use the bf16 or fp16 file of the model",
-            )
+def _why_apart(file: PlannedFile, of_stage: bool, quantised_while_loading: bool) -> str:
+    """Why no file can be merged into a slot's weights; ``""`` where it can.
+
+    A change can be added to a number, not to one of many that share a scale: these would have to be quantised
+    anew, which is another rounding.
+    """
+    precision = file.identity.precision
+    stored = file.packed[0] and not quantised_while_loading
+    if stored or precision.scheme not in PLAIN:
+        return f"{printable(file.path.name)} is {precision.title or precision.scheme}"
+    return "it belongs to a stage" if of_stage else ""
+
+
+def _decide(
+    family: Family,
+    use: LoraUse,
+    slots: Iterable[str],
+    reasons: Mapping[str, str],
+    where: Callable[[str], str],
+) -> str:
+    """Why a file is kept apart; ``""`` = it is merged."""
+    why = next((reasons[slot] for slot in slots if reasons[slot]), "")
+    if len(use.strengths) > 1:
+        why = why or "its strength changes by step"
+    if use.merge and why:
+        raise WorkflowError(
+            f"{printable(use.file.name)} can't be merged into the weights: {why}",
+            where=where("merge"),
+            remedy="leave merge out",
+        )
+    if use.merge is False:
+        why = why or "merge = false"
+    unable = [slot for slot in slots if not family.components[slot].keeps_apart]
+    if why and unable:
+        raise WorkflowError(
+            f"{printable(use.file.name)} has to be kept apart from the weights ({why}), and family "
+            f"{family.name} only merges",
+            where=where("file"),
+            remedy="use the bf16 or fp16 file of the model, and one strength for the whole model",
+        )
+    return why
 
 
 def _targets(
@@ -137,6 +189,8 @@ def _plan(
     targets: Mapping[str, LoraTargets],
     where: Callable[[str], str],
     places: Places,
+    reasons: Mapping[str, str],
+    item: int,
 ) -> PlannedLora:
     path = places.locate(family, use.file, where("file"))
     with told_at(where("file")):
@@ -150,7 +204,7 @@ def _plan(
             where=where("file"),
             remedy="name a LoRA file",
         )
-    changes: dict[str, int] = {}
+    fitted: dict[str, LoraFile] = {}
     notes: dict[str, None] = {}
     for slot, own in targets.items():
         expert = slot.partition(".")[2]
@@ -164,13 +218,17 @@ def _plan(
             continue
         _check_width(family, path, identity, files[slot], where("file"))
         with told_at(where("file")):
-            fitting = match(use, source, own, expert)
-        counting = {p.target for p in fitting.patches if strength_of(use, p)}
-        changes[slot] = len(counting)
-        notes |= dict.fromkeys(_notes(path, identity, fitting, source))
-    if use.strength and not any(changes.values()):
+            fitted[slot] = match(use, source, own, expert)
+        notes |= dict.fromkeys(_notes(path, identity, fitted[slot], source))
+    changes = {
+        slot: len({p.target for p in one.patches if strength_of(use, p)})
+        for slot, one in fitted.items()
+    }
+    if any(use.strengths) and not any(changes.values()):
         left = "blocks and skip leave none of its weights"
         notes[f"{printable(path.name)} changes nothing: {left}"] = None
+    why = _decide(family, use, fitted, reasons, where)
+    held = {slot: one for slot, one in fitted.items() if why and changes[slot]}
     return PlannedLora(
         attrs.evolve(use, file=path),
         identity,
@@ -178,6 +236,9 @@ def _plan(
         changes,
         tuple(notes),
         path != use.file,
+        why,
+        {slot: apart_bytes(one, use, targets[slot].shapes, item) for slot, one in held.items()},
+        {slot: work_bytes(one, use, targets[slot].shapes, item) for slot, one in held.items()},
     )
 
 

@@ -8,6 +8,7 @@ stages collected, memory predicted. No weight is read; torch is imported only to
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -27,6 +28,7 @@ from wan_core.planning.fitting import check_vocabulary
 from wan_core.planning.knobs import check_knobs, refuse_contradictions, simulated
 from wan_core.planning.known import Known, what_is_known
 from wan_core.planning.library import Library, configured
+from wan_core.planning.lora_sets import refuse_long
 from wan_core.planning.loras import plan_loras
 from wan_core.planning.machine import Machine, look, precision
 from wan_core.planning.output import alike
@@ -34,6 +36,7 @@ from wan_core.planning.phases import predict_memory
 from wan_core.planning.placements import place
 from wan_core.planning.places import Places
 from wan_core.planning.plan import Plan, PlannedModel, PlannedStage
+from wan_core.planning.predict import ITEM_SIZE
 from wan_core.planning.quantising import quantised, why_products_are_exact
 from wan_core.planning.staging import plan_output, plan_stages
 from wan_core.planning.timing import predict_seconds
@@ -75,11 +78,16 @@ def make_plans(
     taken: set[str] = set()
     for workflow in workflows:
         # the runs of a sweep have the same models: files are looked at once
-        same = bool(plans) and workflow.models == workflows[0].models
+        same = bool(plans) and _files_named(workflow) == _files_named(workflows[0])
         models = plans[0].models if same else _plan_models(workflow, plugins, device, library)
         plans.append(_plan(workflow, plugins, device, models, taken))
         taken.add(alike(plans[-1].output))
     return tuple(plans)
+
+
+def _files_named(workflow: Workflow) -> object:
+    """What decides the files of all models: their tables, and the LoRA files of stages."""
+    return workflow.models, [(one.name, one.model, one.loras) for one in workflow.stages]
 
 
 def _plan_models(
@@ -100,6 +108,7 @@ def _plan(
     taken: Collection[str],
 ) -> Plan:
     stages = plan_stages(workflow, models, plugins)
+    _check_strengths(workflow, models, stages)
     output = plan_output(workflow, stages, models, taken)
     machine = look(device if device != "auto" else _first_device(models))
     texts: dict[str, tuple[str, ...]] = {}
@@ -130,7 +139,9 @@ def _plan(
         elif m.quantization and m.quantization.products == "fp8":
             inexact.append("products in fp8 are inexact: results differ from the reference")
     inexact += [*shortages(machine, bounds, phases), *simulated(models)]
-    of_loras = (note for m in models.values() for lora in m.loras for note in lora.notes)
+    of_loras = (
+        note for m in models.values() for lora in m.every_lora.values() for note in lora.notes
+    )
     notes = tuple(
         dict.fromkeys((*of_loras, *inexact, *(note for s in stages for note in s.needs.notes)))
     )
@@ -154,6 +165,22 @@ def placed(
     return place(models, known, workflow.memory, bounds, texts, both)
 
 
+def _check_strengths(
+    workflow: Workflow, models: Mapping[str, PlannedModel], stages: Sequence[PlannedStage]
+) -> None:
+    """Refuse lists of strengths that are longer than any run that they are for."""
+    for name, model in models.items():
+        own = [s for s in stages if s.spec.model == name and s.needs.steps is not None]
+        longest = max((stage.needs.steps or 0 for stage in own), default=None)
+        for index, lora in enumerate(model.loras if longest is not None else ()):
+            place = workflow.source.where(f"models.{name}.loras.{index}.strength")
+            refuse_long(lora, longest or 0, place)
+        for stage in own:
+            for index, lora in enumerate(model.stage_loras.get(stage.name, ())):
+                place = workflow.source.where(f"{stage.spec.key}.loras.{index}.strength")
+                refuse_long(lora, stage.needs.steps or 0, place)
+
+
 def _first_device(models: Mapping[str, PlannedModel]) -> str:
     return next((m.device for m in models.values()), "cpu")
 
@@ -171,8 +198,10 @@ def _plan_model(
 
     family = plugins.family(spec.family)
     planned, companions = plan_files(family, spec.files, where, plugins, places)
+    slots = family.slots("transformer")
+    stored = any(planned[slot].packed[0] for slot in slots if slot in planned)
     if spec.quantization:
-        for slot in family.slots("transformer"):
+        for slot in slots:
             planned[slot] = quantised(
                 planned.get(slot), family.components[slot], spec.quantization, where
             )
@@ -182,7 +211,16 @@ def _plan_model(
     _check_attention(backend, planned, family, dtype, machine, where("attention"))
     dialects = {slot: plugins.dialects_of(c.kind) for slot, c in family.components.items()}
     sizes = sizes_by_slot(family, planned, dialects, dtype, spec.quantization)
-    return PlannedModel(
+    loras = partial(
+        plan_loras,
+        family,
+        files=planned,
+        dialects=dialects,
+        places=places,
+        item=ITEM_SIZE[dtype],
+        quantised_while_loading=spec.quantization is not None and not stored,
+    )
+    model = PlannedModel(
         name,
         family,
         planned,
@@ -192,11 +230,24 @@ def _plan_model(
         machine.device,
         dtype,
         backend.name,
-        plan_loras(family, spec.loras, planned, dialects, where, places),
+        loras(spec.loras, where=where),
         spec.quantization,
+        {
+            stage.name: loras(
+                stage.loras, where=partial(_place_in, workflow, stage.key), of_stage=True
+            )
+            for stage in workflow.stages
+            if stage.loras and stage.model == name
+        },
         spec.compile,
-        sizes,
     )
+    # factors that are kept apart lie in the units that they change
+    sized = {slot: size.plus(model.apart_bytes(slot)) for slot, size in sizes.items()}
+    return attrs.evolve(model, sizes=sized)
+
+
+def _place_in(workflow: Workflow, table: str, key: str) -> str:
+    return workflow.source.where(f"{table}.{key}")
 
 
 def _check_attention(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from wan_core.memory import gigabytes
 from wan_core.models.encoders import TokenizerFile
 from wan_core.planning.bounds import Bounds
 from wan_core.planning.files import PlannedFile
+from wan_core.planning.lora_sets import beside, strengths
 from wan_core.planning.loras import PlannedLora
 from wan_core.planning.machine import Machine
 from wan_core.planning.placing import device_bytes, host_bytes, traffic
@@ -37,6 +39,7 @@ class PlannedModel:
         dialects: slot -> dialects that plugins bring.
         device, dtype, attention: where, in which precision and how.
         loras: LoRA files that change its transformer, in order.
+        stage_loras: name of a stage -> files that change it in that stage alone.
         quantization: how its transformer is quantised while it is loaded.
         compile: the units of its transformer are compiled.
         sizes: slot -> bytes of its units, of those that are made of units.
@@ -54,6 +57,7 @@ class PlannedModel:
     attention: str
     loras: tuple[PlannedLora, ...] = ()
     quantization: Quantization | None = None
+    stage_loras: Mapping[str, tuple[PlannedLora, ...]] = attrs.field(factory=dict)
     compile: bool = False
     sizes: Mapping[str, UnitSizes] = attrs.field(factory=dict)
     placements: Mapping[str, Placement] = attrs.field(factory=dict)
@@ -69,8 +73,31 @@ class PlannedModel:
         return asked and self.dtype == "bfloat16" and self.device.startswith("cuda")
 
     def loras_of(self, slot: str) -> tuple[PlannedLora, ...]:
-        """Those that change something in a slot."""
-        return tuple(lora for lora in self.loras if lora.changes.get(slot))
+        """Those that are merged into the weights of a slot."""
+        return tuple(lora for lora in self.loras if not lora.apart and lora.changes.get(slot))
+
+    def apart_of(self, slot: str) -> tuple[PlannedLora, ...]:
+        """Those that lie beside the weights of a slot, of the model and of all its stages."""
+        return beside(slot, self.loras, self.stage_loras)
+
+    def strengths(self, slot: str, stage: str) -> tuple[tuple[float, ...], ...]:
+        """How strongly each of :meth:`apart_of` counts in a stage, step by step; the last number goes on."""
+        return strengths(stage, slot, self.loras, self.stage_loras)
+
+    def apart_bytes(self, slot: str) -> dict[str, int]:
+        """What lies beside the weights of a slot: unit -> bytes, ``""`` for what belongs to no unit."""
+        found: Counter[str] = Counter()
+        for lora in self.apart_of(slot):
+            found.update(lora.unit_bytes.get(slot, {}))
+        return dict(found)
+
+    @property
+    def every_lora(self) -> dict[str, PlannedLora]:
+        """Those of the model and of its stages, by place: ``"main.loras.0"``, ``"stages.NAME.loras.1"``."""
+        found = {f"{self.name}.loras.{i}": one for i, one in enumerate(self.loras)}
+        for stage, own in self.stage_loras.items():
+            found |= {f"stages.{stage}.loras.{i}": one for i, one in enumerate(own)}
+        return found
 
     @property
     def parts(self) -> frozenset[str]:
@@ -88,14 +115,16 @@ class PlannedModel:
         return here if self.device.startswith("cuda") else here + self.host_bytes(slot)
 
     def weight_bytes(self, slot: str) -> int:
-        """Bytes of a component's weights: quantised ones as stored, others in this model's precision."""
+        """Bytes of a component's weights: quantised ones as stored, others in this model's precision; with the
+        LoRA files beside them."""
         file = self.files.get(slot)
         if file is None:
             return 0
-        if slot in self.sizes:
+        if slot in self.sizes:  # where the LoRA files are counted in the units
             return self.sizes[slot].bytes
         values, nbytes = file.packed
-        return (file.elements - values) * ITEM_SIZE[self.dtype] + nbytes
+        beside = sum(self.apart_bytes(slot).values())
+        return (file.elements - values) * ITEM_SIZE[self.dtype] + nbytes + beside
 
     def host_bytes(self, slot: str) -> int:
         """Bytes in host memory of a component of which something is swapped."""
@@ -110,9 +139,10 @@ class PlannedModel:
         return slot in self.sizes and bool(self.placement(slot).swapped)
 
     def unpacking_bytes(self, slot: str) -> int:
-        """Bytes that a component needs to unpack its largest quantised weight."""
+        """Bytes that a component needs to unpack its largest quantised weight, and to change its largest."""
         file = self.files.get(slot)
-        return unpacking(file.largest, ITEM_SIZE[self.dtype]) if file else 0
+        changing = max((lora.work.get(slot, 0) for lora in self.apart_of(slot)), default=0)
+        return changing + (unpacking(file.largest, ITEM_SIZE[self.dtype]) if file else 0)
 
 
 @attrs.frozen
@@ -201,9 +231,9 @@ class Plan:
             for slot, file in model.files.items()
         ]
         loras = [
-            f"{model.name}.loras.{index}: {lora.title}"
+            f"{key}: {lora.title}"
             for model in self.models.values()
-            for index, lora in enumerate(model.loras)
+            for key, lora in model.every_lora.items()
         ]
         runs = [
             f"{m.name}: {m.family.title}; {m.device}, {m.dtype}, attention {m.attention}"

@@ -46,7 +46,8 @@ class Provenance:
         workflow: the resolved workflow as TOML; None when only hashes were kept.
         workflow_sha256: of that text.
         seeds: stage -> seed.
-        weights: ``"main.transformer"``, ``"main.loras.0"`` -> fingerprint of the file.
+        weights: ``"main.transformer"``, ``"main.loras.0"``, ``"stages.NAME.loras.0"`` -> fingerprint of the
+            file.
         inputs: key of an option -> SHA-256 of the file that it names (of numbered pictures, of all their sums).
         versions: package -> version.
         machine: device, dtype and threads: what bits depend on.
@@ -96,7 +97,7 @@ def fingerprints(plan: Plan) -> dict[str, str]:
     found: dict[str, str] = {}
     for model in plan.models.values():
         found |= {f"{model.name}.{slot}": one.fingerprint for slot, one in model.files.items()}
-        found |= {f"{model.name}.loras.{i}": one.fingerprint for i, one in enumerate(model.loras)}
+        found |= {key: one.fingerprint for key, one in model.every_lora.items()}
         if model.tokenizer:
             found[f"{model.name}.tokenizer"] = model.tokenizer.fingerprint
     return found
@@ -133,7 +134,9 @@ def places(plan: Plan, sums: Texts) -> dict[str, Path]:
         for file in model.files.values()
     }
     loras = {
-        lora.fingerprint: lora.use.file for model in plan.models.values() for lora in model.loras
+        lora.fingerprint: lora.use.file
+        for model in plan.models.values()
+        for lora in model.every_lora.values()
     }
     tokenizers = {
         model.tokenizer.fingerprint: path

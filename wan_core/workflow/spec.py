@@ -68,7 +68,7 @@ def _check_stage_name(_: StageSpec, __: attrs.Attribute[str], name: str) -> None
     check_name(name)
 
 
-def _check_loras(_: ModelSpec, __: attrs.Attribute[Any], loras: tuple[LoraUse, ...]) -> None:
+def _check_loras(_: Any, __: attrs.Attribute[Any], loras: tuple[LoraUse, ...]) -> None:
     if len(loras) > MOST_LORAS:
         raise OptionError(
             "loras", f"holds {len(loras)} files, the most it may hold is {MOST_LORAS}"
@@ -157,6 +157,7 @@ class StageSpec:
         options: an instance of the stage's options class.
         apply: features asked for, in order.
         post: post-processes (features or stages) that the output goes through, in order.
+        loras: LoRA files that change the model in this stage alone, beside those of its table.
         key: its place in the workflow, ``"stages.0"``.
     """
 
@@ -166,6 +167,7 @@ class StageSpec:
     options: Any
     apply: tuple[FeatureSpec, ...] = ()
     post: tuple[str, ...] = ()
+    loras: tuple[LoraUse, ...] = attrs.field(default=(), validator=_check_loras)
     key: str = ""
 
 

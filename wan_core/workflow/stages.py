@@ -7,15 +7,16 @@ from collections.abc import Set as AbstractSet
 from typing import Any
 
 from wan_core.contract.errors import nearest
+from wan_core.contract.loras import LoraUse
 from wan_core.contract.options import show
 from wan_core.workflow.lines import KeyPath, write_key
 from wan_core.workflow.reader import Reader
 from wan_core.workflow.references import check_reference, references, stage_names
 from wan_core.workflow.source import LONE_MODEL
-from wan_core.workflow.spec import FeatureSpec, ModelSpec, StageSpec, check_name
+from wan_core.workflow.spec import MOST_LORAS, FeatureSpec, ModelSpec, StageSpec, check_name
 from wan_core.workflow.structure import options_of
 
-_STAGE_KEYS = frozenset({"use", "name", "model", "apply", "post"})
+_STAGE_KEYS = frozenset({"use", "name", "model", "apply", "post", "loras"})
 _FEATURE_KEYS = frozenset({"use"})
 
 
@@ -71,16 +72,18 @@ def _read_stage(
     options = reader.structure(path, table, cls, title=title, also=_STAGE_KEYS)
     known = options_of(cls).keys() | _STAGE_KEYS
     features = reader.tables((*path, "apply"), table.get("apply", []))
+    model = _read_model_name(reader, path, table, use, models)
     return StageSpec(
         use=use,
         name=name,
-        model=_read_model_name(reader, path, table, use, models),
+        model=model,
         options=options,
         apply=tuple(
             _read_feature(reader, (*path, "apply", index), feature, known)
             for index, feature in enumerate(features)
         ),
         post=_read_post(reader, (*path, "post"), table.get("post", [])),
+        loras=_read_loras(reader, (*path, "loras"), table.get("loras", []), model),
         key=write_key(path),
     )
 
@@ -114,6 +117,20 @@ def _read_post(reader: Reader, path: KeyPath, raw: object) -> tuple[str, ...]:
         if name not in reader.plugins.stages:
             reader.known((*path, index), name, "feature")
     return names
+
+
+def _read_loras(
+    reader: Reader, path: KeyPath, raw: object, model: str | None
+) -> tuple[LoraUse, ...]:
+    loras: tuple[LoraUse, ...] = reader.value(path, raw, tuple[LoraUse, ...])
+    if loras and model is None:
+        reader.refuse(
+            path, "this stage has no model that LoRA files could change", "leave loras out"
+        )
+    if len(loras) > MOST_LORAS:
+        problem = f"loras holds {len(loras)} files, the most it may hold is {MOST_LORAS}"
+        reader.refuse(path, problem)
+    return loras
 
 
 def _read_model_name(

@@ -74,6 +74,8 @@ def _stage(stage: StageSpec, folder: Path) -> Iterator[str]:
     if stage.model is not None:
         yield _pair("model", stage.model, folder)
     yield from _fields(stage.options, folder)
+    if stage.loras:
+        yield _pair("loras", stage.loras, folder)
     if stage.post:
         yield _pair("post", stage.post, folder)
 

@@ -41,6 +41,13 @@ GROUP = Group(
                     code=3,
                 ),
                 Case(
+                    "lora-of-a-stage-that-is-not-there",
+                    "w.toml, line 7, stages.0.loras.0.file: {folder}/z.safetensors does not exist, and there "
+                    "are no model folders to look in; correct the path.",
+                    {"w.toml": workflow('loras = [{ file = "z.safetensors" }]', family="tiny-t2v")},
+                    code=3,
+                ),
+                Case(
                     "lora-that-is-a-transformer",
                     "w.toml, line 4, model.loras.0.file: x.safetensors is a Wan transformer (t2v, dim 1536, "
                     "ffn_dim 8960, num_layers 30, in_dim 16, out_dim 16, text_dim 4096), not a LoRA; name a "
@@ -146,6 +153,22 @@ GROUP = Group(
                     code=3,
                 ),
                 Case(
+                    "lora-for-control-that-does-not-say-so",
+                    "w.toml, line 4, model.loras.0.file, x.safetensors: the LoRA makes "
+                    "'patch_embedding.weight' larger, as control LoRAs do, and the model takes no such input; "
+                    "use one that keeps the model's shapes.",
+                    with_file(
+                        safetensors(
+                            {
+                                **pair(),
+                                "diffusion_model.patch_embedding.lora_A.weight": [4, 32, 1, 2, 2],
+                                "diffusion_model.patch_embedding.lora_B.weight": [192, 4, 1, 1, 1],
+                            }
+                        )
+                    ),
+                    code=3,
+                ),
+                Case(
                     "lora-with-odd-names",
                     "w.toml, line 4, model.loras.0.file, x.safetensors: the model has no place for 1 of the "
                     "LoRA's 3 tensors: {any} (it is no part of a LoRA that is known); use a LoRA that was "
@@ -158,6 +181,12 @@ GROUP = Group(
                     "w.toml, line 4, model.loras: family tiny-random takes no LoRAs; leave loras out, or name "
                     "another family.",
                     {"w.toml": lora(family="tiny-random"), "x.safetensors": GOOD},
+                ),
+                Case(
+                    "lora-that-can-not-be-merged",
+                    "w.toml, line 4, model.loras.0.merge: x.safetensors can't be merged into the weights: its "
+                    "strength changes by step; leave merge out.",
+                    with_file(GOOD, ", strength = [1, 0.5], merge = true"),
                 ),
                 Case(
                     "lora-for-one-of-two-experts",
@@ -191,6 +220,17 @@ GROUP = Group(
                     "lora-strength",
                     "w.toml, line 4, model.loras.0.strength: strength must be from -100 to 100, not 1000.",
                     with_file(GOOD, ", strength = 1000"),
+                ),
+                Case(
+                    "lora-strengths",
+                    "w.toml, line 4, model.loras.0.strength: strength has 30 numbers for 24 steps; give one "
+                    "for each step at most.",
+                    with_file(GOOD, f", strength = {[1] * 30}"),
+                ),
+                Case(
+                    "lora-merge",
+                    'w.toml, line 4, model.loras.0.merge: merge must be true or false, not "no".',
+                    with_file(GOOD, ', merge = "no"'),
                 ),
                 Case(
                     "lora-blocks",

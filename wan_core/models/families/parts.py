@@ -55,6 +55,7 @@ def transformer(
         load=f"{LOADERS}:load_transformer",
         verify=VERIFY_TRANSFORMER,
         lora_targets=LORA_TARGETS,
+        keeps_apart=True,
         config={
             **sizes,
             "in_dim": in_dim,

@@ -31,6 +31,7 @@ def _parts(transformer: str, **config: int) -> dict[str, Component]:
             load=f"{LOADERS}:load_transformer",
             verify=VERIFY_TRANSFORMER,
             lora_targets=LORA_TARGETS,
+            keeps_apart=True,
             config={"num_heads": 4, "text_len": TINY_TEXT_LENGTH, **config},
             bundled=f"tiny/{transformer}.safetensors",
             unpacks=FLOAT32,

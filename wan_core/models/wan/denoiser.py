@@ -19,6 +19,7 @@ from wan_core.models.wan.fitting import (
     check_text,
 )
 from wan_core.models.wan.transformer import WanTransformer
+from wan_core.weights.lora import KeptApart
 
 
 class WanDenoiser:
@@ -31,13 +32,17 @@ class WanDenoiser:
         transformer: the transformer.
         name: the latents that it denoises.
         sign: the prediction is ``noise - clean``.
+        loras: LoRA files beside the transformer's weights; their strengths follow the step.
     """
 
     sign = 1
 
-    def __init__(self, transformer: WanTransformer, name: str = "video") -> None:
+    def __init__(
+        self, transformer: WanTransformer, name: str = "video", loras: KeptApart | None = None
+    ) -> None:
         self.transformer = transformer
         self.name = name
+        self.loras = loras
 
     def prefill(self, conditioning: Conditioning) -> Mapping[str, State]:
         """Nothing is computed ahead."""
@@ -71,6 +76,9 @@ class WanDenoiser:
         check_image_tokens(config, image_tokens)
         check_add_ons(self.transformer, inputs.add_ons)
         height, width = noisy.shape[-2:]
+        if self.loras is not None:
+            self.loras.to(noisy.device)
+            self.loras.at(inputs.step)
         velocity: Tensor = self.transformer(
             whole_patches(torch.cat((noisy, *channels), dim=1)),
             timesteps[name],

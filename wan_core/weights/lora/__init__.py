@@ -1,4 +1,4 @@
-"""LoRA files: from their names to patches on official weights, and the exact merge."""
+"""LoRA files: from their names to patches on official weights, merged exactly or kept beside them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from wan_core.contract.lazy import exports
 
 if TYPE_CHECKING:
-    from wan_core.weights.lora.apart import LoraLinear as LoraLinear
+    from wan_core.weights.lora.apart import KeptApart as KeptApart
     from wan_core.weights.lora.apart import keep_apart as keep_apart
+    from wan_core.weights.lora.beside import LoraLinear as LoraLinear
     from wan_core.weights.lora.matching import LoraFile as LoraFile
     from wan_core.weights.lora.matching import read_lora as read_lora
     from wan_core.weights.lora.merging import MergedSource as MergedSource
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
+        "KeptApart": "apart",
         "LoraFile": "matching",
-        "LoraLinear": "apart",
+        "LoraLinear": "beside",
         "LoraTargets": "targets",
         "MergedSource": "merging",
         "Patch": "patches",

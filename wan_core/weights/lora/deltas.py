@@ -14,7 +14,10 @@ from wan_core.weights.lora.matching import rank_of
 from wan_core.weights.lora.patches import Form, Patch
 from wan_core.weights.sources import TensorSource
 
-__all__ = ["patched", "scale_of"]
+__all__ = ["FACTORED", "applied", "patched", "scale_of"]
+
+FACTORED: tuple[Form, ...] = ("pair", "loha", "lokr")
+"""Forms whose change is a product of factors, and so has a scale."""
 
 GROWTH = 16
 """A patch that makes its weight larger may make it so many times as large."""
@@ -37,16 +40,32 @@ def patched(weight: Tensor, patch: Patch, source: TensorSource, strength: float)
         part: source.get(name, weight.device, None if part == "reshape" else kind)
         for part, name in patch.parts.items()
     }
-    if patch.form == "set":
-        return parts["set"].reshape(weight.shape)
-    if patch.form == "diff":
-        return weight + strength * parts["diff"].reshape(weight.shape)
     if "reshape" in parts:
         weight = _grown(weight, parts["reshape"], source)
-    change = _FORMS[patch.form](parts)
-    if change.numel() != weight.numel():
-        raise _ungrowable(list(weight.shape), list(change.shape), source)
-    change = change.reshape(weight.shape) * scale_of(patch, parts, source)
+        change = _FORMS[patch.form](parts)
+        if change.numel() != weight.numel():
+            raise _ungrowable(list(weight.shape), list(change.shape), source)
+    scale = scale_of(patch, parts, source) if patch.form in FACTORED else 1.0
+    return applied(weight, patch.form, parts, scale, strength)
+
+
+def applied(
+    weight: Tensor, form: Form, parts: Parts, scale: float | Tensor, strength: float | Tensor
+) -> Tensor:
+    """``weight`` after one patch whose tensors are there; with tensors for numbers, part of a compiled graph.
+
+    Args:
+        weight: float32, or float64; not changed.
+        parts: tensors of that type that fit it.
+        scale: of the product of factors, see :func:`scale_of`.
+        strength: how strongly the patch counts.
+    """
+    if form == "set":
+        new = parts["set"].reshape(weight.shape)
+        return torch.where(strength != 0, new, weight) if isinstance(strength, Tensor) else new
+    if form == "diff":
+        return weight + strength * parts["diff"].reshape(weight.shape)
+    change = _FORMS[form](parts).reshape(weight.shape) * scale
     if "dora" in parts:
         return _dora(weight, change, parts["dora"], strength)
     if "magnitude" in parts:
@@ -137,7 +156,7 @@ def _lengths(weight: Tensor) -> Tensor:
     return found
 
 
-def _dora(weight: Tensor, change: Tensor, magnitudes: Tensor, strength: float) -> Tensor:
+def _dora(weight: Tensor, change: Tensor, magnitudes: Tensor, strength: float | Tensor) -> Tensor:
     """Magnitudes by rows are over the lengths of the original weight's rows, those by columns over the new
     weight's columns: files are trained for what ComfyUI makes of them."""
     new = weight + change
@@ -148,10 +167,13 @@ def _dora(weight: Tensor, change: Tensor, magnitudes: Tensor, strength: float) -
         norm = columns.reshape(1, -1, *(1,) * (weight.ndim - 2))
     norm = norm + torch.finfo(new.dtype).eps
     scaled = new * (magnitudes.reshape(norm.shape) / norm)
-    return scaled if strength == 1 else weight + strength * (scaled - weight)
+    whole = not isinstance(strength, Tensor) and strength == 1
+    return scaled if whole else weight + strength * (scaled - weight)
 
 
-def _magnitudes(weight: Tensor, change: Tensor, magnitudes: Tensor, strength: float) -> Tensor:
+def _magnitudes(
+    weight: Tensor, change: Tensor, magnitudes: Tensor, strength: float | Tensor
+) -> Tensor:
     """PEFT's: over the lengths of the new weight's rows."""
     new = weight + change
     norm = _lengths(new).reshape(-1, *(1,) * (weight.ndim - 1))

@@ -43,6 +43,24 @@ class Patch:
         """The names of its tensors in the file."""
         return tuple(self.parts.values())
 
+    @property
+    def is_pair(self) -> bool:
+        """Whether it adds nothing but a product of two matrices."""
+        return (
+            self.form == "pair" and not {"mid", "dora", "magnitude", "reshape"} & self.parts.keys()
+        )
+
+    def is_matrix(self, part: str, target: Shape) -> bool:
+        """Whether a part is kept in the precision of weights: a factor, or as large as a matrix.
+
+        Args:
+            part: one of :attr:`parts`.
+            target: shape of the weight.
+        """
+        if part in ("diff", "set"):
+            return len(target) > 1 and self.target.endswith(".weight")
+        return part in ("down", "up", "mid") or part.startswith(("hada_", "lokr_"))
+
     def mentions(self, text: str) -> bool:
         """Whether the official name of its weight, or a name in the file, contains this text."""
         return any(text in name for name in (self.target, *self.keys))

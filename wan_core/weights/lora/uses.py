@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from wan_core.contract.errors import WeightsError
 from wan_core.contract.loras import LoraUse
 from wan_core.weights.files import open_weights
+from wan_core.weights.lora.keys import split
 from wan_core.weights.lora.matching import LoraFile, read_lora
 from wan_core.weights.lora.patches import Patch
 from wan_core.weights.lora.targets import LoraTargets
@@ -17,9 +18,13 @@ from wan_core.weights.safetensors_header import shown
 from wan_core.weights.sources import TensorSource
 
 if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from wan_core.weights.lora.apart import KeptApart
     from wan_core.weights.lora.merging import Change
 
-__all__ = ["match", "merged", "strength_of"]
+__all__ = ["apart", "factor_of", "match", "merged", "strength_of", "told", "unit_of"]
 
 _BLOCK = re.compile(r"(?:^|\.|_)blocks\.(\d+)\.")
 
@@ -38,6 +43,7 @@ def match(use: LoraUse, source: TensorSource, targets: LoraTargets, expert: str 
         source, targets, rank_stabilised=use.scaling == "rank-stabilised", expert=expert
     )
     grown = [patch.target for patch in file.patches if patch.grown]
+    grown += _twice_as_wide(file, targets)
     if grown:
         raise WeightsError(
             f"the LoRA makes {shown(grown[0])} larger, as control LoRAs do, and the model takes no such input",
@@ -60,6 +66,17 @@ def match(use: LoraUse, source: TensorSource, targets: LoraTargets, expert: str 
     return file
 
 
+def _twice_as_wide(file: LoraFile, targets: LoraTargets) -> Iterator[str]:
+    """Convolutions of the model for which the file has factors of twice the channels: control LoRAs that do not
+    say what they are."""
+    for name in file.unmatched:
+        path, part = split(name) or ("", "")
+        target = targets.find(path) if part == "down" else ""
+        wanted, found = targets.shapes.get(target, ()), file.source.shape(name)
+        if len(wanted) == len(found) == 5 and found[1] == 2 * wanted[1]:
+            yield target
+
+
 def told(file: LoraFile) -> str:
     """What of a file matches nothing, in words: how many tensors, some of them, and why."""
     reasons = Counter(file.unmatched.values())
@@ -77,12 +94,23 @@ def _first(file: LoraFile) -> str:
     return shown(next(iter(file.unmatched), ""))
 
 
-def strength_of(use: LoraUse, patch: Patch) -> float:
-    """How strongly a patch counts: the file's strength, by block, and 0 for what is skipped."""
+def unit_of(target: str) -> str:
+    """The block that a tensor belongs to: ``"blocks.3"``, ``"vace_blocks.0"``, ``""`` for the rest."""
+    found = _BLOCK.search(target)
+    return target[: found.end() - 1] if found else ""
+
+
+def factor_of(use: LoraUse, patch: Patch) -> float:
+    """By what the file's strength is multiplied for a patch: its block's factor, and 0 for what is skipped."""
     if any(patch.mentions(text) for text in use.skip):
         return 0.0
     found = _BLOCK.search(patch.target)
-    return use.strength * (use.factor(int(found[1])) if found else 1.0)
+    return use.factor(int(found[1])) if found else 1.0
+
+
+def strength_of(use: LoraUse, patch: Patch) -> float:
+    """How strongly a patch counts: the file's strength, the strongest of a schedule, by block."""
+    return max(use.strengths, key=abs) * factor_of(use, patch)
 
 
 def merged(
@@ -94,12 +122,15 @@ def merged(
 
     Args:
         targets: its weights.
-        uses: the files.
+        uses: the files; each has one strength.
         expert: which of two experts ``source`` is.
 
     Raises:
         WeightsError: a file does not fit.
+        ValueError: a strength is a schedule, which can't be merged.
     """
+    if any(len(use.strengths) > 1 for use in uses):
+        raise ValueError("a LoRA file whose strength changes by step is kept apart, not merged")
     changes: dict[str, list[Change]] = {}
     for use in uses:
         file = match(use, open_weights(use.file), targets, expert)
@@ -111,3 +142,32 @@ def merged(
     from wan_core.weights.lora.merging import MergedSource
 
     return MergedSource(source, changes)
+
+
+def apart(
+    module: nn.Module,
+    targets: LoraTargets,
+    uses: Sequence[LoraUse],
+    expert: str = "",
+    *,
+    device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
+) -> KeptApart | None:
+    """The counterpart of :func:`merged`: a loaded module gets LoRA files beside its weights.
+
+    Args:
+        module: its names are the official ones.
+        targets: its weights.
+        uses: the files; None is returned where there are none.
+        expert: which of two experts it is.
+        device, dtype: as :func:`wan_core.weights.lora.keep_apart` takes them.
+
+    Raises:
+        WeightsError: a file does not fit.
+    """
+    if not uses:
+        return None
+    from wan_core.weights.lora.apart import keep_apart
+
+    files = [(match(use, open_weights(use.file), targets, expert), use) for use in uses]
+    return keep_apart(module, files, device=device, dtype=dtype)
