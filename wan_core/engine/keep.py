@@ -14,6 +14,7 @@ import attrs
 
 from wan_core.contract.errors import WeightsError
 from wan_core.contract.events import Listener, Note
+from wan_core.engine.identity import differences
 from wan_core.engine.safely import read_tensors, write_tensors
 from wan_core.engine.unfinished import Card, Taken, locked
 from wan_core.weights.safetensors_header import Header, read_header
@@ -53,6 +54,8 @@ class Keepsakes:
         self._lock = taken.lock if taken else None
         self._going_on = taken is not None
         self._same = taken is not None and taken.run.card.plan == card.plan
+        before = taken.run.card.facts if taken else card.facts
+        self._difference = differences(before, card.facts)
         self._told: set[str] = set()
         self._last, self._cost = 0.0, 0.0
         self.folder: Path | None = taken.run.path if taken else None
@@ -64,6 +67,8 @@ class Keepsakes:
 
     def open(self) -> None:
         """Make the folder, unless the run goes on in one."""
+        if self._difference:
+            self.tell(f"what is kept was made by another plan: {self._difference}")
         if self.folder:
             return
         try:
@@ -92,6 +97,9 @@ class Keepsakes:
 
         Args:
             shapes: name -> shape of the float32 tensors that are expected; anything else is left alone.
+
+        Raises:
+            WeightsError: they are all that is wanted of the run, and can't be used.
         """
         if not (self._going_on and self.folder):
             return None
@@ -106,6 +114,8 @@ class Keepsakes:
         try:
             tensors = read_tensors(path, fits=fits)
         except WeightsError as error:
+            if not self._same:
+                raise
             self.tell(f"the kept latents of {stage} are of no use ({error.problem})")
             return None
         self.tell(f"the latents of {stage} are kept already", level="info")

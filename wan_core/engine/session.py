@@ -186,6 +186,7 @@ class Session:
         """Run a plan; what goes wrong is told as an event, too."""
         source = plan.workflow.source
         try:
+            # before anybody is told, so that what is killed from now on can go on
             keepsakes.open()
             names = tuple(s.name for s in plan.stages)
             emit(RunStarted(source.name, names, source.label, plan.seconds))

@@ -53,7 +53,7 @@ class SweepKept:
             WorkflowError: it says whether there is nothing, or what differs.
         """
         hashes = {run.card.plan for run in self.runs}
-        if not any(card.plan in hashes for card in self.cards):
+        if self.cards and not any(card.plan in hashes for card in self.cards):
             raise refuse(self.cards[0], self.runs)
 
     def made(self, card: Card) -> RunResult | None:
@@ -67,7 +67,7 @@ class SweepKept:
     def forget(self) -> None:
         """The sweep is over."""
         hashes = {card.plan for card in self.cards}
-        for run in runs_of(self.cards[0], self.cache):
+        for run in runs_of(self.cards[0], self.cache) if self.cards else ():
             if run.card.outputs and run.card.plan in hashes:
                 shutil.rmtree(run.path, ignore_errors=True)
 

@@ -132,6 +132,14 @@ def take(run: Unfinished) -> Taken | None:
     return Taken(run, lock)
 
 
+def is_free(run: Unfinished) -> bool:
+    """Whether no process is at it."""
+    lock = locked(run.path)
+    if lock is not None:
+        lock.release()
+    return lock is not None
+
+
 def locked(folder: Path) -> FileLock | None:
     """The lock of a run's folder, which the system opens when its process ends however; None when taken.
 

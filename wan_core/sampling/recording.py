@@ -67,10 +67,8 @@ class Record:
         """Bring a state to where the call was cut short, or to its end; else leave it as it is."""
         for stored in self.store.stored(self.call, state.most_bytes()):
             try:
-                if int(stored.get("index", -1)) > self.steps:
-                    raise ValueError("it has more steps than there are")
-                state.restore(stored)
-            except (ValueError, TypeError, RuntimeError) as error:
+                state.restore(stored, self.steps)
+            except ValueError as error:
                 self.store.tell(f"a kept state of sampling does not fit ({error})")
                 continue
             self._last = state.index

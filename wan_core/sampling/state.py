@@ -98,16 +98,24 @@ class SamplerState:
         noise = sum(source.state().nbytes for source in self.noise.values())
         return (1 + MOST_MEMORIES) * latents + noise + 2**20
 
-    def restore(self, stored: Mapping[str, Tensor]) -> None:
+    def restore(self, stored: Mapping[str, Tensor], steps: int | None = None) -> None:
         """Go to where :meth:`snapshot` was taken; tensors move to the latents' present device.
 
         What belongs to states and guidance waits for them to be attached.
 
+        Args:
+            steps: of the schedule, beyond which no state can have been taken.
+
         Raises:
             ValueError: it is the state of another run; nothing has changed then.
         """
-        self._check(stored)
-        self._go_to(stored)
+        self._check(stored, steps)
+        before = self._own()
+        try:
+            self._go_to(stored)
+        except (RuntimeError, TypeError, KeyError) as error:
+            self._go_to(before)
+            raise ValueError(str(error)) from error
         self._waiting = {k: t for k, t in stored.items() if k.startswith(ATTACHED)}
         if self.states or self.guidance:
             self._restore_attached()
@@ -167,11 +175,13 @@ class SamplerState:
         if self.guidance:
             self.guidance.load_state(_under(waiting, GUIDANCE, device))
 
-    def _check(self, stored: Mapping[str, Tensor]) -> None:
+    def _check(self, stored: Mapping[str, Tensor], steps: int | None) -> None:
         """Refuse what is not a state of this run."""
         index = stored.get("index")
         if index is None or index.numel() != 1 or index.is_floating_point() or int(index) < 0:
             raise ValueError("it does not say at which step it was taken")
+        if steps is not None and int(index) > steps:
+            raise ValueError("it was taken after more steps than there are")
         now = {k: t for k, t in self.result().items() if k != "index"}
         for key, tensor in now.items():
             there = stored.get(key)
