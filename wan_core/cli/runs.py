@@ -134,7 +134,7 @@ def _plan_of(run: Unfinished, plans: Sequence[Plan]) -> Plan:
 def _how_far(run: Unfinished) -> str:
     if run.card.outputs:
         return "done, its sweep is not"
-    return run.progress() + ("" if is_free(run) else ", still going on")
+    return run.progress() + ("" if is_free(run.path) else ", still going on")
 
 
 def _as_json(run: Unfinished) -> dict[str, Any]:
@@ -146,5 +146,5 @@ def _as_json(run: Unfinished) -> dict[str, Any]:
         "progress": run.progress(),
         "kept": run.kept(),
         "bytes": run.bytes,
-        "going_on": not is_free(run),
+        "going_on": not is_free(run.path),
     }

@@ -87,7 +87,7 @@ def newest() -> Card:
         WorkflowError: there is none.
     """
     for run in unfinished(cache_folder()):
-        if run.card.arguments and not run.card.outputs and is_free(run):
+        if run.card.arguments and not run.card.outputs and is_free(run.path):
             return run.card
     raise WorkflowError(
         "there is no unfinished run", where="--resume", remedy="name a workflow to run"

@@ -16,7 +16,7 @@ from wan_core.contract.errors import WeightsError
 from wan_core.contract.events import Listener, Note
 from wan_core.engine.identity import differences
 from wan_core.engine.safely import read_tensors, write_tensors
-from wan_core.engine.unfinished import Card, Taken, locked
+from wan_core.engine.unfinished import RUN, Card, Taken, locked
 from wan_core.weights.safetensors_header import Header, read_header
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ class Keepsakes:
 
     def _new_folder(self) -> Path:
         self._runs.mkdir(parents=True, exist_ok=True)
-        old = sorted(self._runs.iterdir())
+        old = sorted(one for one in self._runs.iterdir() if RUN.fullmatch(one.name))
         kept = [one for one in old if _holds_tensors(one)]
         cards = [one for one in old if one not in kept]
         for one in (*kept[: -MOST_KEPT + 1], *cards[: -MOST_CARDS + 1]):

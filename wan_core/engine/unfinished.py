@@ -23,6 +23,7 @@ FORMAT = 1
 CARD = "run.json"
 LOCK = "lock"
 LARGEST_CARD = 2**22
+RUN = re.compile(r"\d{8}-\d{6}-\w+")
 STATE = re.compile(r"(?P<stage>[^.]+)\.(?P<call>\d{1,6})-[01]\.safetensors")
 KEPT = re.compile(r"(?P<stage>[^.]+)\.safetensors")
 
@@ -132,9 +133,9 @@ def take(run: Unfinished) -> Taken | None:
     return Taken(run, lock)
 
 
-def is_free(run: Unfinished) -> bool:
-    """Whether no process is at it."""
-    lock = locked(run.path)
+def is_free(folder: Path) -> bool:
+    """Whether no process is at the run in a folder."""
+    lock = locked(folder)
     if lock is not None:
         lock.release()
     return lock is not None
