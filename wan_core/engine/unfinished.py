@@ -128,7 +128,10 @@ class Taken:
 def take(run: Unfinished) -> Taken | None:
     """Lock a run; None when it is going on, or gone."""
     lock = locked(run.path)
-    if lock is None or read_card(run.path) is None:
+    if lock is None:
+        return None
+    if read_card(run.path) is None:
+        lock.release()
         return None
     return Taken(run, lock)
 

@@ -13,6 +13,10 @@ from wan_core.contract.state import State
 Part = Mapping[str, Tensor]
 
 
+class SpoiltStateError(PluginError):
+    """A step that failed can't be tried again, because its model has changed a state in place."""
+
+
 class Journal(MutableMapping[str, Part]):
     """The ``parts`` of a state during one step; remembers what was there before.
 
@@ -77,7 +81,7 @@ def rolled_back(states: Mapping[str, State]) -> Iterator[None]:
     """A region after whose failure the states are as they were before it.
 
     Raises:
-        PluginError: they can't be, because the model has written into the tensors of a state.
+        SpoiltStateError: they can't be, because the model has written into the tensors of a state.
     """
     journals = {name: Journal(state.parts) for name, state in states.items()}
     for name, state in states.items():
@@ -87,7 +91,7 @@ def rolled_back(states: Mapping[str, State]) -> Iterator[None]:
     except BaseException as error:
         spoilt = [name for name, journal in journals.items() if not journal.roll_back()]
         if spoilt and isinstance(error, Exception):
-            raise PluginError(
+            raise SpoiltStateError(
                 f'a step failed ({error}) and can\'t be tried again: it has changed the state "{spoilt[0]}" '
                 "in place",
                 remedy="its model should assign parts that change whole",

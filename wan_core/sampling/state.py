@@ -10,11 +10,10 @@ import attrs
 import torch
 from torch import Tensor
 
-from wan_core.contract.errors import PluginError
 from wan_core.contract.options import show
 from wan_core.contract.protocols import Guidance, Solver, Stateful
 from wan_core.contract.state import State
-from wan_core.sampling.journal import rolled_back
+from wan_core.sampling.journal import SpoiltStateError, rolled_back
 from wan_core.sampling.noise import NoiseSource
 from wan_core.sampling.recipes import SamplerSetup
 
@@ -125,7 +124,7 @@ class SamplerState:
         """A step happens whole or not at all: when it fails it can be tried again.
 
         Raises:
-            PluginError: a step failed that can't be rolled back, because the model has written into the
+            SpoiltStateError: a step failed that can't be rolled back, because the model has written into the
                 tensors of a mutable state.
         """
         before = self._own()
@@ -134,7 +133,7 @@ class SamplerState:
                 yield
         except BaseException as error:
             # a solver that can't give its state may have advanced
-            self.whole = not (self.stateless or isinstance(error, PluginError))
+            self.whole = not (self.stateless or isinstance(error, SpoiltStateError))
             self._go_to(before)
             if self.guidance:
                 self.guidance.load_state(_under(before, GUIDANCE))
