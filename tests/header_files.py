@@ -80,6 +80,19 @@ def write_gguf(
     metadata: Mapping[str, str | int | list[int]] | None = None,
 ) -> Path:
     """A GGUF file with these tensors; ``types`` may be one for all, or by name (else F16)."""
+    header, size = gguf_header(shapes, types, metadata)
+    with path.open("wb") as file:
+        file.write(header)
+        file.truncate(len(header) + size)
+    return path
+
+
+def gguf_header(
+    shapes: Shapes,
+    types: str | Mapping[str, str] = "F16",
+    metadata: Mapping[str, str | int | list[int]] | None = None,
+) -> tuple[bytes, int]:
+    """All that is before the data, and the bytes of the data; each tensor's begin at a multiple of 32."""
     entries = {"general.architecture": "wan", **(metadata or {})}
     parts = [b"GGUF", struct.pack("<IQQ", 3, len(shapes), len(entries))]
     parts += [entry(key, value) for key, value in entries.items()]
@@ -90,7 +103,4 @@ def write_gguf(
         parts.append(record(name, shape, number, offset))
         offset += -(-prod(shape) // kind.block * kind.nbytes // 32) * 32
     header = b"".join(parts)
-    with path.open("wb") as file:
-        file.write(header)
-        file.truncate(-(-len(header) // 32) * 32 + offset)
-    return path
+    return header + bytes(-len(header) % 32), offset
