@@ -13,6 +13,7 @@ import attrs
 from wan_core.contract.errors import WanCoreError
 from wan_core.contract.lazy import resolve
 from wan_core.contract.loras import LoraUse
+from wan_core.contract.quantization import Quantization
 from wan_core.plugins import Plugins, installed_entry_points
 from wan_core.workflow import MemorySpec, ModelSpec, OutputSpec
 
@@ -66,7 +67,10 @@ def workflow(plugins: Plugins) -> str:
             'family, such as `transformer = "FILE"`, `vae`, `text_encoder`, and `tokenizer`.\n\n'
             + options_of(ModelSpec)
             + "\n\nEach table of `loras` has these keys "
-            '(`loras = [{ file = "x.safetensors", strength = 0.8 }]`):\n\n' + options_of(LoraUse),
+            '(`loras = [{ file = "x.safetensors", strength = 0.8 }]`):\n\n'
+            + options_of(LoraUse)
+            + "\n\nThe table `quantization` has these:\n\n"
+            + options_of(Quantization),
             "## `[[stages]]`\n\nKeys of every stage: `use` (which stage), `name` (its own name; later "
             "stages say `NAME.video`), `model` (which model it drives, when there are several), and "
             "`[[stages.apply]]` tables with the features it asks for, in order.",

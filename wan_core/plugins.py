@@ -80,7 +80,7 @@ class Found:
 
 def installed_entry_points() -> Iterator[Found]:
     """The core itself, then every entry point of the group, sorted by name."""
-    yield Found(CORE, "wan-core", _own_version(), lambda: resolve("wan_core.builtin:plugin"))
+    yield Found(CORE, "wan-core", own_version(), lambda: resolve("wan_core.builtin:plugin"))
     for point in sorted(
         metadata.entry_points(group=hookspecs.ENTRY_POINT_GROUP), key=lambda p: p.name
     ):
@@ -97,7 +97,8 @@ def _of_module(name: str) -> Found:
     return Found(name, "not installed", "-", lambda: importlib.import_module(name))
 
 
-def _own_version() -> str:
+def own_version() -> str:
+    """The version of wan-core."""
     try:
         return metadata.version("wan-core")
     except metadata.PackageNotFoundError:

@@ -30,7 +30,7 @@ prompt = "a circle"
 path = "clip.mp4"
 {output}
 """
-BYTES = {"F32": 4, "BF16": 2, "F16": 2, "U8": 1, "I64": 8}
+BYTES = {"F8_E4M3": 1, "F32": 4, "BF16": 2, "F16": 2, "U8": 1, "I64": 8}
 
 
 def make(folder: Path, files: Mapping[str, Maker]) -> None:

@@ -90,6 +90,7 @@ def groups() -> list[Group]:
         options,
         output,
         pictures,
+        quantising,
         rerun,
         strangers,
         text,
@@ -100,6 +101,7 @@ def groups() -> list[Group]:
     modules = (
         weights,
         loras,
+        quantising,
         pictures,
         vace,
         text,

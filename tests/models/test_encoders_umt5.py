@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from header_files import write_gguf
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -24,11 +25,13 @@ from wan_core.models.encoders import (
     load_text_encoder,
     load_umt5,
 )
-from wan_core.models.encoders.dialects import UMT5_DIALECTS, UMT5_HF, UMT5_OFFICIAL
+from wan_core.models.encoders.dialects import UMT5_DIALECTS, UMT5_HF, UMT5_LLAMA, UMT5_OFFICIAL
+from wan_core.models.encoders.files import verify_text_encoder
 from wan_core.models.encoders.umt5 import build_umt5
 from wan_core.testing.golden.case import Case
 from wan_core.testing.golden.kinds.encoders import HANDLERS
-from wan_core.weights import QuantLinear, StateDict, in_official_names
+from wan_core.weights import QuantLinear, StateDict, in_official_names, open_weights
+from wan_core.weights.gguf import GgufFile
 from wan_core.weights.numbers import unpacked
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -44,6 +47,10 @@ def in_hf_names(embedding: str = "shared.weight") -> dict[str, Tensor]:
     named = {UMT5_HF.from_official(name): tensor for name, tensor in weights().items()}
     named[embedding] = named.pop("shared.weight")
     return {name: tensor for name, tensor in named.items() if name}
+
+
+def in_llama_names() -> dict[str, Tensor]:
+    return {str(UMT5_LLAMA.from_official(name)): tensor for name, tensor in weights().items()}
 
 
 def manifest(name: str) -> dict[str, list[int]]:
@@ -100,12 +107,13 @@ def test_the_dialect_agrees_with_the_published_map() -> None:
     [
         weights,
         in_hf_names,
+        in_llama_names,
         lambda: in_hf_names("encoder.embed_tokens.weight"),
         lambda: in_hf_names() | {"encoder.embed_tokens.weight": weights()[EMBEDDING]},
         lambda: {f"model.{name}": tensor for name, tensor in weights().items()},
         lambda: weights() | {"spiece_model": torch.zeros(9, dtype=torch.uint8)},
     ],
-    ids=["official", "hf", "hf encoder only", "hf both", "prefixed", "with tokenizer"],
+    ids=["official", "hf", "llama.cpp", "hf encoder only", "hf both", "prefixed", "with tokenizer"],
 )
 def test_every_kind_of_file_gives_the_same_rows(held: Callable[[], dict[str, Tensor]]) -> None:
     ids = [[5, 9, 77, 1], [1]]
@@ -279,3 +287,43 @@ def test_building_asks_no_network_and_says_nothing(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_gguf_file_as_llama_cpp_writes_it(tmp_path: Path) -> None:
+    """Matrices in blocks stay so, the table of words is unpacked: the same rows as of the dense numbers."""
+    held = in_llama_names()
+    shapes = {name: tuple(tensor.shape) for name, tensor in held.items()}
+    blocks = {n for n, s in shapes.items() if len(s) == 2 and s[1] % 32 == 0 and "rel_b" not in n}
+    types = {name: "Q8_0" if name in blocks else "F32" for name in shapes}
+    path = write_gguf(tmp_path / "t.gguf", shapes, types, {"general.architecture": "t5encoder"})
+    fill_gguf(path, held)
+    source = open_weights(path)
+    verify_text_encoder(source, {})
+    encoder = load_umt5(source, dtype=torch.float32)
+    layers = [one for one in encoder.model.modules() if isinstance(one, QuantLinear)]
+    assert len(layers) == len(blocks) - 1
+    ids = [[*range(4, 80), 1]]
+    plain = unpacked(source)
+    dense = StateDict({name: plain.get(name, dtype=torch.float32) for name in plain.names()})
+    rows = encoder.encode(ids)[0]
+    assert torch.equal(rows, load_umt5(dense, dtype=torch.float32).encode(ids)[0])
+    want = load_umt5(StateDict(weights())).encode(ids)[0]
+    assert (rows - want).norm() < 0.05 * want.norm()
+
+
+def fill_gguf(path: Path, held: dict[str, Tensor]) -> None:
+    """Put numbers into a file of zeros; those of Q8_0 are rounded to codes."""
+    source = open_weights(path)
+    assert isinstance(source, GgufFile)
+    with path.open("r+b") as file:
+        for name, tensor in held.items():
+            data = tensor.float().contiguous().flatten()
+            if source.dtype(name) == "Q8_0":
+                groups = data.view(-1, 32)
+                scale = (groups.abs().amax(1, keepdim=True) / 127).half()
+                codes = (groups / scale.float().clamp(min=1e-9)).round().clamp(-127, 127)
+                data = torch.cat(
+                    (scale.view(torch.uint8), codes.to(torch.int8).view(torch.uint8)), 1
+                ).flatten()
+            file.seek(source.offsets[name])
+            file.write(data.view(torch.uint8).numpy().tobytes())

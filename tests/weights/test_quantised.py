@@ -51,13 +51,28 @@ def test_scaled_fp8(
 
 
 @pytest.mark.parametrize("kind", [E4M3, E5M2])
-def test_devices_without_8_bit_floats_look_the_codes_up(
+def test_devices_without_8_bit_floats_take_codes_apart(
     kind: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = float8(CODES, kind)
     monkeypatch.setattr(module, "HAVE_FLOAT8", ())
     assert torch.equal(float8(CODES, kind).nan_to_num(), here.nan_to_num())
     assert torch.equal(float8(CODES, kind).isnan(), here.isnan())
+
+
+@pytest.mark.parametrize("kind", [E4M3, E5M2])
+def test_compiled_code_meets_no_8_bit_floats(kind: torch.dtype) -> None:
+    """Which compilers know only for cards that have them."""
+    graphs: list[str] = []
+
+    def seen(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> torch.fx.GraphModule:
+        graphs.append(graph.code)
+        return graph
+
+    compiled = torch.compile(lambda codes: float8(codes, kind), fullgraph=True, backend=seen)
+    assert torch.equal(compiled(CODES).nan_to_num(), float8(CODES, kind).nan_to_num())
+    assert len(graphs) == 1
+    assert "float8" not in graphs[0].replace("float8(", "")
 
 
 def test_int8_with_a_scale_for_each_channel() -> None:

@@ -35,6 +35,7 @@ BUILT_IN: Mapping[str, Command] = {
             "Say what weight files, workflows and videos are.",
             "wan_core.cli.inspect:inspect",
         ),
+        Command("quantize", "Write a transformer in fewer bits.", "wan_core.cli.quantize:quantize"),
         Command("models", "List model families, presets and files.", "wan_core.cli.models:models"),
         Command("plugins", "List what is installed.", "wan_core.cli.plugins:plugins"),
         Command("doctor", "Check this machine and installation.", "wan_core.cli.doctor:doctor"),

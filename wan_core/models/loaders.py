@@ -24,6 +24,7 @@ from wan_core.models.wan.files import block_matrices, lora_targets, transformer_
 from wan_core.weights import TensorSource, in_official_names, load_into, open_weights
 from wan_core.weights.lora import merged
 from wan_core.weights.numbers import unpacked
+from wan_core.weights.quantised.linear import multiply_in_fp8
 from wan_core.weights.quantised.packed import Packed, pack
 
 _M = TypeVar("_M", bound=nn.Module)
@@ -38,15 +39,21 @@ def load_transformer(request: LoadRequest) -> WanDenoiser:
     config = transformer_config(source, request.component.config)
     transformer = _on_meta(lambda: WanTransformer(config))
     asked = request.quantization
+    matrices = block_matrices(config, asked) if asked else {}
+    # what is quantised already stays as it is, and so do the other matrices of such a file
+    packs = not any(one.startswith("blocks.") for one in official.layouts)
     load_into(
         transformer,
         source,
         dtype=request.dtype,
         device=request.device,
         keep_float32=WanTransformer.KEEP_FLOAT32,
-        pack=_packing(asked) if asked else None,
-        packed=block_matrices(config, asked) if asked else (),
+        pack=_packing(asked) if asked and packs else None,
+        packed=matrices if packs else (),
     )
+    if asked and asked.products == "fp8":
+        exact = {name for name, layout in official.layouts.items() if layout.exact}
+        multiply_in_fp8(transformer, matrices.keys() - exact, request.device)
     return WanDenoiser(transformer.eval())
 
 

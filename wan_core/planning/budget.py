@@ -43,6 +43,8 @@ def predict_memory(stage: PlannedStage, known: Known | None) -> list[Phase]:
         contexts=known.contexts,
     )
     sampling += sum(state.bytes for state in stage.needs.state)
+    if model.rounds_inputs:
+        sampling += known.tokens * known.transformer.ffn_dim  # the widest input's codes
     parts += [(_sampling(slot), slot, sampling) for slot in known.experts]
     if known.tiny:
         parts.append(("previews", PREVIEW_SLOT, preview_decoding(known.tiny, size, item)))

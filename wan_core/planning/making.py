@@ -29,7 +29,7 @@ from wan_core.planning.machine import Machine, look, precision
 from wan_core.planning.output import alike
 from wan_core.planning.places import Places
 from wan_core.planning.plan import Plan, PlannedModel
-from wan_core.planning.quantising import quantised
+from wan_core.planning.quantising import quantised, why_products_are_exact
 from wan_core.planning.staging import plan_output, plan_stages
 from wan_core.planning.timing import predict_seconds
 from wan_core.plugins import Plugins
@@ -113,6 +113,11 @@ def _plan(
         for m in models.values()
         if not plugins.attention_backend(m.attention).support.exact
     ]
+    for m in models.values():
+        if unpacked := why_products_are_exact(m.quantization, m.device, m.dtype):
+            inexact.append(unpacked)
+        elif m.quantization and m.quantization.products == "fp8":
+            inexact.append("products in fp8 are inexact: results differ from the reference")
     inexact += shortages(machine, phases)
     of_loras = (note for m in models.values() for lora in m.loras for note in lora.notes)
     notes = tuple(

@@ -47,6 +47,12 @@ class PlannedModel:
     loras: tuple[PlannedLora, ...] = ()
     quantization: Quantization | None = None
 
+    @property
+    def rounds_inputs(self) -> bool:
+        """Whether its transformer multiplies in 8 bits, if its card can."""
+        asked = self.quantization is not None and self.quantization.products == "fp8"
+        return asked and self.dtype == "bfloat16" and self.device.startswith("cuda")
+
     def loras_of(self, slot: str) -> tuple[PlannedLora, ...]:
         """Those that change something in a slot."""
         return tuple(lora for lora in self.loras if lora.changes.get(slot))
@@ -155,7 +161,7 @@ class Plan:
         ]
         runs = [
             f"{m.name}: {m.family.title}; {m.device}, {m.dtype}, attention {m.attention}"
-            + (f", transformer in {m.quantization.dtype}" if m.quantization else "")
+            + (f", transformer in {m.quantization.title}" if m.quantization else "")
             for m in self.models.values()
         ]
         stages = [f"{s.name}: {_sentence(s)}" for s in self.stages]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import attrs
 
@@ -11,9 +11,11 @@ from wan_core.contract.descriptions import Component
 from wan_core.contract.errors import WorkflowError
 from wan_core.contract.lazy import resolve
 from wan_core.contract.options import show
-from wan_core.contract.quantization import Quantization
+from wan_core.contract.quantization import Quantization, idle_pattern
 from wan_core.planning.files import PlannedFile
-from wan_core.weights import open_weights, printable
+from wan_core.weights import open_weights, printable, strip_prefixes
+from wan_core.weights.quantised.own import GROUP, weight_bytes
+from wan_core.weights.quantised.source import UnpackedSource
 
 __all__ = ["quantised"]
 
@@ -37,25 +39,84 @@ def quantised(
             remedy="leave quantization out",
         )
     if file.packed[0]:
+        _check_products(file, component, asked, place)
+    layers = resolve(component.quantises)
+    source = open_weights(file.path)
+
+    def of(one: Quantization) -> Mapping[str, tuple[int, ...]]:
+        found: Mapping[str, tuple[int, ...]] = layers(source, component.config, one)
+        return found
+
+    every = of(attrs.evolve(asked, keep=()))
+    if not every:
         raise WorkflowError(
-            f"{printable(file.path.name)} is quantised already ({file.identity.precision.title})",
+            f"no matrix of {printable(file.path.name)} can become {asked.dtype}: "
+            f"their inputs are no multiples of {GROUP}",
+            where=place,
+            remedy="name another dtype",
+        )
+    if pattern := idle_pattern(asked, of):
+        raise WorkflowError(
+            f"keep names {show(pattern)}, which no layer is called that could be quantised",
+            where=place,
+            remedy=f"layers are called {next(iter(every)).removesuffix('.weight')} and so on",
+        )
+    if file.packed[0]:
+        return file
+    shapes = of(asked).values()
+    values = sum(map(math.prod, shapes))
+    nbytes = sum(weight_bytes(asked, shape) for shape in shapes)
+    return attrs.evolve(
+        file, packed=(values, nbytes), largest=max(map(math.prod, shapes), default=0)
+    )
+
+
+def _check_products(
+    file: PlannedFile, component: Component, asked: Quantization, place: str
+) -> None:
+    """A file that is quantised already can't be quantised, but its codes can be multiplied."""
+    name, precision = printable(file.path.name), file.identity.precision
+    if asked.products != "fp8":
+        raise WorkflowError(
+            f"{name} is quantised already ({precision.title})",
             where=place,
             remedy="leave quantization out, or name the bf16 or fp16 file of the model",
         )
-    layers = resolve(component.quantises)
-    source = open_weights(file.path)
-    every = layers(source, component.config, attrs.evolve(asked, keep=()))
-    for pattern in asked.keep:
-        if len(layers(source, component.config, attrs.evolve(asked, keep=(pattern,)))) == len(
-            every
-        ):
-            raise WorkflowError(
-                f"keep names {show(pattern)}, which no layer is called that could be quantised",
-                where=place,
-                remedy=f"layers are called {next(iter(every)).removesuffix('.weight')} and so on",
-            )
-    shapes = layers(source, component.config, asked).values()
-    values = sum(map(math.prod, shapes))
-    scales = sum(shape[0] if asked.scale == "channel" else 1 for shape in shapes)
-    largest = max(map(math.prod, shapes), default=0)
-    return attrs.evolve(file, packed=(values, values + 4 * scales), largest=largest)
+    stored = UnpackedSource(strip_prefixes(open_weights(file.path), component.kind)).layouts
+    suiting = [layout for layout in stored.values() if layout.scheme == "fp8_e4m3fn"]
+    if suiting and all(layout.exact for layout in suiting):
+        raise WorkflowError(
+            f"{name} says of its weights that they are not to be multiplied in fp8",
+            where=place,
+            remedy="leave products out, or name another file of the model",
+        )
+    if not suiting:
+        raise WorkflowError(
+            f"{name} is {precision.title}, and products in fp8 need weights in fp8 e4m3fn",
+            where=place,
+            remedy="leave products out, or name another file of the model",
+        )
+    if asked.scale != "channel":
+        raise WorkflowError(
+            f"{name} is quantised already and has scales of its own",
+            where=place,
+            remedy="leave scale out",
+        )
+
+
+def why_products_are_exact(asked: Quantization | None, device: str, dtype: str) -> str | None:
+    """Why a model unpacks its weights although products in fp8 were asked for, as a note."""
+    if asked is None or asked.products != "fp8":
+        return None
+    what = "products in fp8 were asked for, but weights are unpacked here: "
+    if dtype != "bfloat16":
+        return f"{what}the precision is {dtype}, not bfloat16"
+    if not device.startswith("cuda"):
+        return f"{what}{device} doesn't multiply 8-bit floats"
+    import torch
+
+    from wan_core.weights.quantised.products import can_multiply
+
+    if can_multiply(torch.device(device)):
+        return None
+    return f"{what}this card or this build of torch doesn't multiply 8-bit floats"

@@ -9,7 +9,9 @@ from math import prod
 
 import attrs
 
+from wan_core.contract.errors import WeightsError
 from wan_core.weights.gguf_types import GGML_TYPES, PLAIN, mixture
+from wan_core.weights.quantised.own import GROUP, holds_int4
 from wan_core.weights.sources import TensorInfo, TensorSource
 
 __all__ = ["Precision", "precision_of"]
@@ -24,6 +26,7 @@ WORDS = {
     "I8": "int8",
     "U8": "uint8",
     "NVFP4": "nvfp4",
+    "INT4": "int4",
 }
 SCALES = (".scale_weight", ".weight_scale")
 MIXED = 0.05
@@ -39,8 +42,8 @@ class Precision:
 
     Attributes:
         scheme: in one word: ``"bf16"``, ``"fp16"``, ``"fp32"``, ``"mixed"``; ``"fp8_e4m3fn"`` or
-            ``"fp8_e5m2"``, with ``_scaled`` when each weight has a scale; ``"int8_scaled"``; ``"nvfp4"``,
-            ``"mxfp8"``; ``"nf4"``; a type that is none of these, such as ``"i32"``;
+            ``"fp8_e5m2"``, with ``_scaled`` when each weight has a scale; ``"int8_scaled"``; ``"int4"``;
+            ``"nvfp4"``, ``"mxfp8"``; ``"nf4"``; a type that is none of these, such as ``"i32"``;
             of GGUF files what llama.cpp calls the mixture, such as ``"Q4_K_M"``.
         title: the same for people, with how the scales are stored.
         values: type -> number of values stored in it, most common first.
@@ -68,6 +71,7 @@ def precision_of(source: TensorSource) -> Precision:
     scales: list[tuple[str, TensorInfo, TensorInfo]] = []
     markers: Counter[str] = Counter()
     packed = False
+    int4 = _is_int4(source)
     for name, info in tensors.items():
         leaf = name.rpartition(".")[2]
         if leaf in ("scaled_fp8", "comfy_quant"):
@@ -81,7 +85,9 @@ def precision_of(source: TensorSource) -> Precision:
                 continue
         packed = packed or ".quant_state." in name
         half = info.dtype == "U8" and f"{name}_scale_2" in tensors
-        values["NVFP4" if half else info.dtype] += prod(info.shape) * (1 + half)
+        half4 = int4 and info.dtype == "U8" and f"{name}_scale" in tensors
+        kind = "NVFP4" if half else "INT4" if half4 else info.dtype
+        values[kind] += prod(info.shape) * (2 if half or half4 else 1)
     ordered = dict(values.most_common())
     formats = _stated_formats(source)
     marker = (*sorted(markers), *sorted({leaf for leaf, _, _ in scales}), *sorted(formats))
@@ -106,6 +112,8 @@ def _name(
     by = ", ComfyUI's comfy_quant" if comfy else ""
     if "NVFP4" in values:
         return "nvfp4", f"nvfp4, 4-bit blocks of 16 with two scales{by}"
+    if "INT4" in values:
+        return "int4", f"int4, groups of {GROUP} with a scale each (wan-core)"
     total = sum(values.values()) or 1
     for kind in ("F8_E4M3", "F8_E5M2", "I8"):
         if values.get(kind, 0) < MIXED * total:
@@ -133,6 +141,13 @@ def _name(
     if any(n >= MIXED * total for kind, n in floats.items() if kind != first):
         return "mixed", "mixed"
     return WORDS[first].replace(" ", "_"), WORDS[first]
+
+
+def _is_int4(source: TensorSource) -> bool:
+    try:
+        return holds_int4(source)
+    except WeightsError:  # whoever reads the numbers says so
+        return False
 
 
 def _is_block(scale: TensorInfo) -> bool:

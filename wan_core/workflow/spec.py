@@ -117,7 +117,7 @@ class ModelSpec:
     quantization: Quantization | None = attrs.field(
         default=None,
         metadata={
-            "help": "how the transformer is quantised while it is loaded: dtype, scale, keep",
+            "help": "how the transformer is quantised: dtype, scale, keep, products",
             "unset": "as the file stores it",
         },
     )

@@ -22,9 +22,10 @@ ROTATED = json.dumps({"layers": {Q: {"format": "int8_tensorwise", "convrot": Tru
 TROUBLES = (
     Trouble(
         "The file is quantised",
-        "Read are fp8 with and without scales, `comfy_quant` (fp8, int8, nvfp4, mxfp8), int8 with scales, and "
-        "the types of GGUF from Q2_K to Q8_0 and IQ4. Not read are rotated layers (`convrot`), scales for "
-        "blocks of fp8 (`weight_scale_inv`), nf4, SVDQuant, and GGUF's IQ1, IQ2 and IQ3.",
+        "Read are fp8 with and without scales, `comfy_quant` (fp8, int8, nvfp4, mxfp8), int8 with scales, "
+        "int4 of `wan-core quantize`, and the types of GGUF from Q2_K to Q8_0 and IQ4. Not read are rotated "
+        "layers (`convrot`), scales for blocks of fp8 (`weight_scale_inv`), nf4, SVDQuant, and GGUF's IQ1, "
+        "IQ2 and IQ3.",
         "Use another file of the model. `wan-core inspect FILE` says how a file is stored.",
         (
             Case("quantised-text-encoder",

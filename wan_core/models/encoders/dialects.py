@@ -1,10 +1,10 @@
-"""How files name the tensors of the UMT5 encoder: the official ``.pth``, and transformers."""
+"""How files name the tensors of the UMT5 encoder: the official ``.pth``, transformers, and llama.cpp."""
 
 from __future__ import annotations
 
 from wan_core.weights.dialects import Dialect, renaming
 
-__all__ = ["UMT5_DIALECTS", "UMT5_HF", "UMT5_OFFICIAL"]
+__all__ = ["UMT5_DIALECTS", "UMT5_HF", "UMT5_LLAMA", "UMT5_OFFICIAL"]
 
 # the SentencePiece model that single-file re-packs carry along
 TOKENIZER = ("spiece_model",)
@@ -45,4 +45,28 @@ UMT5_HF = Dialect(
     ignores=TOKENIZER,
 )
 
-UMT5_DIALECTS = (UMT5_OFFICIAL, UMT5_HF)
+_to_official, _from_official = renaming(
+    [
+        ("token_embedding.weight", "token_embd.weight"),
+        ("norm.weight", "enc.output_norm.weight"),
+        ("blocks.{i}.norm1.weight", "enc.blk.{i}.attn_norm.weight"),
+        ("blocks.{i}.pos_embedding.embedding.weight", "enc.blk.{i}.attn_rel_b.weight"),
+        *(
+            (f"blocks.{{i}}.attn.{one}.weight", f"enc.blk.{{i}}.attn_{one}.weight")
+            for one in "qkvo"
+        ),
+        ("blocks.{i}.norm2.weight", "enc.blk.{i}.ffn_norm.weight"),
+        ("blocks.{i}.ffn.gate.0.weight", "enc.blk.{i}.ffn_gate.weight"),
+        ("blocks.{i}.ffn.fc1.weight", "enc.blk.{i}.ffn_up.weight"),
+        ("blocks.{i}.ffn.fc2.weight", "enc.blk.{i}.ffn_down.weight"),
+    ]
+)
+UMT5_LLAMA = Dialect(
+    name="llama.cpp",
+    component="umt5-encoder",
+    detect=lambda names: {"token_embd.weight", "enc.blk.0.attn_rel_b.weight"} <= names,
+    to_official=_to_official,
+    from_official=_from_official,
+)
+
+UMT5_DIALECTS = (UMT5_OFFICIAL, UMT5_HF, UMT5_LLAMA)

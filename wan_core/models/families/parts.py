@@ -13,7 +13,12 @@ TEXT_LENGTH = 512
 
 FLOAT32 = ("time_*", "condition_embedder.time_*", "head.*", "proj_out.*")
 """What a transformer computes in float32, as files name it."""
-UMT5_TABLES = ("token_embedding.weight", "shared.weight", "encoder.embed_tokens.weight")
+UMT5_TABLES = (
+    "token_embedding.weight",
+    "shared.weight",
+    "encoder.embed_tokens.weight",
+    "token_embd.weight",
+)
 """The table of a text encoder's words, as files name it."""
 
 LOADERS = "wan_core.models.loaders"

@@ -14,6 +14,7 @@ from wan_core.weights import Dialect, TensorSource, identify, in_official_names
 from wan_core.weights.lora import LoraTargets
 from wan_core.weights.naming import matches
 from wan_core.weights.numbers import refuse_unread_numbers, unpacked
+from wan_core.weights.quantised.own import suits
 from wan_core.weights.safetensors_header import shown
 
 Shape = tuple[int, ...]
@@ -94,7 +95,8 @@ def quantised_layers(
     """The matrices of a transformer file that are quantised while it is loaded, under official names.
 
     They are those of the blocks, which are nearly all of its weights. What turns inputs into tokens, tokens
-    into outputs and time into modulation stays: it is small and loses most.
+    into outputs and time into modulation stays: it is small and loses most. So do, where they become int4,
+    matrices whose inputs are no whole groups.
     """
     official = unpacked(in_official_names(source, DIALECTS))
     return block_matrices(transformer_config(official, known), quantization)
@@ -109,6 +111,7 @@ def block_matrices(config: WanConfig, quantization: Quantization) -> Shapes:
         and name.endswith(".weight")
         and len(shape) == 2
         and not matches(name.removesuffix(".weight"), quantization.keep)
+        and suits(quantization.dtype, shape)
     }
 
 

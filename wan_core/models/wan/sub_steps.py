@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from wan_core.contract.attention import Attend, AttentionCall
 from wan_core.models.wan.attention import attend
 from wan_core.models.wan.layers import RMSNorm
+from wan_core.weights.quantised.linear import project
 
 
 class SelfAttention(nn.Module):
@@ -33,9 +34,10 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, call: AttentionCall) -> Tensor:
         """``[batch, tokens, dim]`` (normed and modulated) -> the same shape."""
         split = (self.heads, -1)
-        q = self.norm_q(self.q(x)).unflatten(-1, split)
-        k = self.norm_k(self.k(x)).unflatten(-1, split)
-        v = self.v(x).unflatten(-1, split)
+        q, k, v = project(x, self.q, self.k, self.v)
+        q = self.norm_q(q).unflatten(-1, split)
+        k = self.norm_k(k).unflatten(-1, split)
+        v = v.view(*v.shape[:-1], *split)
         out: Tensor = self.o(self.attend(q, k, v, call).flatten(-2))
         return out
 

@@ -16,6 +16,7 @@ import attrs
 
 from wan_core.contract.errors import WeightsError
 from wan_core.weights.gguf_types import GGML_TYPES
+from wan_core.weights.quantised.own import GROUP, holds_int4
 from wan_core.weights.safetensors_header import json_trouble, shown, unique_keys
 from wan_core.weights.sources import RenamedSource, TensorInfo, TensorSource
 
@@ -64,12 +65,13 @@ class Layout:
     """How one weight is stored.
 
     Attributes:
-        scheme: ``"fp8_e4m3fn"``, ``"fp8_e5m2"``, ``"int8"``, ``"nvfp4"``, ``"mxfp8"``, or a block format of
-            GGUF (``"Q4_K"``).
+        scheme: ``"fp8_e4m3fn"``, ``"fp8_e5m2"``, ``"int8"``, ``"int4"`` (wan-core's own), ``"nvfp4"``,
+            ``"mxfp8"``, or a block format of GGUF (``"Q4_K"``).
         shape: of the weight.
         scale: name of the tensor with its scale, or None: a number, or one for each output channel.
         block_scales: name of the tensor with a scale for each block, or None.
         nbytes: of the codes and scales.
+        exact: the file says that it is not to be multiplied as it is stored.
     """
 
     scheme: str
@@ -77,6 +79,7 @@ class Layout:
     nbytes: int
     scale: str | None = None
     block_scales: str | None = None
+    exact: bool = False
 
 
 def layouts_of(source: TensorSource) -> tuple[dict[str, Layout], frozenset[str]]:
@@ -89,6 +92,7 @@ def layouts_of(source: TensorSource) -> tuple[dict[str, Layout], frozenset[str]]
         WeightsError: a weight is quantised in a way that is not read, or does not fit its scales.
     """
     notes = dict(_notes(source))
+    int4, exact = holds_int4(source), _is_for_storage(source)
     layouts: dict[str, Layout] = {}
     beside: set[str] = set()
     for name, info in source.tensors.items():
@@ -100,8 +104,12 @@ def layouts_of(source: TensorSource) -> tuple[dict[str, Layout], frozenset[str]]
             raise _unread(source, f"tensor {shown(name)} is of the type {info.dtype}")
         note = notes.pop(module, None) if leaf == "weight" else None
         scheme = _plain_scheme(info) if note is None else _scheme(source, module, note, info)
+        if int4 and note is None and leaf == "weight" and info.dtype == "U8":
+            scheme = "int4"
         if scheme:
-            layouts[name] = _layout(source, module if leaf == "weight" else None, scheme, info)
+            layout = _layout(source, module if leaf == "weight" else None, scheme, info)
+            stated = note is not None and note.get("full_precision_matrix_mult") is True
+            layouts[name] = attrs.evolve(layout, exact=exact or stated)
     for name in beside:
         module = name.rpartition(".")[0]
         if f"{module}.weight" not in layouts:
@@ -152,6 +160,10 @@ def _layout(source: TensorSource, module: str | None, scheme: str, info: TensorI
             raise _unfit(source, str(module), "lacks weight_scale_2")
         _check_scale(source, str(module), scale, 1)
         return Layout(scheme, shape, sized(scale, blocks), scale, blocks)
+    if scheme == "int4":
+        blocks = find("weight_scale")
+        shape = _int4_shape(source, str(module), info, blocks)
+        return Layout(scheme, shape, sized(blocks), None, blocks)
     scale = find("scale_weight", "weight_scale")
     if scheme == "int8" and scale is None:
         raise _unread(source, f"tensor {shown(f'{module}.weight')} is of the type I8")
@@ -189,6 +201,21 @@ def _block_shape(
     return rows, columns
 
 
+def _int4_shape(
+    source: TensorSource, module: str, info: TensorInfo, scales: str | None
+) -> tuple[int, int]:
+    """Shape of a weight in int4, two values a byte, with a scale for each group."""
+    if len(info.shape) != 2 or scales is None:
+        raise _unfit(source, module, "is int4 without being a matrix with scales")
+    rows, columns = info.shape[0], info.shape[1] * 2
+    stored = source.tensors[scales]
+    if columns % GROUP or stored.dtype != "BF16" or stored.shape != (rows, columns // GROUP):
+        raise _unfit(
+            source, module, f"has scales {stored.dtype} {list(stored.shape)} for {rows}x{columns}"
+        )
+    return rows, columns
+
+
 def _notes(source: TensorSource) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """What the file says on layers: their name here -> the note."""
     stated = _header_notes(source)
@@ -214,6 +241,16 @@ def _header_notes(source: TensorSource) -> Mapping[str, Any]:
     if not isinstance(layers, dict) or not all(isinstance(one, dict) for one in layers.values()):
         raise _unread(source, "the header's entry _quantization_metadata lists no layers")
     return layers
+
+
+def _is_for_storage(source: TensorSource) -> bool:
+    """Whether the marker of ComfyUI's fp8 files says that their weights are not multiplied in fp8."""
+    while isinstance(source, RenamedSource):  # which leave markers out
+        source = source.base
+    return any(
+        name.rpartition(".")[2] == "scaled_fp8" and prod(info.shape) == 2
+        for name, info in source.tensors.items()
+    )
 
 
 def _names_in_files(source: TensorSource, name: str) -> Iterator[str]:

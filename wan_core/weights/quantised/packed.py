@@ -9,6 +9,7 @@ from torch import Tensor
 
 from wan_core.weights.quantised.blocks import DECODERS
 from wan_core.weights.quantised.layouts import CHUNK, GGUF_BLOCKS
+from wan_core.weights.quantised.own import GROUP
 
 __all__ = ["FP8_TYPES", "Packed", "float8", "pack", "untiled"]
 
@@ -28,7 +29,8 @@ class Packed:
         payload: ``[rows, bytes of a row]`` uint8 (int8 for ``"int8"``), as in the file. A row is an output
             channel; a tensor with less than two axes is one row.
         scale: factor of the codes, float32 ``[1, 1]`` or ``[rows, 1]``; None = 1.
-        block_scales: ``[rows, blocks]`` uint8: the codes of a factor for each block.
+        block_scales: ``[rows, blocks]`` uint8: the codes of a factor for each block; ``[rows, 2 blocks]``, the
+            bytes of bfloat16 factors, for ``"int4"``.
     """
 
     scheme: str
@@ -72,6 +74,8 @@ class Packed:
     def _of_blocks(self, payload: Tensor, scales: Tensor, scale: Tensor | None) -> Tensor:
         if self.scheme == "nvfp4":
             codes, factors = _float4(payload), float8(scales, torch.float8_e4m3fn)
+        elif self.scheme == "int4":
+            codes, factors = _int4(payload), scales.view(torch.bfloat16).float()
         else:
             codes, factors = float8(payload, torch.float8_e4m3fn), _power_of_two(scales)
         if scale is not None:
@@ -84,11 +88,14 @@ def pack(weight: Tensor, scheme: str, *, by_channel: bool) -> Packed:
 
     Args:
         weight: float32 ``[rows, columns]``, left as it is.
-        scheme: ``"fp8_e4m3fn"``, ``"fp8_e5m2"`` or ``"int8"``.
-        by_channel: each row has a scale of its own.
+        scheme: ``"fp8_e4m3fn"``, ``"fp8_e5m2"``, ``"int8"``, or ``"int4"`` for columns in whole groups.
+        by_channel: each row has a scale of its own; int4 has one for each group of a row.
     """
+    if scheme == "int4":
+        return _pack_int4(weight)
     kind = FP8_TYPES.get(scheme)
-    largest = torch.finfo(kind).max if kind else 127.0
+    # a tensor, because torch makes a quotient by a number a product on a GPU, which rounds otherwise
+    largest = weight.new_tensor(torch.finfo(kind).max if kind else 127.0)
     peak = weight.abs().amax(1, keepdim=True) if by_channel else weight.abs().amax().view(1, 1)
     scale = torch.where(peak > 0, peak / largest, 1.0)
     codes = (weight / scale).clamp_(-largest, largest)
@@ -96,12 +103,35 @@ def pack(weight: Tensor, scheme: str, *, by_channel: bool) -> Packed:
     return Packed(scheme, tuple(weight.shape), payload, scale)
 
 
+def _pack_int4(weight: Tensor) -> Packed:
+    groups = weight.reshape(weight.shape[0], -1, GROUP)
+    scales = (groups.abs().amax(2, keepdim=True) / weight.new_tensor(7.0)).bfloat16()
+    scales = torch.where(scales == 0, 1, scales)
+    # of the scale as it is stored
+    codes = ((groups / scales.float()).round_().clamp_(-7, 7) + 8).to(torch.uint8).flatten(1)
+    payload = codes[:, ::2] | codes[:, 1::2] << 4
+    blocks = scales.flatten(1).contiguous().view(torch.uint8)
+    return Packed("int4", tuple(weight.shape), payload, block_scales=blocks)
+
+
 def float8(codes: Tensor, kind: torch.dtype) -> Tensor:
-    """What the codes of an 8-bit float (uint8) are worth, in float32; also on devices without the type."""
-    if codes.device.type in HAVE_FLOAT8:
+    """What the codes of an 8-bit float (uint8) are worth, in float32; also on devices without the type.
+
+    Compiled code never meets the type: compilers know it only on cards that have it in hardware.
+    """
+    if codes.device.type in HAVE_FLOAT8 and not torch.compiler.is_compiling():
         return codes.view(kind).to(torch.float32)
-    table = torch.arange(256, dtype=torch.uint8).view(kind).to(torch.float32)
-    return table.to(codes.device)[codes.int()]
+    whole = codes.int()
+    if kind == torch.float8_e5m2:  # the upper half of a float16
+        return _halves(whole << 8)
+    # in a float16, whose exponent begins 8 lower
+    exact = _halves((whole & 0x80) << 8 | (whole & 0x7F) << 7) * 256
+    return torch.where((whole & 0x7F) == 0x7F, torch.nan, exact)
+
+
+def _halves(bits: Tensor) -> Tensor:
+    """Bits of float16 in whole numbers, in float32."""
+    return bits.to(torch.int16).view(torch.float16).to(torch.float32)
 
 
 def untiled(scales: Tensor, rows: int, blocks: int) -> Tensor:
@@ -126,6 +156,12 @@ def _float4(payload: Tensor) -> Tensor:
     codes = torch.stack((payload >> 4, payload & 15), 2).flatten(1)
     table = torch.tensor((*E2M1, *(-value for value in E2M1)), device=payload.device)
     return table[codes.int()]
+
+
+def _int4(payload: Tensor) -> Tensor:
+    """Whole numbers from -8 to 7 ``[rows, 2 k]`` float32: the lower half of a byte is the even column."""
+    codes = torch.stack((payload & 15, payload >> 4), 2).flatten(1)
+    return codes.float() - 8
 
 
 def _power_of_two(codes: Tensor) -> Tensor:

@@ -75,7 +75,9 @@ class UnpackedSource(RenamedSource):
         scale = blocks = None
         if layout.scale:
             scale = self.base.get(layout.scale).to(torch.float32).reshape(-1, 1)
-        if layout.block_scales:
+        if layout.block_scales and layout.scheme == "int4":
+            blocks = self.base.get(layout.block_scales).contiguous().view(torch.uint8)
+        elif layout.block_scales:
             count = prod(layout.shape) // rows // (16 if layout.scheme == "nvfp4" else 32)
             tiles = self.base.get(layout.block_scales).contiguous().view(torch.uint8)
             blocks = untiled(tiles, rows, count)
