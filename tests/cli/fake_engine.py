@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+import wan_core
 from wan_core.contract.events import (
     Event,
     Note,
@@ -27,6 +28,7 @@ from wan_core.contract.events import (
 )
 from wan_core.workflow.source import Source
 
+ENGINE = Path(wan_core.__file__).parent / "engine"
 SECONDS = {
     "text / encoding prompts": 0.5,
     "generate / loading transformer": 1.25,
@@ -132,8 +134,8 @@ def install(script: Script, set_item: Callable[[Any, str, ModuleType], None]) ->
         return (Plan(workflow),)
 
     class Session:
-        def __init__(self, *, plugins: Any, device: str) -> None:
-            script.asked.update(session_device=device)
+        def __init__(self, *, plugins: Any, device: str, arguments: Sequence[str]) -> None:
+            script.asked.update(session_device=device, arguments=arguments)
 
         def __enter__(self) -> Session:
             return self
@@ -142,9 +144,14 @@ def install(script: Script, set_item: Callable[[Any, str, ModuleType], None]) ->
             script.asked["closed"] = True
 
         def run(
-            self, plan: Plan, *, listen: Callable[[Event], None], previews: bool = False
+            self,
+            plan: Plan,
+            *,
+            listen: Callable[[Event], None],
+            previews: bool = False,
+            resume: bool = False,
         ) -> Result:
-            script.asked.update(previews=previews)
+            script.asked.update(previews=previews, resume=resume)
             if script.prints:
                 print(script.prints)
             for event in script.events:
@@ -164,7 +171,8 @@ def install(script: Script, set_item: Callable[[Any, str, ModuleType], None]) ->
             "wan_core.planning",
             {"make_plans": make_plans, "configured": lambda *, confined: None, "confine": None},
         ),
-        ("wan_core.engine", {"Session": Session}),
+        # what needs no engine is the real one
+        ("wan_core.engine", {"Session": Session, "__path__": [str(ENGINE)]}),
     ):
         module = ModuleType(name)
         vars(module).update(content)

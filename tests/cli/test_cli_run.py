@@ -88,6 +88,23 @@ def test_what_the_user_says_is_handed_on(script: Script, tmp_path: Path) -> None
     assert asked["closed"]
 
 
+def test_how_a_run_was_asked_for_is_kept_with_full_paths(
+    script: Script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.toml").touch()
+    said = ["-s", "stages.0.seed=7", "--device", "cpu", "--overwrite"]
+    assert main(["run", "w.toml", *said, "-o", "here.mp4", "--quiet"]) == 0
+    assert script.asked["arguments"] == (
+        *(str(tmp_path / "w.toml"), "-s", "stages.0.seed=7", "-o", str(tmp_path / "here.mp4")),
+        *("--device", "cpu", "--overwrite"),
+    )
+    assert script.asked["resume"] is False
+    # what can't be read a second time has no command
+    assert main(["run", "/dev/stdin", "--quiet"]) == 0
+    assert script.asked["arguments"] == ()
+
+
 def test_the_workflow_says_where_unless_told_otherwise(script: Script) -> None:
     assert main(["run", "hello.toml", "--quiet"]) == 0
     assert script.asked["output"] == Path("outputs/hello.mp4")

@@ -109,18 +109,29 @@ def stop_at(task: str) -> Callable[[Event], None]:
     return listen
 
 
-def test_stopped_while_sampling_leaves_nothing(make: Make, tmp_path: Path) -> None:
+def test_stopped_while_loading_leaves_nothing(make: Make, tmp_path: Path) -> None:
+    def stop(event: Event) -> None:
+        if isinstance(event, TaskStarted) and event.task == "loading transformer":
+            raise KeyboardInterrupt
+
     with Session(cache=tmp_path / "cache") as session, pytest.raises(Cancelled, match="stopped"):
+        session.run(make(), listen=stop)
+    assert not list((tmp_path / "cache").rglob("runs/*"))
+
+
+def test_stopped_while_sampling_keeps_the_state_only(make: Make, tmp_path: Path) -> None:
+    says = "stopped; what it has made is kept in"
+    with Session(cache=tmp_path / "cache") as session, pytest.raises(Cancelled, match=says):
         session.run(make(), listen=stop_at("sampling"))
-    assert not (tmp_path / "out.mp4").exists()
     assert not list(tmp_path.glob("*.mp4*")) + list(tmp_path.glob(".*"))
-    assert not list((tmp_path / "cache").rglob("runs/*/*"))
+    kept = (tmp_path / "cache").rglob("runs/*/*")
+    assert {one.name for one in kept} == {"generate.0-0.safetensors", "run.json", "lock"}
 
 
 def test_stopped_while_writing_keeps_the_latents_and_no_half_file(
     make: Make, tmp_path: Path
 ) -> None:
-    says = "the latents are kept in"
+    says = "what it has made is kept in"
     with Session(cache=tmp_path / "cache") as session, pytest.raises(Cancelled, match=says):
         session.run(make(), listen=stop_at("decoding and writing"))
     assert not list(tmp_path.glob("*.mp4*")) + list(tmp_path.glob(".*"))
@@ -149,7 +160,7 @@ def test_a_failure_is_told_to_the_listener(make: Make, tmp_path: Path) -> None:
         session.run(workflow, listen=listen)
     failed = events[-1]
     assert isinstance(failed, RunFailed)
-    assert "the disk is full; the latents are kept in" in failed.error
+    assert "the disk is full; what it has made is kept in" in failed.error
 
 
 def test_a_cache_that_cannot_be_written_costs_nothing_but_a_note(
@@ -162,7 +173,7 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_a_note(
     assert result.outputs[0].exists()
     notes = [e.text for e in events if isinstance(e, Note)]
     assert len(notes) == 1
-    assert notes[0].startswith("the latents of generate could not be kept")
+    assert notes[0].startswith("this run can't be gone on with should it be cut short")
 
 
 @pytest.mark.parametrize("path", ["out.mp4", "out/%d.png"])

@@ -24,6 +24,11 @@ BUILT_IN: Mapping[str, Command] = {
     for one in (
         Command("run", "Run a workflow and write its video.", "wan_core.cli.run:run"),
         Command("plan", "Check a workflow and show what a run would do.", "wan_core.cli.plan:plan"),
+        Command(
+            "runs",
+            "List runs that did not finish, decode what they kept.",
+            "wan_core.cli.runs:runs",
+        ),
         Command("rerun", "Make a video again and compare.", "wan_core.cli.rerun:rerun"),
         Command(
             "inspect",

@@ -11,6 +11,7 @@ from pathlib import Path
 import attrs
 
 from wan_core.config import cache_folder
+from wan_core.engine.unfinished import RUN, is_free
 
 
 @attrs.frozen
@@ -47,7 +48,7 @@ COMPILED = Sort(
 KEPT = Sort(
     "kept results of runs that did not finish",
     "runs",
-    re.compile(r"\d{8}-\d{6}-\w+"),
+    RUN,
     "--clean-kept",
     is_leftover=True,
 )
@@ -75,6 +76,8 @@ def clean(sort: Sort) -> tuple[int, int]:
     """Delete them; how many there were, and the bytes that are free now. What can't be stays."""
     count = freed = 0
     for path in entries(sort):
+        if sort is KEPT and path.is_dir() and not is_free(path):
+            continue  # it is still going on
         size = _size(path)
         try:
             if path.is_dir():

@@ -37,7 +37,8 @@ PATIENCE = 3.0
 
 
 @click.command(cls=Strict)
-@click.argument("workflow")
+@click.argument("workflow", required=False)
+@click.option("--resume", is_flag=True, help="Go on with the run that was cut short; same bits.")
 @wanted_options
 @without_option
 @click.option("--json", is_flag=True, help="Print the events of the run, one JSON object a line.")
@@ -45,7 +46,8 @@ PATIENCE = 3.0
 @preview_option
 @debug_option
 def run(
-    workflow: str,
+    workflow: str | None,
+    resume: bool,
     wanted: Wanted,
     without: tuple[str, ...],
     json: bool,
@@ -58,7 +60,12 @@ def run(
     wan-core run examples/hello.toml
     wan-core run hello.toml -s stages.0.seed=7 -o seven.mp4
     wan-core run hello.toml -s stages.0.seed=1,2,3 -o "{name}-{seed}.mp4"
+    wan-core run hello.toml --resume
+
+    Without a WORKFLOW, --resume goes on with the last run that was cut short.
     """
+    if workflow is None and not resume:
+        raise click.UsageError("missing argument 'WORKFLOW'", click.get_current_context())
     draw = None if json or quiet else drawing(preview)
     with choose_view(json=json, quiet=quiet, draw=draw) as view, terminated_like_interrupted():
         if preview == "terminal" and draw is None:
@@ -67,11 +74,17 @@ def run(
                 where="--preview=terminal",
                 remedy="use --preview=file",
             )
+        from wan_core.cli.unfinished import Asked, asked_before, newest, plans_to_go_on
         from wan_core.workflow import load_workflows
 
-        plugins = discover(without)
-        loaded = load_workflows(workflow, wanted.overrides, plugins=plugins)
-        plans = make_plans(loaded, wanted, plugins)
+        if workflow is None:
+            asked = asked_before(newest(), wanted, without)
+        else:
+            asked = Asked(workflow, wanted, without)
+        plugins = discover(asked.without)
+        loaded = load_workflows(asked.workflow, asked.wanted.overrides, plugins=plugins)
+        given = (loaded, asked.wanted, plugins)
+        plans = plans_to_go_on(*given) if resume else make_plans(*given)
         # only now is torch imported: what can't work has been said already
         from wan_core.engine import Session
 
@@ -81,12 +94,14 @@ def run(
             from wan_core.cli.preview_file import PreviewFiles
 
             listen = PreviewFiles([plan.output for plan in plans], view)
-        with Session(plugins=plugins, device=wanted.device) as session:
+        with Session(
+            plugins=plugins, device=asked.wanted.device, arguments=asked.arguments()
+        ) as session:
             if len(plans) > 1:
-                sweep = session.sweep(plans, listen=listen, previews=previews)
+                sweep = session.sweep(plans, listen=listen, previews=previews, resume=resume)
                 lines, code = sweep_summary(sweep, plans), failure_code(sweep)
             else:
-                result = session.run(plans[0], listen=listen, previews=previews)
+                result = session.run(plans[0], listen=listen, previews=previews, resume=resume)
                 lines, code = summary(result), 0
     if not (json or quiet):
         tell("\n".join(["", *lines]), sys.stdout)

@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from wan_core.contract.protocols import Guidance as Guidance
     from wan_core.contract.protocols import Latents as Latents
     from wan_core.contract.protocols import SoundSource as SoundSource
+    from wan_core.contract.protocols import Stateful as Stateful
     from wan_core.contract.protocols import Step as Step
     from wan_core.contract.protocols import TextEncoder as TextEncoder
     from wan_core.contract.quantization import Quantization as Quantization
@@ -179,6 +180,7 @@ __getattr__, __dir__, _lazy = exports(
         "Denoiser": "protocols",
         "ChunkSource": "protocols",
         "SoundSource": "protocols",
+        "Stateful": "protocols",
         "TextEncoder": "protocols",
     },
 )

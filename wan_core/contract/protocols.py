@@ -6,7 +6,7 @@ Nothing here is meant to be subclassed: a class with these methods is one of the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import attrs
 
@@ -95,8 +95,25 @@ class Denoiser(Protocol):
         ...
 
 
+@runtime_checkable
+class Stateful(Protocol):
+    """What remembers something from step to step and can say what: a solver, or guidance with a memory.
+
+    Runs whose solvers can't are not continued within a stage after they were cut short.
+    """
+
+    def state(self) -> dict[str, Tensor]:
+        """All that is remembered between steps; its tensors are not written into later."""
+        ...
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Continue where :meth:`state` was taken."""
+        ...
+
+
 class Solver(Protocol):
-    """Advances one named latent through the schedule. One instance per latent; its state is explicit."""
+    """Advances one named latent through the schedule. One instance per latent; its state is explicit,
+    which :class:`Stateful` says of it."""
 
     def step(self, velocity: Tensor, latents: Tensor, index: int) -> Tensor:
         """Latents after step ``index``, given the velocity predicted at that step's latents."""

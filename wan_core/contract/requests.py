@@ -167,6 +167,11 @@ def unreported(name: str, **more: Any) -> Iterator[Callable[[int], None]]:
     yield lambda done: None
 
 
+def nothing_kept(shapes: Mapping[str, Sequence[int]]) -> Mapping[str, Tensor] | None:
+    """A ``kept`` of a run that begins."""
+    return None
+
+
 @attrs.frozen
 class ConditioningRequest:
     """What ``wan_condition`` is asked (see :mod:`wan_core.hookspecs`).
@@ -317,6 +322,8 @@ class StageContext:
             wrong in it is told as that plugin's.
         post_process: lets the asked features change a decoded source.
         keep: stores tensors of this stage until the run has succeeded, so that a crash loses nothing.
+        kept: ``kept({"video": shape})`` gives the float32 tensors of exactly these names and shapes that this
+            stage of a run that goes on has kept, on the CPU; None when there are none.
         task: ``with task("sampling", total=30, unit="step") as progress`` times and reports a long step.
         emit: sends an event.
         folder: the folder that relative paths start from.
@@ -344,3 +351,4 @@ class StageContext:
     device: torch.device
     dtype: torch.dtype
     previews: bool = False
+    kept: Callable[[Mapping[str, Sequence[int]]], Mapping[str, Tensor] | None] = nothing_kept

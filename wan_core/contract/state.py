@@ -53,7 +53,8 @@ class State:
         spec: what was said of it.
         parts: name of a unit (:class:`wan_core.memory.Unit`) -> name -> tensor. A part belongs to its unit
             and travels with it; what no unit owns has the key ``""``. A model reads a part when the unit
-            runs and not before, and assigns it whole when it has made or changed it. Where the tensors
+            runs and not before, and assigns it whole when it has made or changed it; it never writes into a
+            tensor of a part, so that a step that failed finds the state as it was. Where the tensors
             lie is up to the mapping: ``attrs.evolve(state, parts=…)`` with one that fetches what is read
             and puts away what is assigned moves the state, and no model notices.
     """

@@ -26,6 +26,7 @@ from wan_core.planning import Plan, PlannedModel, PlannedStage
 from wan_core.planning.provenance import places, record
 from wan_core.planning.whereabouts import remember
 from wan_core.plugins import Plugins
+from wan_core.sampling import recorded
 
 Texts = Mapping[str, Mapping[str, torch.Tensor]]
 
@@ -105,6 +106,7 @@ class Run:
             attention_patches=features.attention_patches,
             post_process=features.post_process,
             keep=partial(self.keepsakes.keep, stage.name),
+            kept=partial(self.keepsakes.kept, stage.name),
             task=partial(self.ledger.task, stage.name),
             emit=self.emit,
             folder=self.plan.workflow.source.folder,
@@ -112,7 +114,9 @@ class Run:
             dtype=getattr(torch, model.dtype if model else "float32"),
             previews=self.previews,
         )
-        with self.plugins.attributed(stage.description):
+        state_bytes = sum(spec.bytes for spec in stage.needs.state if spec.mutable)
+        states = self.keepsakes.states(stage.name, state_bytes)
+        with self.plugins.attributed(stage.description), recorded(states):
             outputs = resolve(stage.description.run)(context)
         return checked_outputs(outputs, stage.description, self.plugins)
 

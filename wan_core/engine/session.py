@@ -22,9 +22,11 @@ from wan_core.contract.events import (
 from wan_core.engine.events import Broadcast
 from wan_core.engine.keep import Keepsakes
 from wan_core.engine.results import RunResult, SweepResult
+from wan_core.engine.resume import card_of, refuse, runs_of, take_same
 from wan_core.engine.run import Run
 from wan_core.engine.swapping import HostComponents
-from wan_core.engine.sweep import make_sheet, title, with_all_texts
+from wan_core.engine.sweep import SweepKept, make_sheet, title, with_all_texts
+from wan_core.engine.unfinished import Card, Taken, Unfinished, take
 from wan_core.memory import Ledger, Residency, gigabytes, pinnable_bytes
 from wan_core.planning import Library, Plan, look, make_plan, make_plans
 from wan_core.planning.machine import free_ram
@@ -46,6 +48,8 @@ class Session:
         device: ``"auto"`` leaves it to the workflow; ``"cpu"``, ``"cuda"``, ``"cuda:1"`` overrule it.
         cache: folder for text embeddings and kept latents.
         library: where weight files are looked for; None = where the configuration says.
+        arguments: of ``wan-core run`` where that runs the workflows, with full paths: what is said of a run
+            that was cut short names the command that goes on with it.
     """
 
     def __init__(
@@ -55,11 +59,13 @@ class Session:
         device: str = "auto",
         cache: Path | str | None = None,
         library: Library | None = None,
+        arguments: Sequence[str] = (),
     ) -> None:
         self.plugins = plugins or Plugins.discover()
         self.device = device
         self.cache = Path(cache or cache_folder())
         self.library = library
+        self.arguments = tuple(arguments)
         self._residencies: dict[str, Residency] = {}
         self._host = HostComponents(self.cache)
 
@@ -115,30 +121,100 @@ class Session:
         *,
         listen: Listener | None = None,
         previews: bool = False,
+        resume: bool | Unfinished = False,
     ) -> RunResult:
         """Run a workflow or a plan.
 
         Args:
             listen: gets every event as it happens.
             previews: the stages send :class:`~wan_core.contract.events.Preview` events, too, where they can.
+            resume: go on with the newest unfinished run of the same plan, with the same bits. When a run is
+                given, only the results that its stages have kept are taken from it, whatever its plan was.
 
         Raises:
             WanCoreError: one sentence for everything a user, a file or the machine can cause.
             Cancelled: on Ctrl-C; nothing half-written is left behind.
         """
         plan = what if isinstance(what, Plan) else self.plan(what)
+        card = card_of(plan, self.plugins, self.arguments)
+        if isinstance(resume, Unfinished):
+            taken = take(resume)
+            if taken is None:
+                raise ResourceError(f"{resume.name} is still going on, in another process")
+        elif resume:
+            runs = runs_of(card, self.cache)
+            taken = take_same(card, runs)
+            if taken is None:
+                raise refuse(card, runs)
+        else:
+            taken = None
+        return self._run(plan, card, taken, listen, previews)
+
+    def _run(
+        self,
+        plan: Plan,
+        card: Card,
+        taken: Taken | None,
+        listen: Listener | None,
+        previews: bool,
+        *,
+        in_sweep: bool = False,
+    ) -> RunResult:
         emit = Broadcast(listen, self.plugins)
         each_unit = bool(getattr(plan.workflow.memory, "block_swap_debug", False))
         ledger = Ledger(emit, torch.device(plan.machine.device), each_unit=each_unit)
-        keepsakes = Keepsakes(self.cache, emit)
+        keepsakes = Keepsakes(self.cache, emit, card, taken)
         start = time.perf_counter()
+        try:
+            outputs = self._execute(plan, emit, ledger, keepsakes, previews)
+        except BaseException:
+            keepsakes.close()
+            raise
+        if in_sweep:
+            keepsakes.finished(outputs)
+        else:
+            keepsakes.discard()
+        seconds = {**ledger.seconds, "total": time.perf_counter() - start}
+        result = RunResult(
+            outputs,
+            seconds,
+            ledger.peak_ram,
+            ledger.peak_vram,
+            plan.peak,
+            ledger.traffic.bytes,
+            ledger.traffic.hidden,
+        )
+        emit(
+            RunFinished(
+                tuple(map(str, outputs)),
+                result.seconds,
+                result.peak_ram,
+                result.peak_vram,
+                result.predicted_peak,
+                result.moved,
+                result.hidden,
+            )
+        )
+        return result
+
+    def _execute(
+        self,
+        plan: Plan,
+        emit: Broadcast,
+        ledger: Ledger,
+        keepsakes: Keepsakes,
+        previews: bool,
+    ) -> tuple[Path, ...]:
+        """Run a plan; what goes wrong is told as an event, too."""
         source = plan.workflow.source
         try:
+            # before anybody is told, so that what is killed from now on can go on
+            keepsakes.open()
             names = tuple(s.name for s in plan.stages)
             emit(RunStarted(source.name, names, source.label, plan.seconds))
             residencies = self._residencies_for(plan)
             _refuse_shortage(plan, residencies)
-            outputs = Run(
+            return Run(
                 plan,
                 self.plugins,
                 residencies,
@@ -168,29 +244,6 @@ class Session:
             problem = f"internal error: {type(error).__name__}: {error}"
             emit(RunFailed(_and(problem, keepsakes), 1))
             raise
-        keepsakes.discard()
-        seconds = {**ledger.seconds, "total": time.perf_counter() - start}
-        result = RunResult(
-            outputs,
-            seconds,
-            ledger.peak_ram,
-            ledger.peak_vram,
-            plan.peak,
-            ledger.traffic.bytes,
-            ledger.traffic.hidden,
-        )
-        emit(
-            RunFinished(
-                tuple(map(str, outputs)),
-                result.seconds,
-                result.peak_ram,
-                result.peak_vram,
-                result.predicted_peak,
-                result.moved,
-                result.hidden,
-            )
-        )
-        return result
 
     def sweep(
         self,
@@ -198,6 +251,7 @@ class Session:
         *,
         listen: Listener | None = None,
         previews: bool = False,
+        resume: bool = False,
     ) -> SweepResult:
         """Run several workflows or plans; one that fails does not stop the others.
 
@@ -206,6 +260,8 @@ class Session:
                 as :func:`wan_core.planning.make_plans` plans them.
             listen: gets every event as it happens.
             previews: as for :meth:`run`.
+            resume: go on with a sweep that did not finish: runs that are over are not repeated, the one that
+                was cut short goes on, those that had not begun begin.
 
         Raises:
             WanCoreError: a workflow can't be planned; nothing has run then.
@@ -213,11 +269,20 @@ class Session:
         """
         plans = self._plans(what)
         emit = Broadcast(listen, self.plugins)
+        sweep = SweepKept.of(plans, self.plugins, self.arguments, self.cache)
+        if resume:
+            sweep.check()
         outcomes: list[RunResult | Exception] = []
         for number, plan in enumerate(with_all_texts(plans), 1):
+            card = sweep.cards[number - 1]
+            if resume and (made := sweep.made(card)):
+                emit(Note(f"{title(number, plans)} is there already"))
+                outcomes.append(made)
+                continue
             emit(Note(title(number, plans)))
             try:
-                outcomes.append(self.run(plan, listen=listen, previews=previews))
+                taken = take_same(card, sweep.runs) if resume else None
+                outcomes.append(self._run(plan, card, taken, listen, previews, in_sweep=True))
             except Cancelled as stop:
                 done = sum(isinstance(one, RunResult) for one in outcomes)
                 stop.problem += f" in run {number} of {len(plans)}; written before it: {done}"
@@ -225,6 +290,8 @@ class Session:
             except Exception as error:
                 emit(Note(f"{title(number, plans)} failed: {error}", "error"))
                 outcomes.append(error)
+        if not any(isinstance(one, Exception) for one in outcomes):
+            sweep.forget()
         result = SweepResult(tuple(outcomes), make_sheet(plans, outcomes, emit))
         written = [path for one in outcomes if isinstance(one, RunResult) for path in one.outputs]
         sheet = str(result.sheet) if result.sheet else None

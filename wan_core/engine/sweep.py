@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,64 @@ import attrs
 from wan_core.contract.errors import WanCoreError
 from wan_core.contract.events import Listener, Note
 from wan_core.engine.results import RunResult
+from wan_core.engine.resume import card_of, refuse, runs_of
+from wan_core.engine.unfinished import Card, Unfinished
 from wan_core.media import labelled_sheet, probe, read_frames
 from wan_core.media.files import file_errors, replacing
 from wan_core.media.formats import unit_of
 from wan_core.planning import Plan
+from wan_core.plugins import Plugins
+from wan_core.weights.places import exists
 
 FRAMES = 6
 """Frames of each result on the contact sheet."""
+
+
+@attrs.frozen(eq=False)
+class SweepKept:
+    """What is left of the runs of a sweep until it is over.
+
+    Attributes:
+        cards: of its runs, in order.
+        runs: unfinished runs of the workflow, as the sweep begins.
+    """
+
+    cards: Sequence[Card]
+    runs: Sequence[Unfinished]
+    cache: Path
+
+    @classmethod
+    def of(
+        cls, plans: Sequence[Plan], plugins: Plugins, arguments: Sequence[str], cache: Path
+    ) -> SweepKept:
+        """Look at what there is."""
+        cards = [card_of(plan, plugins, arguments) for plan in plans]
+        return cls(cards, runs_of(cards[0], cache) if cards else [], cache)
+
+    def check(self) -> None:
+        """Refuse to go on where nothing is left of any of the runs.
+
+        Raises:
+            WorkflowError: it says whether there is nothing, or what differs.
+        """
+        hashes = {run.card.plan for run in self.runs}
+        if self.cards and not any(card.plan in hashes for card in self.cards):
+            raise refuse(self.cards[0], self.runs)
+
+    def made(self, card: Card) -> RunResult | None:
+        """What a run made that is over, while it is there."""
+        for run in self.runs:
+            outputs = tuple(map(Path, run.card.outputs))
+            if run.card.plan == card.plan and outputs and all(map(exists, outputs)):
+                return RunResult(outputs, {"total": 0.0}, 0, None)
+        return None
+
+    def forget(self) -> None:
+        """The sweep is over."""
+        hashes = {card.plan for card in self.cards}
+        for run in runs_of(self.cards[0], self.cache) if self.cards else ():
+            if run.card.outputs and run.card.plan in hashes:
+                shutil.rmtree(run.path, ignore_errors=True)
 
 
 def with_all_texts(plans: Sequence[Plan]) -> list[Plan]:

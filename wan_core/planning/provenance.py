@@ -12,6 +12,7 @@ import os
 import platform
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -243,5 +244,12 @@ def _text(value: object) -> str:
 
 
 def _sha256(path: Path) -> str:
+    now = path.stat()
+    return _sha256_as_of(path, now.st_ino, now.st_size, now.st_mtime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _sha256_as_of(path: Path, *_: int) -> str:
+    """The sum of a file that has not changed; the runs of a sweep name the same files again and again."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from wan_core.sampling.noise import start_latents as start_latents
     from wan_core.sampling.recipes import Recipe as Recipe
     from wan_core.sampling.recipes import SamplerSetup as SamplerSetup
+    from wan_core.sampling.recording import Store as Store
+    from wan_core.sampling.recording import recorded as recorded
     from wan_core.sampling.schedules import Schedule as Schedule
     from wan_core.sampling.schedules import beta_spaced as beta_spaced
     from wan_core.sampling.schedules import shifted as shifted
@@ -57,6 +59,7 @@ __getattr__, __dir__, __all__ = exports(
         "Schedule": "schedules",
         "SeededNoise": "noise",
         "StepReport": "loop",
+        "Store": "recording",
         "TemporalScoreRescaling": "guidance_edits",
         "TwoExperts": "experts",
         "ZeroStar": "guidance_edits",
@@ -64,6 +67,7 @@ __getattr__, __dir__, __all__ = exports(
         "build_guidance": "guidance_options",
         "guidance_field": "guidance_option",
         "noise_sources": "noise",
+        "recorded": "recording",
         "sample": "loop",
         "shifted": "schedules",
         "start_latents": "noise",

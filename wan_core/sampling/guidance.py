@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 from torch import Tensor
 
-from wan_core.contract.protocols import BranchCall, Guidance, Latents, Step
+from wan_core.contract.protocols import BranchCall, Guidance, Latents, Stateful, Step
 from wan_core.sampling.experts import is_high_noise
 from wan_core.sampling.guidance_edits import Edit, Parts
 
@@ -125,3 +125,20 @@ class ByExpert:
     ) -> dict[str, Tensor]:
         """One velocity per named latent, as the expert's guidance says."""
         return self._of(step).combine(predictions, latents, step)
+
+    def state(self) -> dict[str, Tensor]:
+        """What the two remember between steps; nothing where they have no memory."""
+        return {
+            f"{expert}.{key}": tensor
+            for expert, guidance in (("high", self.high), ("low", self.low))
+            if isinstance(guidance, Stateful)
+            for key, tensor in guidance.state().items()
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Continue where :meth:`state` was taken."""
+        for expert, guidance in (("high", self.high), ("low", self.low)):
+            if isinstance(guidance, Stateful):
+                prefix = f"{expert}."
+                own = {k: t for k, t in state.items() if k.startswith(prefix)}
+                guidance.load_state({k.removeprefix(prefix): t for k, t in own.items()})

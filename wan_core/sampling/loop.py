@@ -26,10 +26,12 @@ import torch
 from torch import Tensor
 
 from wan_core.contract.conditioning import Conditioning
+from wan_core.contract.errors import DeadLatentsError
 from wan_core.contract.protocols import BranchCall, Denoiser, Guidance, Latents, Step
 from wan_core.contract.state import State
 from wan_core.sampling import held
 from wan_core.sampling.health import STANDARD, Health
+from wan_core.sampling.recording import Record, next_record
 from wan_core.sampling.schedules import Schedule
 from wan_core.sampling.state import SamplerState
 
@@ -73,6 +75,8 @@ def sample(
 
     ``state`` is advanced step by step and is whole between steps: when a step fails, the same call
     with the same state tries it again; a stored state gives the same bits as an uninterrupted run.
+    Inside of :func:`~wan_core.sampling.recording.recorded` that happens by itself: the call goes on where
+    the same one was cut short, or returns what it has returned before.
 
     Args:
         observe: called after each step, for progress and previews; to stop the run it raises
@@ -86,7 +90,40 @@ def sample(
         DeadLatentsError: the prediction or the latents are broken in a way that would give a black
             or broken video.
     """
+    record = next_record(schedule.steps)
+    if record:
+        record.load(state)
+        if state.index == schedule.steps:
+            return dict(state.latents)
     prefilled = denoiser.prefill(conditioning)
+    state.attach(prefilled, guidance)
+    try:
+        _run(denoiser, schedule, state, conditioning, guidance, prefilled, observe, health, record)
+    except DeadLatentsError:
+        raise
+    except BaseException:
+        if record:
+            record.cut_short(state)
+        raise
+    if health is not None:
+        health.at_end(state.latents)
+    if record:
+        record.finish(state)
+    return dict(state.latents)
+
+
+def _run(
+    denoiser: Denoiser,
+    schedule: Schedule,
+    state: SamplerState,
+    conditioning: Conditioning,
+    guidance: Guidance,
+    prefilled: Mapping[str, State],
+    observe: Observer | None,
+    health: Health | None,
+    record: Record | None,
+) -> None:
+    """All steps that are left."""
     now = held.Moment.after(state.index, schedule)
     state.latents = held.write(state.latents, conditioning.freeze, now)
     state.latents = held.write(state.latents, conditioning.pin, now)
@@ -110,12 +147,11 @@ def sample(
         if unchecked is not None and raw:
             unchecked.after_first_step(denoiser, conditioning, raw, seen, state.latents, step)
             unchecked = None
+        if record:
+            record.after_step(state)
         if observe is not None:
             still = {name: torch.zeros_like(latent) for name, latent in seen.items()}
             observe(StepReport(step, seen, moving.put(velocity, still), state.latents))
-    if health is not None:
-        health.at_end(state.latents)
-    return dict(state.latents)
 
 
 def predict(

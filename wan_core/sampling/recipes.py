@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from wan_core.contract.errors import WorkflowError
+from wan_core.contract.protocols import Solver
 from wan_core.sampling import grids
 from wan_core.sampling.catalog import WIDTH_14B, check_steps, named
 from wan_core.sampling.noise import NoiseSource
 from wan_core.sampling.schedules import Schedule
-from wan_core.sampling.solvers.base import StatefulSolver
 from wan_core.sampling.solvers.deis import DEIS
 from wan_core.sampling.solvers.dpm import DPMSolver, StochasticDPMSolver
 from wan_core.sampling.solvers.er_sde import ERSDE
@@ -20,7 +20,7 @@ from wan_core.sampling.solvers.res_multistep import ResMultistep
 from wan_core.sampling.solvers.sa_ode import StableAdamsBashforth
 from wan_core.sampling.solvers.unipc import UniPC
 
-MakeSolver = Callable[[Schedule, NoiseSource], StatefulSolver]
+MakeSolver = Callable[[Schedule, NoiseSource], Solver]
 
 
 @attrs.frozen(eq=False)
@@ -37,7 +37,7 @@ class SamplerSetup:
         """The same solver on another schedule."""
         return attrs.evolve(self, schedule=schedule)
 
-    def new_solver(self, noise: NoiseSource) -> StatefulSolver:
+    def new_solver(self, noise: NoiseSource) -> Solver:
         """A solver without history, for one named latent."""
         return self.make_solver(self.schedule, noise)
 

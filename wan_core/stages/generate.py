@@ -40,9 +40,19 @@ def run(context: StageContext) -> Mapping[str, ChunkSource]:
     """Sample latents and hand out a source that decodes them chunk by chunk as it is read."""
     components = context.components
     assert components is not None, "generate has a model"
-    latents = _sample(context, components)
-    context.keep({VIDEO: latents})
+    latents = _kept(context, components)
+    if latents is None:
+        latents = _sample(context, components)
+        context.keep({VIDEO: latents})
     return {VIDEO: context.post_process(DecodedVideo(components.get("vae"), latents, context.emit))}
+
+
+def _kept(context: StageContext, components: Components) -> Tensor | None:
+    """The latents that were sampled before this run was cut short."""
+    assert context.size is not None, "generate has a size"
+    shape, _ = _of_latents(components, context.size)
+    kept = context.kept({VIDEO: (1, *shape)})
+    return kept[VIDEO].to(context.device) if kept else None
 
 
 def _sample(context: StageContext, components: Components) -> Tensor:

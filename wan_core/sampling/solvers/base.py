@@ -4,29 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Protocol
 
 import attrs
 from torch import Tensor
 
 from wan_core.sampling.noise import NoiseSource
 from wan_core.sampling.schedules import Schedule
-
-
-class StatefulSolver(Protocol):
-    """A solver whose state can be stored and restored: what recipes make."""
-
-    def step(self, velocity: Tensor, latents: Tensor, index: int) -> Tensor:
-        """Latents after step ``index``, given the velocity predicted at that step's latents."""
-        ...
-
-    def state(self) -> dict[str, Tensor]:
-        """All that is remembered between steps."""
-        ...
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Continue where :meth:`state` was taken."""
-        ...
 
 
 @attrs.define(eq=False)

@@ -1,0 +1,116 @@
+"""What the commands know of runs that did not finish: how they were asked for, and what goes on with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from wan_core.cli.wanted import Wanted, make_plans
+from wan_core.config import cache_folder
+from wan_core.contract.errors import WorkflowError
+from wan_core.engine.unfinished import Card, is_free, unfinished
+
+if TYPE_CHECKING:
+    from wan_core.planning import Plan
+    from wan_core.plugins import Plugins
+    from wan_core.workflow import Workflow
+
+
+@attrs.frozen
+class Asked:
+    """How ``wan-core run`` was asked for a run.
+
+    Attributes:
+        workflow: the file.
+        without: plugins that are left out.
+    """
+
+    workflow: str
+    wanted: Wanted
+    without: tuple[str, ...] = ()
+
+    def arguments(self) -> tuple[str, ...]:
+        """The same as arguments that mean the same in every folder; empty when there can be none."""
+        path = Path(self.workflow).absolute()
+        if path.parts[1:2] == ("dev",) or not path.is_file():
+            return ()
+        wanted = self.wanted
+        said: list[str] = [str(path)]
+        for override in wanted.overrides:
+            said += ["-s", override]
+        if wanted.output is not None:
+            said += ["-o", str(Path(wanted.output).expanduser().absolute())]
+        if wanted.device != "auto":
+            said += ["--device", wanted.device]
+        said += ["--overwrite"] * wanted.overwrite + ["--untrusted"] * wanted.untrusted
+        for name in self.without:
+            said += ["--without", name]
+        return tuple(said)
+
+
+def asked_before(card: Card, more: Wanted = Wanted(), without: Sequence[str] = ()) -> Asked:  # noqa: B008
+    """How an unfinished run was asked for.
+
+    Args:
+        more: what the command line says now; it is added, and counts where both say something.
+        without: likewise.
+
+    Raises:
+        WorkflowError: that is not known.
+    """
+    from wan_core.cli.run import run
+
+    if not card.arguments:
+        raise WorkflowError(
+            f"nothing is known of how {card.workflow} was run, as no wan-core run has done it",
+            remedy="whoever ran it can go on with Session.run(workflow, resume=True)",
+        )
+    said = run.make_context("wan-core run", list(card.arguments)).params
+    device = more.device if more.device != "auto" else said["device"]
+    wanted = Wanted(
+        overrides=(*said["overrides"], *more.overrides),
+        device=device,
+        output=said["output"] if more.output is None else more.output,
+        overwrite=said["overwrite"] or more.overwrite,
+        untrusted=said["untrusted"] or more.untrusted,
+    )
+    return Asked(said["workflow"], wanted, (*said["without"], *without))
+
+
+def newest() -> Card:
+    """The newest run that did not finish, of those that ``wan-core run`` has begun.
+
+    Raises:
+        WorkflowError: there is none.
+    """
+    for run in unfinished(cache_folder()):
+        if run.card.arguments and not run.card.outputs and is_free(run.path):
+            return run.card
+    raise WorkflowError(
+        "there is no unfinished run", where="--resume", remedy="name a workflow to run"
+    )
+
+
+def plans_to_go_on(
+    loaded: Sequence[Workflow], wanted: Wanted, plugins: Plugins
+) -> tuple[Plan, ...]:
+    """Plans as :func:`make_plans` makes them, where videos of a sweep may be there already.
+
+    They are not replaced for that: where one is in the way, the new one gets another name.
+    """
+    if len(loaded) == 1:
+        return make_plans(loaded, wanted, plugins)
+    plans = make_plans(loaded, attrs.evolve(wanted, overwrite=True), plugins)
+    return tuple(_with_own_overwrite(plans, loaded, wanted))
+
+
+def _with_own_overwrite(
+    plans: Sequence[Plan], loaded: Sequence[Workflow], wanted: Wanted
+) -> Iterator[Plan]:
+    for plan, workflow in zip(plans, loaded, strict=True):
+        own = wanted.overwrite or (workflow.output.overwrite and not wanted.untrusted)
+        output = attrs.evolve(plan.workflow.output, overwrite=own)
+        yield attrs.evolve(plan, workflow=attrs.evolve(plan.workflow, output=output))
