@@ -92,6 +92,7 @@ def environment() -> dict[str, Any]:
         "torch": str(torch.__version__),
         "python": platform.python_version(),
         "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
         "tf32": torch.backends.cuda.matmul.allow_tf32,
     }
     for package in ("triton", "diffusers"):

@@ -57,6 +57,7 @@ from wan_core.models.wan.dialects import DIFFUSERS
 
 BLOCK = 16 << 20
 MOST_READS, MOST_BESIDE = 3.0, 0.5
+TINY = WanConfig(dim=128, ffn_dim=64, num_heads=1, num_layers=2)
 FILE = "diffusion_pytorch_model.safetensors"
 
 
@@ -66,12 +67,7 @@ def main() -> int:
         print(json.dumps(one_set_up(options)))
         return 0
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        config = wide(options.layers)
-        file = Path(folder) / FILE
-        write_random(file, config)
-        about = {"_class_name": "WanTransformer3DModel", **diffusers_config(config)}
-        write(about, file.with_name("config.json"))
-        result = measure(file, options)
+        result = measure(write_model(Path(folder), wide(options.layers)), options)
     show(result)
     write(result, options.out)
     return 0 if result["kept to"] else 1
@@ -87,6 +83,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--one", choices=SET_UPS, help=argparse.SUPPRESS)
     parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
+
+
+def write_model(folder: Path, config: WanConfig) -> Path:
+    """A file of weights, and the page that diffusers wants beside it."""
+    about = {"_class_name": "WanTransformer3DModel", **diffusers_config(config)}
+    write(about, folder / "config.json")
+    write_random(folder / FILE, config)
+    return folder / FILE
 
 
 def write_random(path: Path, config: WanConfig) -> None:
@@ -181,10 +185,11 @@ def show(result: Mapping[str, Any]) -> None:
 
 
 def one_set_up(options: argparse.Namespace) -> dict[str, Any]:
-    config = wide(options.layers)
-    torch.zeros(1, device=DEVICE)  # the context is no part of it
+    set_up = SET_UPS[options.one]
+    with tempfile.TemporaryDirectory() as folder:  # the context and imports are no part of it
+        set_up(write_model(Path(folder), TINY), TINY, None, {})
     row: dict[str, Any] = {}
-    SET_UPS[options.one](options.file, config, options.swapped, row)
+    set_up(options.file, wide(options.layers), options.swapped, row)
     return row
 
 

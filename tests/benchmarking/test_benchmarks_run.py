@@ -98,11 +98,10 @@ def test_variants_of_a_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_set_up_of_swap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = importlib.import_module("swap_setup")
-    file = tmp_path / script.FILE
     config = script.wide()
-    script.write_random(file, config)
-    row: dict[str, Any] = {}
-    script.ours(file, config, None, row)
+    file = script.write_model(tmp_path, config)
+    monkeypatch.setattr(sys, "argv", ["swap_setup", "--one", "wan_core", "--file", str(file)])
+    row = script.one_set_up(script.parse())
     assert row["swapped GB"] > 0
     assert row["seconds"] >= row["loading seconds"]
     pytest.importorskip("diffusers")
