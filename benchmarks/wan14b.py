@@ -9,8 +9,10 @@ eager and compiled beside compiled; medians, with the spread (largest less small
 * ``eager``, ``compiled``: all resident. Both compile their blocks one by one, ours as a run does it.
 * ``offload``, ``offload-compiled``: ours swaps all blocks but one, the next being on its way; diffusers
   offloads groups of one block with a stream. Each alone, for they would share the bus and the peak of memory.
-  ``set-up seconds`` count until all that is swapped lies in pinned memory; the weights come from the device.
-* ``fp8``, ``fp8-compiled``: weights in 8 bits, unpacked for each product; in diffusers layerwise casting.
+  ``set-up seconds`` count until all that is swapped lies in pinned memory: ours from the device, theirs from
+  host memory; swap_setup.py sets both up from one file.
+* ``fp8``, ``fp8-compiled``: weights in 8 bits, unpacked for each product; in diffusers layerwise casting (of which
+  torch.compile captures only pieces).
 * ``fp8-products``, ``fp8-products-compiled``: ours multiplies in 8 bits, too, attention excepted; beside our
   bfloat16 and beside diffusers' layerwise casting, which multiplies in bfloat16.
 

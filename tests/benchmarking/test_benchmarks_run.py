@@ -23,6 +23,22 @@ CLIP = ("--height", "16", "--width", "16", "--frames", "5", "--repeats", "2")
 ON_CPU = pytest.mark.skipif(torch.cuda.is_available(), reason="is for machines without a GPU")
 pytestmark = ON_CPU
 GIB = 2**30
+TINY = """
+format = 1
+[model]
+family = "tiny-t2v"
+[[stages]]
+use = "generate"
+prompt = "a large red circle moves right on a black background"
+width = 32
+height = 32
+frames = 5
+steps = 1
+[memory]
+vram = 8589934592
+[output]
+path = "frames/%05d.png"
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -171,3 +187,30 @@ def test_a_run_that_fails_stops_no_other(tmp_path: Path, monkeypatch: pytest.Mon
     assert rows[4]["within the budget"] and not errors[4]
     assert not (tmp_path / "fp8.safetensors").exists()
     assert (tmp_path / "vae.safetensors").exists()
+
+
+def test_one_run_under_a_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the bundled model on the CPU, with a card that is played."""
+    zeros = torch.zeros
+    monkeypatch.setattr(torch, "zeros", lambda *a, **k: zeros(*a, **k | {"device": "cpu"}))
+    card = {
+        "mem_get_info": (GIB, 2 * GIB),
+        "memory_reserved": GIB // 2,
+        "max_memory_reserved": 5,
+        "max_memory_allocated": 4,
+    }
+    for name, value in card.items():
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    for name in ("synchronize", "reset_peak_memory_stats", "set_per_process_memory_fraction"):
+        monkeypatch.setattr(torch.cuda, name, lambda *_: None)
+    workflow = tmp_path / "run.toml"
+    workflow.write_text(TINY, encoding="utf-8")
+    row = importlib.import_module("budgets").one_run(workflow)
+    assert "error" not in row
+    assert row["outputs"] == 5
+    assert row["context"] == GIB // 2
+    assert row["real peak"] == GIB // 2 + 5
+    phases = {one["phase"].partition(" / ")[2]: one for one in row["phases"]}
+    assert all(phases[part]["allocated"] == 4 for part in ("text", "sampling", "decoding"))
+    assert "generate / sampling" in row["tasks"]
+    json.dumps(row)
