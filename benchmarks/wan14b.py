@@ -11,8 +11,8 @@ eager and compiled beside compiled; medians, with the spread (largest less small
   offloads groups of one block with a stream. Each alone, for they would share the bus and the peak of memory.
   ``set-up seconds`` count until all that is swapped lies in pinned memory: ours from the device, theirs from
   host memory; swap_setup.py sets both up from one file.
-* ``fp8``, ``fp8-compiled``: weights in 8 bits, unpacked for each product; in diffusers layerwise casting (of which
-  torch.compile captures only pieces).
+* ``fp8``, ``fp8-compiled``: weights in 8 bits, unpacked for each product; in diffusers layerwise casting (of
+  which torch.compile captures only pieces).
 * ``fp8-products``, ``fp8-products-compiled``: ours multiplies in 8 bits, too, attention excepted; beside our
   bfloat16 and beside diffusers' layerwise casting, which multiplies in bfloat16.
 
