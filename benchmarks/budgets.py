@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -162,21 +163,46 @@ def in_a_process(options: argparse.Namespace, precision: str, gibibytes: float) 
 # In the process of one run
 
 
+@attrs.frozen
+class Peak:
+    """The highest of each, in bytes.
+
+    Attributes:
+        reserved, allocated: by torch.
+        context: what the driver and libraries hold beside that; it grows as they load code.
+    """
+
+    reserved: int = 0
+    allocated: int = 0
+    context: int = 0
+
+    @property
+    def real(self) -> int:
+        return self.reserved + self.context
+
+    def and_(self, other: Peak) -> Peak:
+        """The highest of both."""
+        pairs = zip(attrs.astuple(self), attrs.astuple(other), strict=True)
+        return Peak(*(max(pair) for pair in pairs))
+
+    def to_dict(self) -> dict[str, int]:
+        return {**attrs.asdict(self), "real": self.real}
+
+
 @attrs.define(eq=False)
 class Peaks:
     """Peaks of memory, task by task, from the events of a run.
 
     Attributes:
-        since: peaks of what is reserved and of what is allocated since it was last called.
-        tasks: ``"stage / task"`` -> both peaks; a task's own include those of tasks within it.
-        reserved, allocated: peaks of the whole.
+        since: the peak since it was last called.
+        tasks: ``"stage / task"`` -> its peak, which includes those of tasks within it.
+        whole: of everything.
         notes: what the run said.
     """
 
-    since: Callable[[], tuple[int, int]]
-    tasks: dict[str, tuple[int, int]] = attrs.field(factory=dict)
-    reserved: int = 0
-    allocated: int = 0
+    since: Callable[[], Peak]
+    tasks: dict[str, Peak] = attrs.field(factory=dict)
+    whole: Peak = attrs.field(factory=Peak)
     notes: list[str] = attrs.field(factory=list)
     _running: list[str] = attrs.field(factory=list)
 
@@ -195,18 +221,16 @@ class Peaks:
 
     def count(self) -> None:
         """Take account of what happened since the last event."""
-        reserved, allocated = self.since()
-        self.reserved = max(self.reserved, reserved)
-        self.allocated = max(self.allocated, allocated)
+        peak = self.since()
+        self.whole = self.whole.and_(peak)
         for name in self._running:
-            before = self.tasks.get(name, (0, 0))
-            self.tasks[name] = max(before[0], reserved), max(before[1], allocated)
+            self.tasks[name] = self.tasks.get(name, Peak()).and_(peak)
 
-    def of_part(self, part: str) -> tuple[int, int] | None:
-        """Peaks of the task of a predicted part, None where there is none."""
+    def of_part(self, part: str) -> Peak | None:
+        """The peak of the task of a predicted part, None where there is none."""
         task = TASKS.get(part.partition(",")[0])
-        found = [two for name, two in self.tasks.items() if name.partition(" / ")[2] == task]
-        return (max(r for r, _ in found), max(a for _, a in found)) if found else None
+        found = [peak for name, peak in self.tasks.items() if name.partition(" / ")[2] == task]
+        return reduce(Peak.and_, found) if found else None
 
 
 def one_run(path: Path) -> dict[str, Any]:
@@ -218,66 +242,65 @@ def one_run(path: Path) -> dict[str, Any]:
     from wan_core.engine import Session
     from wan_core.workflow import load_workflow
 
-    def since() -> tuple[int, int]:
+    def since() -> Peak:
         torch.cuda.synchronize()
-        both = torch.cuda.max_memory_reserved(), torch.cuda.max_memory_allocated()
+        reserved, allocated = torch.cuda.max_memory_reserved(), torch.cuda.max_memory_allocated()
+        free, total = torch.cuda.mem_get_info()
+        context = total - free - torch.cuda.memory_reserved()
         torch.cuda.reset_peak_memory_stats()
-        return both
+        return Peak(reserved, allocated, context)
 
-    workflow = load_workflow(path)
-    torch.zeros(1, device="cuda")
-    free, total = torch.cuda.mem_get_info()
-    context = total - free - torch.cuda.memory_reserved()
-    cap = workflow.memory.vram
-    assert isinstance(cap, int)
-    # what the driver keeps for the process is part of the budget
-    torch.cuda.set_per_process_memory_fraction((cap - context) / total)
-    row: dict[str, Any] = {"environment": environment(), "context": context}
     cache = path.with_suffix(".cache")
     shutil.rmtree(cache, ignore_errors=True)  # every run encodes its texts
+    row: dict[str, Any] = {}
     peaks = Peaks(since)
-    try:
-        with Session(cache=cache) as session:
-            plan = session.plan(workflow)
-            row["predicted peak"] = plan.peak
-            row["placements"] = {
-                f"{name}.{slot}": str(placement)[:200]
-                for name, model in plan.models.items()
-                for slot, placement in model.placements.items()
-            }
+    # nothing is on the device before there is a session and a plan, as in a run by the command
+    with Session(cache=cache) as session:
+        plan = session.plan(load_workflow(path))
+        row["predicted peak"] = plan.peak
+        row["placements"] = {
+            f"{name}.{slot}": str(placement)[:200]
+            for name, model in plan.models.items()
+            for slot, placement in model.placements.items()
+        }
+        torch.zeros(1, device="cuda")
+        context, total = since().context, torch.cuda.mem_get_info()[1]
+        cap = plan.workflow.memory.vram
+        assert isinstance(cap, int)
+        # what the driver keeps for the process is part of the budget
+        torch.cuda.set_per_process_memory_fraction((cap - context) / total)
+        try:
             result = session.run(plan, listen=peaks)
+        except (WanCoreError, torch.OutOfMemoryError) as error:
+            cause = str(error.__cause__ or "").partition("If reserved")[0]
+            row["error"] = f"{type(error).__name__}: {error}" + (f" ({cause})" if cause else "")
+        else:
             row["seconds"] = dict(result.seconds)
             row["outputs"] = len(list(result.outputs[0].parent.glob("*.png")))
-    except (WanCoreError, torch.OutOfMemoryError) as error:
-        row["error"] = f"{type(error).__name__}: {error}"
     peaks.count()
-    row |= {
-        "real peak": peaks.reserved + context,
-        "allocated peak": peaks.allocated,
+    return row | {
+        "environment": environment(),
+        "real peak": peaks.whole.real,
+        "allocated peak": peaks.whole.allocated,
+        "context": peaks.whole.context,
+        "context at first": context,
         "notes": peaks.notes,
-        "tasks": {
-            name: {"reserved": reserved, "allocated": allocated}
-            for name, (reserved, allocated) in peaks.tasks.items()
-        },
+        "tasks": {name: peak.to_dict() for name, peak in peaks.tasks.items()},
+        "phases": [phase_of(phase, peaks) for phase in plan.phases],
     }
-    if "predicted peak" in row:
-        row["phases"] = [phase_of(phase, peaks, context) for phase in plan.phases]
-    return row
 
 
-def phase_of(phase: Any, peaks: Peaks, context: int) -> dict[str, Any]:
+def phase_of(phase: Any, peaks: Peaks) -> dict[str, Any]:
     """A predicted phase beside the peak of its task; reserved memory also holds what earlier tasks left."""
-    row: dict[str, Any] = {
+    real = peaks.of_part(phase.part)
+    return {
         "phase": phase.name,
         "weights": phase.weights,
         "activations": phase.activations,
         "context": phase.context,
         "predicted": phase.peak,
+        "task": real.to_dict() if real else None,
     }
-    real = peaks.of_part(phase.part)
-    if real:
-        row |= {"real": real[0] + context, "allocated": real[1]}
-    return row
 
 
 def show(row: dict[str, Any]) -> None:
@@ -295,8 +318,11 @@ def show(row: dict[str, Any]) -> None:
         )
     for one in row.get("phases", ()):
         real = ""
-        if "real" in one:
-            real = f", real {one['real'] / GIB:6.2f} (allocated {one['allocated'] / GIB:6.2f})"
+        if one["task"]:
+            real = (
+                f", real {one['task']['real'] / GIB:6.2f} (allocated "
+                f"{one['task']['allocated'] / GIB:6.2f}, context {one['task']['context'] / GIB:4.2f})"
+            )
         print(
             f"    {one['phase']:24} predicted {one['predicted'] / GIB:6.2f} (weights "
             f"{one['weights'] / GIB:6.2f}, work {one['activations'] / GIB:5.2f}, context "

@@ -128,8 +128,10 @@ def test_set_up_of_swap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_peaks_of_tasks() -> None:
-    peaks_since_last = iter([(1, 1), (5, 4), (9, 7), (6, 2), (3, 3), (8, 8)])
-    peaks = importlib.import_module("budgets").Peaks(lambda: next(peaks_since_last))
+    script = importlib.import_module("budgets")
+    Peak = script.Peak
+    made = iter([(1, 1, 1), (5, 4, 1), (9, 7, 2), (6, 2, 3), (3, 3, 3), (8, 8, 3)])
+    peaks = script.Peaks(lambda: Peak(*next(made)))
     peaks(TaskStarted("generate", "sampling"))
     peaks(TaskStarted("generate", "loading transformer"))
     peaks(TaskFinished("generate", "loading transformer", 1.0))
@@ -138,14 +140,14 @@ def test_peaks_of_tasks() -> None:
     peaks(TaskStarted("generate", "decoding and writing"))
     peaks.count()
     assert peaks.tasks == {
-        "generate / sampling": (9, 7),
-        "generate / loading transformer": (9, 7),
-        "generate / decoding and writing": (8, 8),
+        "generate / sampling": Peak(9, 7, 3),
+        "generate / loading transformer": Peak(9, 7, 2),
+        "generate / decoding and writing": Peak(8, 8, 3),
     }
-    assert peaks.of_part("sampling, high noise") == (9, 7)
-    assert peaks.of_part("decoding") == (8, 8)
+    assert peaks.of_part("sampling, high noise") == Peak(9, 7, 3)
+    assert peaks.of_part("decoding").real == 11
     assert peaks.of_part("previews") is None
-    assert (peaks.reserved, peaks.allocated) == (9, 8)
+    assert peaks.whole == Peak(9, 8, 3)
     assert peaks.notes == ["one line"]
 
 
@@ -211,6 +213,7 @@ def test_one_run_under_a_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert row["context"] == GIB // 2
     assert row["real peak"] == GIB // 2 + 5
     phases = {one["phase"].partition(" / ")[2]: one for one in row["phases"]}
-    assert all(phases[part]["allocated"] == 4 for part in ("text", "sampling", "decoding"))
+    for part in ("text", "sampling", "decoding"):
+        assert phases[part]["task"]["allocated"] == 4
     assert "generate / sampling" in row["tasks"]
     json.dumps(row)
