@@ -232,6 +232,13 @@ def bytes_of(model: nn.Module) -> int:
 # Compiling and swapping, as a run does it
 
 
+def compile_diffusers(theirs: Any) -> None:
+    """Its blocks one by one."""
+    # what torch gives up on it would run eagerly without a word, and be no peer of compiled code
+    torch._dynamo.config.fail_on_recompile_limit_hit = True
+    theirs.compile_repeated_blocks()
+
+
 def refuse_failed(model: BlockStack) -> None:
     """What failed to compile ran eagerly, and its time must not pass for that of compiled code.
 

@@ -16,7 +16,8 @@ where it is more than 3 reads or half of diffusers' time. The first round also f
 not given to anybody before, which costs more in virtual machines.
 
 Needs 110 GB of RAM, the file's pages included, or 70 without diffusers; without an NVIDIA GPU nothing is pinned
-and diffusers is left out. ``--layers`` makes the model smaller.
+and diffusers is left out. ``--layers`` makes the model smaller;
+``--folder /dev/shm`` spares a slow disk.
 """
 
 from __future__ import annotations

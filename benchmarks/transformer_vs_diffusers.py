@@ -26,6 +26,7 @@ from side_by_side import (
     Run,
     add_size,
     cast,
+    compile_diffusers,
     diffusers_form,
     environment,
     inputs,
@@ -97,7 +98,7 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
     for mode in modes:
         if mode == "compiled":
             compile_units(ours)
-            theirs.compile_repeated_blocks()
+            compile_diffusers(theirs)
         elif options.profile:
             for name, run in full.items():
                 profile(name, run)

@@ -34,6 +34,7 @@ from side_by_side import (
     Inputs,
     add_size,
     bytes_of,
+    compile_diffusers,
     diffusers_form,
     environment,
     free,
@@ -135,7 +136,7 @@ def one_mode(mode: Mode, options: argparse.Namespace) -> dict[str, Any]:
     if mode.compiled:
         for name in runs.keys() - {"diffusers"}:
             compile_units(models[name])
-        theirs.compile_repeated_blocks()
+        compile_diffusers(theirs)
     row: dict[str, Any] = measured(runs, options.repeats)
     for name, count in weights.items():
         row[name]["weights GB"] = count / GB
@@ -195,7 +196,7 @@ def offloaded(theirs: Any, clip: Inputs, mode: Mode, repeats: int) -> tuple[dict
     with timed(setup, "set-up seconds"):
         offload(theirs)
     if mode.compiled:
-        theirs.compile_repeated_blocks()
+        compile_diffusers(theirs)
     row = measured({"one": lambda: theirs(*clip, return_dict=False)[0]}, repeats)["one"]
     return row | setup, theirs(*clip, return_dict=False)[0]
 

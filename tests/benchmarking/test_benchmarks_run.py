@@ -79,7 +79,7 @@ def test_a_lora_file_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert all(row["strengths count"] and not row["compiled anew"] for row in result["passes"])
 
 
-@pytest.mark.parametrize("mode", ["eager", "compiled", "offload", "fp8", "fp8-products-compiled"])
+@pytest.mark.parametrize("mode", ["compiled", "offload", "fp8", "fp8-products-compiled"])
 def test_wan14b(mode: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("diffusers")
     moving = "diffusers.hooks.group_offloading.send_to_device"  # which is accelerate's
