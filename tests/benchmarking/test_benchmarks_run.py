@@ -217,3 +217,24 @@ def test_one_run_under_a_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert phases[part]["task"]["allocated"] == 4
     assert "generate / sampling" in row["tasks"]
     json.dumps(row)
+
+
+def test_products_in_fp8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no card multiplies in 8 bits, the same numbers come from unpacked weights."""
+    script = importlib.import_module("fp8_products")
+    monkeypatch.setattr(script, "can_multiply", lambda _: True)
+    monkeypatch.setattr(torch, "compile", lambda model, **_: model)
+    monkeypatch.setattr(script, "TOKENS", 64)
+    monkeypatch.setattr(script, "CUDA", torch.device("cpu"))
+    monkeypatch.setattr(script, "product", lambda codes, weight, *_: codes.float() @ weight.float())
+    layers = {(32, 32): 6, (32, 48): 1, (48, 32): 1}
+    for module in (script, importlib.import_module("results")):
+        monkeypatch.setattr(module, "LAYERS", layers)
+    code, result = run("fp8_products", tmp_path, monkeypatch, *CLIP, "--truth-frames", "5")
+    assert code == 1
+    assert [(row["inputs"], row["outputs"]) for row in result["linears"]] == list(layers)
+    assert all(0 < row["error of fp8"] < 0.1 for row in result["linears"])
+    assert result["share of the weights"] < 0.9
+    assert result["errors"]["bf16"] < result["errors"]["fp8 unpacked"] < 0.2
+    assert result["errors"]["fp8 products"] == result["errors"]["fp8 unpacked"]
+    assert set(result["passes"]) == {"bf16", "fp8 products"}
