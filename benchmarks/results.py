@@ -271,7 +271,10 @@ def page(files: Mapping[str, Json]) -> str:
         versions = ", ".join(
             f"{name} {result[name]}" for name in ("torch", "triton", "diffusers") if name in result
         )
-        note = str(result.get("note", "")) or "–"
+        notes = [str(result[key]) for key in ("size", "note") if result.get(key)]
+        if result.get("rows"):
+            notes.append(f"our feed-forward handles {result['rows']} tokens at a time")
+        note = "; ".join(notes) or "–"
         lines.append(f"| {file} | {result.get('device', '–')} | {versions} | {note} |")
     return "\n".join(lines) + "\n"
 

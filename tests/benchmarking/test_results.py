@@ -95,6 +95,13 @@ def test_figures(
     assert f"| {reached} |" in line
 
 
+def test_what_a_file_says_of_itself(results: ModuleType) -> None:
+    about = {"device": "a card", "torch": "2.11", "size": "8x8x5", "note": "by hand", "rows": 64}
+    page = results.page({"unknown.card.json": about})
+    told = "8x8x5; by hand; our feed-forward handles 64 tokens at a time"
+    assert page.endswith(f"| unknown.card.json | a card | torch 2.11 | {told} |\n")
+
+
 def test_what_was_not_measured_says_so(results: ModuleType) -> None:
     lines = results.page({}).splitlines()
     assert sum("| not measured |" in line for line in lines) == len(results.ROWS)
