@@ -19,6 +19,7 @@ from wan_core.weights import TensorInfo, TensorSource, in_official_names
 from wan_core.weights.lora import merged
 from wan_core.weights.numbers import unpacked
 from wan_core.weights.quantised.own import ENTRY, GROUP, header_entry, weight_bytes
+from wan_core.weights.safetensors_header import shown
 from wan_core.weights.writing import check_weights_target, write_safetensors
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ class QuantisedFile:
         Raises:
             WorkflowError: the name is taken or can't be meant.
             ResourceError: the disk has no room.
+            WeightsError: a matrix holds NaN or infinity, of its own or from a LoRA.
         """
         sources = self.source.files
         check_weights_target(path, self.nbytes, sources=sources, overwrite=overwrite)
@@ -97,6 +99,12 @@ class QuantisedFile:
                 yield name, self.source.get(name, dtype=kept)
                 continue
             weight = self.source.get(name, dtype=torch.float32)
+            if not bool(weight.isfinite().all()):
+                raise WeightsError(
+                    f"{shown(name)} holds NaN or infinity, which no codes can hold",
+                    where=self.source.label,
+                    remedy="download the file, and LoRA files that are merged into it, again",
+                )
             packed = pack(weight, self.asked.dtype, by_channel=by_channel)
             yield name, packed.payload
             scales = packed.scale if packed.block_scales is None else packed.block_scales
@@ -128,7 +136,8 @@ def prepare(
             remedy="name the bf16 or fp16 file of the model",
         )
     matrices = quantised_layers(source, {}, asked)
-    if pattern := idle_pattern(asked, lambda one: quantised_layers(source, {}, one)):
+    pattern = idle_pattern(asked, lambda one: quantised_layers(source, {}, one))
+    if pattern is not None:
         raise WorkflowError(
             f"keep names {show(pattern)}, which no layer is called that could be quantised",
             where=source.label,
