@@ -52,7 +52,11 @@ def check_weights_target(
             raise WorkflowError(
                 "this is the file that is read", where=where, remedy="use another name"
             )
-        if taken and not (overwrite and path.is_file()):
+        if taken and not path.is_file():
+            raise WorkflowError(
+                "this is a device or a pipe, not a file", where=where, remedy="use another name"
+            )
+        if taken and not overwrite:
             raise WorkflowError(
                 "the file exists already", where=where, remedy="use another name, or --overwrite"
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from makers import bundled, folder, link, manifest, manifest_shapes, safetensors, workflow
+from makers import bundled, folder, link, manifest, manifest_shapes, pipe, safetensors, workflow
 from table import Case, Group, Trouble
 
 WAN = manifest_shapes("wan2.1-t2v-1.3b")()
@@ -163,6 +163,13 @@ GROUP = Group(
                      "l.safetensors: this is the file that is read; use another name.",
                      {**MODEL, "l.safetensors": link("m.safetensors")},
                      quantize("--dtype=int8", "--overwrite", out="l.safetensors")),
+                Case("quantize-over-its-lora",
+                     "x.safetensors: this is the file that is read; use another name.",
+                     {**MODEL, "x.safetensors": safetensors(PAIR)},
+                     quantize("--dtype=int8", "--overwrite", "--lora=x.safetensors=0", out="x.safetensors")),
+                Case("quantize-over-a-pipe",
+                     "q.safetensors: this is a device or a pipe, not a file; use another name.",
+                     {**MODEL, "q.safetensors": pipe}, quantize("--dtype=int8", "--overwrite")),
                 Case("quantize-over-a-file",
                      "q.safetensors: the file exists already; use another name, or --overwrite.",
                      {**MODEL, "q.safetensors": "x"}, quantize("--dtype=int8")),

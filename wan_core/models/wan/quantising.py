@@ -15,7 +15,7 @@ from wan_core.contract.options import show
 from wan_core.contract.quantization import Quantization, idle_pattern
 from wan_core.models.wan.dialects import DIALECTS
 from wan_core.models.wan.files import lora_targets, quantised_layers, verify_transformer
-from wan_core.weights import TensorInfo, TensorSource, in_official_names
+from wan_core.weights import TensorInfo, TensorSource, in_official_names, open_weights
 from wan_core.weights.lora import merged
 from wan_core.weights.numbers import unpacked
 from wan_core.weights.quantised.own import ENTRY, GROUP, header_entry, weight_bytes
@@ -42,6 +42,7 @@ class QuantisedFile:
         matrices: names of the weights that become codes, and their shapes.
         infos: of the new file's tensors.
         metadata: of its header.
+        reads: the files that it is made from.
     """
 
     source: TensorSource
@@ -49,6 +50,7 @@ class QuantisedFile:
     matrices: Mapping[str, tuple[int, ...]]
     infos: Mapping[str, TensorInfo]
     metadata: Mapping[str, str]
+    reads: tuple[Path, ...]
 
     @property
     def nbytes(self) -> int:
@@ -76,8 +78,7 @@ class QuantisedFile:
             ResourceError: the disk has no room.
             WeightsError: a matrix holds NaN or infinity, of its own or from a LoRA.
         """
-        sources = self.source.files
-        check_weights_target(path, self.nbytes, sources=sources, overwrite=overwrite)
+        check_weights_target(path, self.nbytes, sources=self.reads, overwrite=overwrite)
         return write_safetensors(
             path,
             self.infos,
@@ -167,7 +168,8 @@ def prepare(
         if source.container.startswith("safetensors") and key not in STALE
     }
     metadata |= {"format": "pt", ENTRY: header_entry(asked, writer, titles)}
-    return QuantisedFile(whole, asked, matrices, infos, metadata)
+    reads = (*source.files, *(file for use in loras for file in open_weights(use.file).files))
+    return QuantisedFile(whole, asked, matrices, infos, metadata, reads)
 
 
 def _changed(source: TensorSource) -> frozenset[str]:
