@@ -16,6 +16,7 @@ from wan_core import Session
 from wan_core.contract.errors import Cancelled, ResourceError, WanCoreError, WorkflowError
 from wan_core.contract.events import Event, Note, TaskProgress, TaskStarted
 from wan_core.engine import RunResult, keep
+from wan_core.engine.identity import differences
 from wan_core.engine.unfinished import Card, locked, read_card, unfinished
 from wan_core.media import read_frames
 from wan_core.planning import make_plans
@@ -91,6 +92,16 @@ def notes(events: list[Event]) -> list[str]:
 
 
 @pytest.mark.parametrize("done", range(1, STEPS + 1))
+def test_of_lists_the_first_numbers_that_differ_are_said() -> None:
+    for before, now, said in (
+        ("[1, 0.5, 0.2]", "[1, 0.4, 0.3]", "a.1 was 0.5, is now 0.4"),
+        ("[1]", "[1, 0]", "a was a list of 1, is now a list of 2"),
+        ("[1]", "[1.0]", "a was a list of 1, is now a list of 1"),
+        ("1", "null", "a was 1, is now nothing"),
+    ):
+        assert differences({"a": before}, {"a": now}) == said
+
+
 def test_a_killed_run_goes_on_with_the_same_bits(
     done: int, make: Make, session: Session, killed: Callable[..., None], cache: Path
 ) -> None:
