@@ -92,16 +92,6 @@ def notes(events: list[Event]) -> list[str]:
 
 
 @pytest.mark.parametrize("done", range(1, STEPS + 1))
-def test_of_lists_the_first_numbers_that_differ_are_said() -> None:
-    for before, now, said in (
-        ("[1, 0.5, 0.2]", "[1, 0.4, 0.3]", "a.1 was 0.5, is now 0.4"),
-        ("[1]", "[1, 0]", "a was a list of 1, is now a list of 2"),
-        ("[1]", "[1.0]", "a was a list of 1, is now a list of 1"),
-        ("1", "null", "a was 1, is now nothing"),
-    ):
-        assert differences({"a": before}, {"a": now}) == said
-
-
 def test_a_killed_run_goes_on_with_the_same_bits(
     done: int, make: Make, session: Session, killed: Callable[..., None], cache: Path
 ) -> None:
@@ -473,3 +463,13 @@ def test_latents_that_do_not_fit_are_refused_when_they_are_all_that_is_wanted(
     with pytest.raises(WanCoreError, match=r"generate\.safetensors: is not what this run"):
         session.run(make("frames = 9"), resume=run)
     assert [one.kept() for one in unfinished(cache)] == [("generate",)]
+
+
+def test_of_lists_the_first_numbers_that_differ_are_said() -> None:
+    for before, now, said in (
+        ("[1, 0.5, 0.2]", "[1, 0.4, 0.3]", "a.1 was 0.5, is now 0.4"),
+        ("[1]", "[1, 0]", "a was a list of 1, is now a list of 2"),
+        ("[1]", "[1.0]", "a was a list of 1, is now a list of 1"),
+        ("1", "null", "a was 1, is now nothing"),
+    ):
+        assert differences({"a": before}, {"a": now}) == said
