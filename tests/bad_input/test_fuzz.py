@@ -12,6 +12,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping
+from functools import cache
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from makers import (
+    BYTES,
     MANIFESTS,
     Maker,
     bundled,
@@ -45,9 +47,13 @@ import wan_core.engine
 import wan_core.media
 from wan_core import plugins
 from wan_core.cli import main
+from wan_core.contract import Quantization
 from wan_core.contract.errors import Cancelled
 from wan_core.contract.options import unprintable
 from wan_core.media import VideoInfo
+from wan_core.models.wan.quantising import QuantisedFile, prepare
+from wan_core.planning.files import bundled as shipped
+from wan_core.weights import open_weights
 
 TOTAL = int(os.environ.get("WAN_CORE_FUZZ") or 500)
 PLANNED = 130
@@ -97,6 +103,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             "cut.safetensors": bundled("vae.safetensors", keep=5000),
             "clip.safetensors": manifest("clip-vit-h-14-visual"),
             "lora.safetensors": safetensors({"a.lora_A.weight": [4, 8], "a.lora_B.weight": [8, 4]}),
+            "q.safetensors": safetensors(
+                {
+                    "blocks.0.self_attn.q.lora_A.weight": [4, 192],
+                    "blocks.0.self_attn.q.lora_B.weight": [192, 4],
+                }
+            ),
             "code.pth": pickle_with_code,
             "vae.gguf": gguf({"decoder.conv1.weight": [8, 8]}),
             "m.safetensors.index.json": index({"a": "../own.safetensors"}),
@@ -355,6 +367,49 @@ def test_damaged_weights(place: Path, data: st.DataObject, slot: str) -> None:
     else:
         make(place, {"damaged": data.draw(grammar.damaged(whole))})
     look("damaged", slot)
+
+
+ENTRY = {"version": 1, "writer": "x", "dtype": "int4", "scale": "group", "group": 64,
+         "nibbles": "low_first", "keep": [], "loras": []}  # fmt: skip
+
+
+@share(10)
+@given(st.data(), st.booleans())
+def test_our_own_quantised_files(place: Path, data: st.DataObject, beside: bool) -> None:
+    """The bundled transformer in int4, with some of its header forged; with and without a LoRA."""
+    file = in_int4()
+    metadata = dict(file.metadata)
+    infos: dict[str, Any] = {n: (one.dtype, one.shape) for n, one in file.infos.items()}
+    for name in data.draw(st.lists(st.sampled_from(sorted(infos)), max_size=3, unique=True)):
+        dtype, shape = infos.pop(name)
+        if data.draw(st.integers(0, 3)):
+            name += data.draw(st.sampled_from(("", "", "_scale", "_scale_2", "\x1b[2J")))
+            dtype = data.draw(st.just(dtype) | st.sampled_from(sorted(BYTES)))
+            infos[name] = [dtype, data.draw(st.just(shape) | st.lists(sizes, max_size=3))]
+    entry: dict[str, Any] = dict(ENTRY)
+    for key in data.draw(st.lists(st.sampled_from(sorted(ENTRY)), max_size=2, unique=True)):
+        entry[key] = data.draw(junk | st.sampled_from(("int8", "fp8_e4m3fn", 2, 32, True)))
+    text = data.draw(st.just(json.dumps(entry)) | junk.map(json.dumps) | st.text(max_size=9))
+    header: dict[str, Any] = {"__metadata__": {**metadata, "wan_core.quantised": text}}
+    end = 0
+    for name, (dtype, shape) in infos.items():
+        begin, end = end, end + BYTES[dtype] * prod(shape)
+        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+    if end > LARGEST:
+        return
+    make(place, {"forged.safetensors": header_only(json.dumps(header), end)})
+    call("inspect", "forged.safetensors")
+    more = '\nloras = [{ file = "q.safetensors" }]' * beside
+    model = f'transformer = "forged.safetensors"{more}'
+    (place / "w.toml").write_text(workflow(family="tiny-t2v", model=model))
+    call("plan", "w.toml")
+    call("quantize", "forged.safetensors", "forged.gguf", "--dtype=int8")
+
+
+@cache
+def in_int4() -> QuantisedFile:
+    """What ``wan-core quantize --dtype int4`` would make of the bundled transformer."""
+    return prepare(open_weights(shipped("tiny/t2v.safetensors")), Quantization("int4"), writer="x")
 
 
 @share(5)

@@ -139,6 +139,36 @@ def test_what_goes_wrong_in_the_middle_leaves_nothing(
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_numbers_that_are_none_become_no_codes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    held = load_file(TINY)
+    held["blocks.3.ffn.0.weight"][5, 7] = float("inf")
+    save_file(held, tmp_path / "broken.safetensors", open_weights(TINY).metadata)
+    lora = {"blocks.0.self_attn.q.diff": torch.full((192, 192), float("nan"))}
+    save_file(lora, tmp_path / "x.safetensors")
+    out = tmp_path / "q.safetensors"
+    for original, more, says in (
+        (tmp_path / "broken.safetensors", [], "'blocks.3.ffn.0.weight' holds NaN or infinity"),
+        (TINY, [f"--lora={tmp_path / 'x.safetensors'}"], "'blocks.0.self_attn.q.diff' holds NaN"),
+    ):
+        assert main(["quantize", str(original), str(out), "--dtype=int4", *more]) == 3
+        assert says in capsys.readouterr().err
+        assert {one.name for one in tmp_path.iterdir()} == {"broken.safetensors", "x.safetensors"}
+
+
+def test_parts_of_a_lora_that_have_no_place_may_be_left_out(tmp_path: Path) -> None:
+    lora = {"blocks.0.self_attn.q.diff": torch.ones(192, 192), "elsewhere.diff": torch.ones(2)}
+    save_file(lora, tmp_path / "x.safetensors")
+    arguments = [
+        str(tmp_path / "q.safetensors"),
+        "--dtype=int8",
+        f"--lora={tmp_path}/x.safetensors",
+    ]
+    assert main(["quantize", str(TINY), *arguments]) == 3
+    assert main(["quantize", str(TINY), *arguments, "--unmatched=skip"]) == 0
+
+
 @pytest.mark.parametrize("dtype", ["int4", "fp8_e4m3fn"])
 def test_one_matrix_at_a_time_is_in_memory(tmp_path: Path, dtype: str) -> None:
     file = prepare(open_weights(TINY), Quantization(dtype), writer="a test")

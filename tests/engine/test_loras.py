@@ -126,6 +126,18 @@ def test_a_file_that_changes_nothing_is_noted(folder: Path) -> None:
     )
 
 
+def test_what_counts_for_nothing_is_not_kept_and_a_slip_in_skip_is_noted(folder: Path) -> None:
+    made = plan(folder, '{ file = "x.safetensors", strength = [0, -0.0] }')
+    (told,) = dict(made.describe())["LoRAs"]
+    assert told.endswith("strength [0, 0], changes nothing")
+    (told,) = dict(
+        plan(folder, '{ file = "x.safetensors", blocks = "0", skip = ["attn"] }').describe()
+    )["LoRAs"]
+    assert "changes 1 weight of transformer" in told
+    made = plan(folder, '{ file = "x.safetensors", skip = ["fnn", "attn"] }')
+    assert made.notes[0] == 'x.safetensors: skip names "fnn", which none of its weights contains'
+
+
 def test_each_expert_has_its_own(folder: Path) -> None:
     loras = (
         '{ file = "x.safetensors", transformer = "high" }, { file = "x.safetensors", strength = 2 }'

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 import torch
@@ -15,15 +16,20 @@ from torch import Tensor
 
 from wan_core import Session
 from wan_core.cli import main
+from wan_core.contract import Quantization
 from wan_core.contract.conditioning import Inputs
+from wan_core.contract.errors import DeadLatentsError
+from wan_core.contract.loras import LoraUse
 from wan_core.contract.requests import LoadRequest
 from wan_core.media import read_frames
 from wan_core.models.families.tiny import TINY_T2V
 from wan_core.models.loaders import load_transformer
 from wan_core.models.wan import WanDenoiser
+from wan_core.models.wan.quantising import prepare
 from wan_core.planning import make_plan
 from wan_core.plugins import Plugins
 from wan_core.weights import QuantLinear, open_weights
+from wan_core.weights.numbers import unpacked
 from wan_core.workflow import Workflow, parse_workflow
 
 TINY = Path(__file__).parents[2] / "wan_core" / "models" / "tiny" / "t2v.safetensors"
@@ -94,9 +100,13 @@ def written(write: Write, folder: Path) -> Path:
     return path
 
 
-def loaded(path: Path, dtype: torch.dtype = torch.float32) -> WanDenoiser:
+def request(path: Path, dtype: torch.dtype = torch.float32) -> LoadRequest:
     component = TINY_T2V.components["transformer"]
-    return load_transformer(LoadRequest("transformer", component, path, torch.device("cpu"), dtype))
+    return LoadRequest("transformer", component, path, torch.device("cpu"), dtype)
+
+
+def loaded(path: Path, dtype: torch.dtype = torch.float32) -> WanDenoiser:
+    return load_transformer(request(path, dtype))
 
 
 def velocity(denoiser: WanDenoiser) -> Tensor:
@@ -196,6 +206,66 @@ def test_a_run_and_what_is_said_of_the_file(
     assert said["precision"]["scheme"] == scheme
     fits = next(one for one in said["fits"] if one["family"] == "tiny-t2v")
     assert not fits["problem"]
+
+
+def own_int4(path: Path, held: dict[str, Tensor]) -> None:
+    prepare(open_weights(TINY), Quantization("int4"), writer="a test").write(path)
+
+
+def comfy_nvfp4(path: Path, held: dict[str, Tensor]) -> None:
+    """Random codes: what a weight is worth does not matter where two ways to read it are compared."""
+    draw = torch.Generator().manual_seed(1)
+    note = torch.tensor(list(b'{"format": "nvfp4"}'), dtype=torch.uint8)
+    written = dict(held)
+    for name in linears(held):
+        rows, columns = held[name].shape
+        tiles = (-(-rows // 128) * 128, -(-columns // 64) * 4)
+        written[name] = torch.randint(0, 256, (rows, columns // 2), generator=draw).to(torch.uint8)
+        written[f"{name}_scale"] = torch.ones(tiles).to(E4M3)
+        written[f"{name}_scale_2"] = torch.tensor(0.02)
+        written[name.replace(".weight", ".comfy_quant")] = note.clone()
+    save_file(written, path)
+
+
+@pytest.mark.parametrize("write", [gguf_q8_0, scaled_fp8, own_int4, comfy_nvfp4])
+def test_lora_files_fit_the_weights_and_not_their_codes(tmp_path: Path, write: Write) -> None:
+    path = written(write, tmp_path)
+    draw = torch.Generator().manual_seed(2)
+    factors = {
+        f"{name.removesuffix('.weight')}.lora_{one}.weight": 0.1
+        * torch.randn(shape, generator=draw)
+        for name in linears(load_file(TINY))
+        for one, shape in zip(
+            "AB",
+            ((4, load_file(TINY)[name].shape[1]), (load_file(TINY)[name].shape[0], 4)),
+            strict=True,
+        )
+    }
+    save_file(factors, tmp_path / "x.safetensors")
+    own = workflow(
+        tmp_path, f'transformer = "{path.name}"\nloras = [{{ file = "x.safetensors" }}]', "own"
+    )
+    (planned,) = make_plan(own, Plugins.discover()).models["main"].loras
+    assert planned.changes == {"transformer": len(factors) // 2}
+    assert planned.apart
+
+    dense = unpacked(open_weights(path))
+    save_file({name: dense.get(name) for name in dense.names()}, tmp_path / "dense.safetensors")
+    uses = (LoraUse(tmp_path / "x.safetensors"),)
+    beside = load_transformer(attrs.evolve(request(path), apart=uses))
+    merged = load_transformer(attrs.evolve(request(tmp_path / "dense.safetensors"), loras=uses))
+    want = velocity(merged)
+    assert float((velocity(beside) - want).norm()) < 1e-4 * float(want.norm())
+    assert float((velocity(loaded(path)) - want).norm()) > 0.05 * float(want.norm())
+
+
+def test_a_broken_scale_is_named_after_the_first_step(tmp_path: Path, session: Session) -> None:
+    path = written(own_int4, tmp_path)
+    held = load_file(path)
+    held["blocks.2.ffn.0.weight_scale"][3] = float("nan")
+    save_file(held, path, open_weights(path).metadata)
+    with pytest.raises(DeadLatentsError, match=r'weight "blocks\.2\.ffn\.0\.weight" holds NaN'):
+        session.run(workflow(tmp_path, f'transformer = "{path.name}"', "own"))
 
 
 def test_a_run_that_quantises_while_it_loads(

@@ -16,6 +16,7 @@ from wan_core import Session
 from wan_core.contract.errors import Cancelled, ResourceError, WanCoreError, WorkflowError
 from wan_core.contract.events import Event, Note, TaskProgress, TaskStarted
 from wan_core.engine import RunResult, keep
+from wan_core.engine.identity import differences
 from wan_core.engine.unfinished import Card, locked, read_card, unfinished
 from wan_core.media import read_frames
 from wan_core.planning import make_plans
@@ -462,3 +463,13 @@ def test_latents_that_do_not_fit_are_refused_when_they_are_all_that_is_wanted(
     with pytest.raises(WanCoreError, match=r"generate\.safetensors: is not what this run"):
         session.run(make("frames = 9"), resume=run)
     assert [one.kept() for one in unfinished(cache)] == [("generate",)]
+
+
+def test_of_lists_the_first_numbers_that_differ_are_said() -> None:
+    for before, now, said in (
+        ("[1, 0.5, 0.2]", "[1, 0.4, 0.3]", "a.1 was 0.5, is now 0.4"),
+        ("[1]", "[1, 0]", "a was a list of 1, is now a list of 2"),
+        ("[1]", "[1.0]", "a was a list of 1, is now a list of 1"),
+        ("1", "null", "a was 1, is now nothing"),
+    ):
+        assert differences({"a": before}, {"a": now}) == said

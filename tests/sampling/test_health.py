@@ -18,6 +18,8 @@ from wan_core.sampling.experts import TwoExperts
 from wan_core.sampling.guidance import CFG
 from wan_core.sampling.health import Health, LatentStatistics
 from wan_core.sampling.loop import sample
+from wan_core.weights import QuantLinear
+from wan_core.weights.quantised.packed import pack
 
 
 class TinyModel(nn.Module):
@@ -106,6 +108,53 @@ def test_a_weight_that_is_nan_is_named() -> None:
     assert 'the weight "inner.weight" holds NaN' in stopped(Holding())
     pair = TwoExperts(model, TinyModel(), 0.875)
     assert 'the weight "high.inner.weight" holds NaN' in stopped(pair)
+
+
+def test_a_broken_scale_of_codes_and_a_broken_lora_are_named() -> None:
+    model = TinyModel()
+    packed = pack(torch.randn(16, 4), "int8", by_channel=True)
+    assert packed.scale is not None
+    packed.scale[3] = float("nan")
+    model.inner = QuantLinear(packed)  # type: ignore[assignment]
+    assert 'the weight "inner.scale" holds NaN' in stopped(model)
+    packed = pack(torch.randn(16, 64), "int4", by_channel=True)
+    assert packed.block_scales is not None
+    packed.block_scales.view(torch.bfloat16)[3] = float("nan")
+    model = TinyModel()
+    model.add_module("unused", QuantLinear(packed))
+    with torch.no_grad():
+        model.head.bias[0] = float("nan")
+    assert 'the weight "head.bias" holds NaN' in stopped(model)
+    with torch.no_grad():
+        model.head.bias[0] = 60000.0
+    model.register_forward_hook(lambda *told: {"video": told[2]["video"] * float("nan")})
+    assert 'the weight "unused.weight" holds NaN' in stopped(model)
+
+    model = TinyModel()
+    model.inner.add_module("lora", nn.Linear(2, 2))
+    with torch.no_grad():
+        model.inner.lora.weight[0] = float("nan")  # type: ignore[union-attr, operator, index]
+    model.register_forward_hook(lambda *told: {"video": told[2]["video"] * float("nan")})
+    assert "a LoRA file is damaged" in stopped(model)
+
+
+def test_a_denoiser_that_passes_calls_on_names_what_computes() -> None:
+    model = TinyModel()
+    with torch.no_grad():
+        model.inner.weight[3, 1] = float("nan")
+
+    class Holding(Scripted):
+        def __init__(self) -> None:
+            super().__init__()
+            self.transformer = model
+
+    class Passing(Scripted):
+        inner = Holding()
+
+        def __call__(self, *told: Any) -> dict[str, Tensor]:
+            return model(*told)  # type: ignore[no-any-return]
+
+    assert 'the weight "inner.weight" holds NaN' in stopped(Passing())
 
 
 def test_a_weight_that_is_infinite_in_bfloat16_is_no_overflow_of_float16() -> None:

@@ -146,6 +146,10 @@ UNMATCHED = {
         {f"{Q}.lora_A.weight": (2, 6), f"{Q}.lora_B.weight": (6, 3)},
         "its factors do not fit each other",
     ),
+    "no rank": (
+        {f"{Q}.lora_A.weight": (0, 6), f"{Q}.lora_B.weight": (6, 0)},
+        "it holds no numbers",
+    ),
     "a vector for a factor": (
         {f"{Q}.lora_A.weight": (6,), f"{Q}.lora_B.weight": (6, 3)},
         "its factors do not fit each other",

@@ -169,6 +169,14 @@ def test_an_alpha_that_is_no_number_is_refused(alpha: float) -> None:
         after(own)
 
 
+@pytest.mark.parametrize("broken", [float("nan"), float("-inf")])
+def test_a_file_of_broken_numbers_is_named(broken: float) -> None:
+    own = filled(pair(Q))
+    own[f"{Q}.lora_B.weight"][2, 1] = broken
+    with pytest.raises(WeightsError, match=rf"tensor '{Q}\.lora_B\.weight' holds NaN or infinity"):
+        after(own)
+
+
 @pytest.mark.parametrize(
     "shape", [[6, 4, 1, 2, 10**6], [6, 2, 1, 2, 2], [6, 32], [-1, 8, 1, 2, 2], [6, 9, 1, 2, 2]]
 )

@@ -10,12 +10,13 @@ import click
 
 from wan_core.cli.failures import tell
 from wan_core.cli.options import Strict, debug_option
+from wan_core.cli.run import terminated_like_interrupted
 from wan_core.cli.text import columns, short_path
 from wan_core.cli.views import choose_view
 from wan_core.contract.errors import WeightsError
 from wan_core.contract.events import TaskFinished, TaskProgress, TaskStarted
 from wan_core.contract.loras import LoraUse
-from wan_core.contract.options import OptionError
+from wan_core.contract.options import OptionError, show
 from wan_core.contract.quantization import Quantization
 from wan_core.memory import gigabytes
 from wan_core.weights import identify, open_weights, printable
@@ -43,6 +44,10 @@ MEGABYTE = 10**6
     "--lora", "loras", multiple=True, metavar="FILE[=STRENGTH]",
     help="Merge a LoRA file first (may be given several times).",
 )  # fmt: skip
+@click.option(
+    "--unmatched", default="refuse", metavar="refuse|skip",
+    help="What to do when IN has no place for some tensors of a LoRA file.",
+)  # fmt: skip
 @click.option("--overwrite", is_flag=True, help="Replace a file that is there already.")
 @click.option("--quiet", is_flag=True, help="Print nothing but warnings and errors.")
 @debug_option
@@ -53,6 +58,7 @@ def quantize(
     scale: str,
     keep: tuple[str, ...],
     loras: tuple[str, ...],
+    unmatched: str,
     overwrite: bool,
     quiet: bool,
 ) -> None:
@@ -69,12 +75,16 @@ def quantize(
     from wan_core.plugins import own_version
 
     asked = _asked(dtype, scale, keep)
-    uses = [_lora(one) for one in loras]
-    if not original:
-        raise WeightsError("the name of a file is empty", remedy="name the file itself")
+    uses = [_lora(one, unmatched) for one in loras]
+    for name in (original, target):
+        _check_named(name)
     source = open_weights(original)
-    file = prepare(source, asked, writer=f"wan-core {own_version()}", loras=uses)
-    with choose_view(json=False, quiet=quiet) as view:
+    try:
+        file = prepare(source, asked, writer=f"wan-core {own_version()}", loras=uses)
+    except WeightsError as error:
+        error.remedy = error.remedy.replace('unmatched = "skip"', "--unmatched skip")
+        raise
+    with terminated_like_interrupted(), choose_view(json=False, quiet=quiet) as view:
         start, task = time.perf_counter(), f"writing {printable(Path(target).name)}"
         view(TaskStarted(STAGE, task, max(1, file.nbytes // MEGABYTE), "MB"))
         written = file.write(
@@ -102,13 +112,31 @@ def _asked(dtype: str, scale: str, keep: tuple[str, ...]) -> Quantization:
         raise
 
 
-def _lora(text: str) -> LoraUse:
-    """``FILE`` or ``FILE=STRENGTH``."""
+def _lora(text: str, unmatched: str) -> LoraUse:
+    """``FILE`` or ``FILE=STRENGTH``; an equals sign may be part of the name, too."""
     name, equals, strength = text.rpartition("=")
+    if not equals or (not _is_number(strength) and not Path(name).is_file()):
+        name, strength = text, "1"
+    _check_named(name, "--lora")
     try:
-        return LoraUse(Path(name), float(strength)) if equals else LoraUse(Path(text))
-    except ValueError:  # the name of a file with an equals sign in it
-        return LoraUse(Path(text))
+        if not _is_number(strength):
+            raise OptionError("strength", f"must be a number, not {show(strength)}")
+        return LoraUse(Path(name), float(strength), unmatched=unmatched)
     except OptionError as error:
-        error.place("--lora")
+        error.place("--unmatched" if error.option == "unmatched" else "--lora")
         raise
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_named(name: str, where: str = "") -> None:
+    if not name:
+        raise WeightsError(
+            "the name of a file is empty", where=where, remedy="name the file itself"
+        )

@@ -59,7 +59,7 @@ def _number(value: Any) -> float:
         raise OptionError("strength", f"must be a number or a list of numbers, not {show(value)}")
     if not -LIMIT <= value <= LIMIT:
         raise OptionError("strength", f"must be from {-LIMIT:g} to {LIMIT:g}, not {value:g}")
-    return float(value)
+    return float(value) + 0.0  # -0 becomes 0
 
 
 def _merge(value: Any) -> bool | None:

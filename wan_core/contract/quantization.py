@@ -10,6 +10,9 @@ from wan_core.contract.options import OptionError, choice
 
 __all__ = ["Quantization", "idle_pattern"]
 
+MOST_PATTERNS = 64
+"""Of ``keep``: each is tried with every layer."""
+
 
 @attrs.frozen
 class Quantization:
@@ -57,6 +60,9 @@ class Quantization:
         if self.products == "fp8" and self.dtype != "fp8_e4m3fn":
             problem = f'can be "fp8" only with dtype = "fp8_e4m3fn", not {self.dtype}'
             raise OptionError("products", problem, remedy="leave one of them out")
+        if len(self.keep) > MOST_PATTERNS:
+            problem = f"holds {len(self.keep)} patterns, the most it may hold is {MOST_PATTERNS}"
+            raise OptionError("keep", problem, remedy='take patterns such as "blocks.[0-3].*"')
 
 
 def idle_pattern(asked: Quantization, layers: Callable[[Quantization], Sized]) -> str | None:

@@ -60,16 +60,24 @@ def differences(before: Facts, now: Facts) -> str:
 def _difference(key: str, before: str | None, now: str | None) -> str:
     if key.startswith("the file of "):
         return f"{show(key)[1:-1]} is another"
-    return f"{show(key)[1:-1]} was {_said(before)}, is now {_said(now)}"
+    one, other = _read(before), _read(now)
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        # of two lists only their lengths are shown, which are no difference
+        pairs = enumerate(zip(one, other, strict=True))
+        if (place := next((place for place, (a, b) in pairs if a != b), None)) is not None:
+            key, one, other = f"{key}.{place}", one[place], other[place]
+    said = (
+        "not given" if text is None else show(value)
+        for text, value in ((before, one), (now, other))
+    )
+    return "{} was {}, is now {}".format(show(key)[1:-1], *said)
 
 
-def _said(value: str | None) -> str:
-    if value is None:
-        return "not given"
+def _read(value: str | None) -> Any:
     try:
-        return show(json.loads(value))
+        return None if value is None else json.loads(value)
     except (ValueError, RecursionError):
-        return show(value)
+        return value
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

@@ -15,6 +15,7 @@ from wan_core.contract.descriptions import Family
 from wan_core.contract.errors import WeightsError, WorkflowError
 from wan_core.contract.lazy import resolve
 from wan_core.contract.loras import LoraUse
+from wan_core.contract.options import show
 from wan_core.memory import gigabytes
 from wan_core.planning.files import PlannedFile, told_at
 from wan_core.planning.places import Places
@@ -66,7 +67,11 @@ class PlannedLora:
     @property
     def title(self) -> str:
         """For people: ``"x.safetensors, a LoRA …, strength 0.8, changes 9 weights of transformer, merged"``."""
-        counts = ", ".join(f"{count} weights of {slot}" for slot, count in self.changes.items())
+        counts = ", ".join(
+            f"{count} weight{'s' * (count != 1)} of {slot}"
+            for slot, count in self.changes.items()
+            if count
+        )
         what = self.identity.model or str(self.identity)
         where = f", found in {self.use.file.parent}" if self.found else ""
         size = gigabytes(sum(sum(units.values()) for units in self.unit_bytes.values()))
@@ -224,6 +229,10 @@ def _plan(
         slot: len({p.target for p in one.patches if strength_of(use, p)})
         for slot, one in fitted.items()
     }
+    for text in use.skip:
+        if not any(p.mentions(text) for one in fitted.values() for p in one.patches):
+            idle = f"skip names {show(text)}, which none of its weights contains"
+            notes[f"{printable(path.name)}: {idle}"] = None
     if any(use.strengths) and not any(changes.values()):
         left = "blocks and skip leave none of its weights"
         notes[f"{printable(path.name)} changes nothing: {left}"] = None

@@ -55,15 +55,21 @@ def quantised(
             where=place,
             remedy="name another dtype",
         )
-    if pattern := idle_pattern(asked, of):
+    if (pattern := idle_pattern(asked, of)) is not None:
         raise WorkflowError(
             f"keep names {show(pattern)}, which no layer is called that could be quantised",
             where=place,
             remedy=f"layers are called {next(iter(every)).removesuffix('.weight')} and so on",
         )
+    shapes = of(asked).values()
+    if not shapes:
+        raise WorkflowError(
+            "keep names every layer that could be quantised",
+            where=place,
+            remedy="keep fewer, or leave quantization out",
+        )
     if file.packed[0]:
         return file
-    shapes = of(asked).values()
     values = sum(map(math.prod, shapes))
     nbytes = sum(weight_bytes(asked, shape) for shape in shapes)
     return attrs.evolve(

@@ -22,6 +22,7 @@ from wan_core.contract.errors import DeadLatentsError
 from wan_core.contract.protocols import Denoiser, Latents, Step
 from wan_core.sampling.experts import TwoExperts
 from wan_core.sampling.held import FRAMES
+from wan_core.weights.quantised.linear import QuantLinear
 
 EXPLODED = 1e3
 """Root mean square beyond which latents (about 1 when normalised) are not meant."""
@@ -242,10 +243,13 @@ def _why_not_finite(
         if weight.dtype != torch.float16 and bool(torch.isinf(values).any()):
             broken = "infinity"
         if broken:
+            file = (
+                "a LoRA file" if ".lora." in name else "the transformer's file, or a merged LoRA,"
+            )
             return DeadLatentsError(
                 f'the weight "{name}" holds {broken}, which spoils the prediction for {what}',
                 where=where,
-                remedy="the transformer's file is damaged: download or convert it again",
+                remedy=f"{file} is damaged: download or convert it again",
             )
     if half:
         return DeadLatentsError(
@@ -261,7 +265,13 @@ def _why_not_finite(
 
 
 def _weights(denoiser: Denoiser) -> Iterator[tuple[str, Tensor]]:
-    """Parameters and buffers of floating point: of the denoiser, or of the modules it holds."""
+    """Parameters and buffers of floating point: of the denoiser, or of the modules it holds.
+
+    Of quantised layers, what their codes are worth. A denoiser that only passes calls on names the one that
+    computes as ``inner``.
+    """
+    if not isinstance(denoiser, nn.Module):
+        denoiser = getattr(denoiser, "inner", None) or denoiser
     if isinstance(denoiser, TwoExperts):
         for expert in ("high", "low"):
             for name, tensor in _weights(getattr(denoiser, expert)):
@@ -277,6 +287,9 @@ def _weights(denoiser: Denoiser) -> Iterator[tuple[str, Tensor]]:
             for name, tensor in (*module.named_parameters(), *module.named_buffers()):
                 if tensor.is_floating_point():
                     yield name, tensor
+            for name, layer in module.named_modules():
+                if isinstance(layer, QuantLinear):
+                    yield f"{name}.weight", layer.dequantised()
 
 
 def _check_prompt_matters(

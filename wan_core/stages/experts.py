@@ -27,11 +27,13 @@ class OnCall:
         steps: number of steps of the run.
 
     Attributes:
+        inner: what computes, from its first call until it rests; None where nothing is held.
         partner: the other expert. It rests when this one is called, so that it can leave where room is short.
     """
 
     def __init__(self, components: Components, slot: str, patch: Patch, steps: int) -> None:
         self.sign: int = WanDenoiser.sign
+        self.inner: WanDenoiser | None = None
         self.partner: OnCall | None = None
         self._components = components
         self._slot = slot
@@ -52,6 +54,7 @@ class OnCall:
         if self.partner:
             self.partner.rest()
         denoiser: WanDenoiser = self._components.get(self._slot)
+        self.inner = denoiser
         if self._patches is None:
             self._patches = self._patch(denoiser)
             self._active.enter_context(self._patches.active())
@@ -63,7 +66,7 @@ class OnCall:
     def rest(self) -> None:
         """Put the attention back as it was, and hold nothing of the denoiser any more."""
         self._active.close()
-        self._patches, self._step = None, -1
+        self.inner, self._patches, self._step = None, None, -1
         self._components.release(self._slot)
 
 

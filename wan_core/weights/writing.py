@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from wan_core.contract.errors import ResourceError, WorkflowError
 from wan_core.media.files import file_errors, replacing
 from wan_core.media.space import free_space
-from wan_core.weights.places import place
+from wan_core.weights.places import place, printable
 from wan_core.weights.safetensors_header import DTYPE_BITS
 from wan_core.weights.sources import TensorInfo
 
@@ -52,9 +52,18 @@ def check_weights_target(
             raise WorkflowError(
                 "this is the file that is read", where=where, remedy="use another name"
             )
-        if taken and not (overwrite and path.is_file()):
+        if taken and not path.is_file():
+            raise WorkflowError(
+                "this is a device or a pipe, not a file", where=where, remedy="use another name"
+            )
+        if taken and not overwrite:
             raise WorkflowError(
                 "the file exists already", where=where, remedy="use another name, or --overwrite"
+            )
+        blocked = next((one for one in path.parents if one.exists() and not one.is_dir()), None)
+        if blocked:
+            raise WorkflowError(
+                f"{printable(blocked.name)} is no folder", where=where, remedy="use another name"
             )
         free = free_space(path.parent)
     if free < nbytes:

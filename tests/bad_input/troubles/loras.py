@@ -169,6 +169,14 @@ GROUP = Group(
                     code=3,
                 ),
                 Case(
+                    "lora-of-rank-zero",
+                    "w.toml, line 4, model.loras.0.file, x.safetensors: nothing in the LoRA fits the model: "
+                    f"of '{Q}.lora_A.weight', it holds no numbers; use a "
+                    "LoRA that was made for this model.",
+                    with_file(safetensors(pair(rank=0))),
+                    code=3,
+                ),
+                Case(
                     "lora-with-odd-names",
                     "w.toml, line 4, model.loras.0.file, x.safetensors: the model has no place for 1 of the "
                     "LoRA's 3 tensors: {any} (it is no part of a LoRA that is known); use a LoRA that was "

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 
-from makers import bundled, folder, link, manifest, manifest_shapes, safetensors, workflow
+from makers import bundled, folder, link, manifest, manifest_shapes, pipe, safetensors, workflow
 from table import Case, Group, Trouble
 
 WAN = manifest_shapes("wan2.1-t2v-1.3b")()
 Q = "blocks.0.self_attn.q"
+PAIR = {f"{Q}.lora_A.weight": [4, 192], f"{Q}.lora_B.weight": [192, 4]}
 MODEL = {"m.safetensors": bundled("t2v.safetensors")}
 INT4 = {"version": 1, "dtype": "int4", "group": 64, "nibbles": "low_first"}
 
@@ -65,6 +66,18 @@ GROUP = Group(
                      'w.toml, line 4, model.quantization: keep names "block.0", which no layer is called that '
                      "could be quantised; layers are called blocks.0.self_attn.q and so on.",
                      quantization('keep = ["block.0"]')),
+                Case("quantization-keep-is-empty",
+                     'w.toml, line 4, model.quantization: keep names "", which no layer is called that '
+                     "could be quantised; layers are called blocks.0.self_attn.q and so on.",
+                     quantization('keep = [""]')),
+                Case("quantization-keep-everything",
+                     "w.toml, line 4, model.quantization: keep names every layer that could be quantised; "
+                     "keep fewer, or leave quantization out.",
+                     quantization('keep = ["blocks.[0-3].*", "blocks.*"]')),
+                Case("quantization-keep-of-many",
+                     "w.toml, line 5, model.quantization.keep: keep holds 65 patterns, the most it may hold "
+                     'is 64; take patterns such as "blocks.[0-3].*".',
+                     quantization(f"keep = {['blocks.0.*'] * 65}")),
                 Case("quantization-unknown",
                      'w.toml, line 5, model.quantization.product: this table has no option "product"; did '
                      'you mean "products".',
@@ -119,6 +132,10 @@ GROUP = Group(
                      'm.safetensors: keep names "a\\x1b[2J", which no layer is called that could be quantised; '
                      "layers are called blocks.0.self_attn.q and so on.",
                      MODEL, quantize("--dtype=int8", "--keep", "a\x1b[2J")),
+                Case("quantize-keep-is-empty",
+                     'm.safetensors: keep names "", which no layer is called that could be quantised; '
+                     "layers are called blocks.0.self_attn.q and so on.",
+                     MODEL, quantize("--dtype=int8", "--keep=")),
                 Case("quantize-nothing",
                      "m.safetensors: no matrix can become int4: all are kept; keep fewer.",
                      MODEL, quantize("--dtype=int4", "--keep=*")),
@@ -127,6 +144,12 @@ GROUP = Group(
                 Case("quantize-empty",
                      "the name of a file is empty; name the file itself.",
                      run=("quantize", "", "q.safetensors", "--dtype=int8"), code=3),
+                Case("quantize-to-no-name",
+                     "the name of a file is empty; name the file itself.",
+                     MODEL, quantize("--dtype=int8", out=""), code=3),
+                Case("quantize-below-a-file",
+                     "m.safetensors/q.safetensors: m.safetensors is no folder; use another name.",
+                     MODEL, quantize("--dtype=int8", out="m.safetensors/q.safetensors")),
                 Case("quantize-vae",
                      "m.safetensors: this is a Wan VAE (2.1, z_dim 16), not a Wan transformer.",
                      {"m.safetensors": bundled("vae.safetensors")}, quantize("--dtype=int8"), code=3),
@@ -140,6 +163,13 @@ GROUP = Group(
                      "l.safetensors: this is the file that is read; use another name.",
                      {**MODEL, "l.safetensors": link("m.safetensors")},
                      quantize("--dtype=int8", "--overwrite", out="l.safetensors")),
+                Case("quantize-over-its-lora",
+                     "x.safetensors: this is the file that is read; use another name.",
+                     {**MODEL, "x.safetensors": safetensors(PAIR)},
+                     quantize("--dtype=int8", "--overwrite", "--lora=x.safetensors=0", out="x.safetensors")),
+                Case("quantize-over-a-pipe",
+                     "q.safetensors: this is a device or a pipe, not a file; use another name.",
+                     {**MODEL, "q.safetensors": pipe}, quantize("--dtype=int8", "--overwrite")),
                 Case("quantize-over-a-file",
                      "q.safetensors: the file exists already; use another name, or --overwrite.",
                      {**MODEL, "q.safetensors": "x"}, quantize("--dtype=int8")),
@@ -155,6 +185,22 @@ GROUP = Group(
                 Case("quantize-lora-strength",
                      "--lora: strength must be from -100 to 100, not 1000.", MODEL,
                      quantize("--dtype=int8", "--lora=x.safetensors=1000")),
+                Case("quantize-lora-strength-is-a-word",
+                     '--lora: strength must be a number, not "half".',
+                     {**MODEL, "x.safetensors": safetensors(PAIR)},
+                     quantize("--dtype=int8", "--lora=x.safetensors=half")),
+                Case("quantize-lora-without-a-name",
+                     "--lora: the name of a file is empty; name the file itself.",
+                     MODEL, quantize("--dtype=int8", "--lora==0.5"), code=3),
+                Case("quantize-unmatched",
+                     '--unmatched: unmatched must be "refuse" or "skip", not "ignore".',
+                     MODEL, quantize("--dtype=int8", "--lora=x.safetensors", "--unmatched=ignore")),
+                Case("quantize-lora-that-fits-in-part",
+                     "x.safetensors: the model has no place for 1 of the LoRA's 3 tensors: 'a.diff' (the model "
+                     "has no such module); use a LoRA that was made for this model, or go on without them with "
+                     "--unmatched skip.",
+                     {**MODEL, "x.safetensors": safetensors({**PAIR, "a.diff": [4]})},
+                     quantize("--dtype=int8", "--lora=x.safetensors"), code=3),
                 Case("quantize-lora-of-a-model",
                      "x.safetensors: nothing in the LoRA fits the model: of 'blocks.0.cross_attn.k.bias', it "
                      "is no part of a LoRA that is known; use a LoRA that was made for this model.",

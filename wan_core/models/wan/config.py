@@ -109,7 +109,7 @@ class WanConfig:
             raise WeightsError(
                 f"the number of heads does not follow from a width of {dim}",
                 where=where,
-                remedy="state num_heads",
+                remedy="state num_heads in the entry config of the file's header",
             )
         layers = _count(shapes, "blocks", where)
         hints = _count(shapes, "vace_blocks", where)

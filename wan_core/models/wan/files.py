@@ -100,7 +100,9 @@ def lora_targets(source: TensorSource, dialects: Sequence[Dialect] = ()) -> Lora
         dialects: that plugins bring.
     """
     known = (*DIALECTS, *dialects)
-    official = in_official_names(source, known)
+    official = unpacked(
+        in_official_names(source, known)
+    )  # shapes are those of weights, not of codes
     return LoraTargets({name: info.shape for name, info in official.tensors.items()}, known)
 
 

@@ -15,10 +15,11 @@ from wan_core.contract.options import show
 from wan_core.contract.quantization import Quantization, idle_pattern
 from wan_core.models.wan.dialects import DIALECTS
 from wan_core.models.wan.files import lora_targets, quantised_layers, verify_transformer
-from wan_core.weights import TensorInfo, TensorSource, in_official_names
+from wan_core.weights import TensorInfo, TensorSource, in_official_names, open_weights
 from wan_core.weights.lora import merged
 from wan_core.weights.numbers import unpacked
 from wan_core.weights.quantised.own import ENTRY, GROUP, header_entry, weight_bytes
+from wan_core.weights.safetensors_header import shown
 from wan_core.weights.writing import check_weights_target, write_safetensors
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class QuantisedFile:
         matrices: names of the weights that become codes, and their shapes.
         infos: of the new file's tensors.
         metadata: of its header.
+        reads: the files that it is made from.
     """
 
     source: TensorSource
@@ -48,6 +50,7 @@ class QuantisedFile:
     matrices: Mapping[str, tuple[int, ...]]
     infos: Mapping[str, TensorInfo]
     metadata: Mapping[str, str]
+    reads: tuple[Path, ...]
 
     @property
     def nbytes(self) -> int:
@@ -73,9 +76,9 @@ class QuantisedFile:
         Raises:
             WorkflowError: the name is taken or can't be meant.
             ResourceError: the disk has no room.
+            WeightsError: a matrix holds NaN or infinity, of its own or from a LoRA.
         """
-        sources = self.source.files
-        check_weights_target(path, self.nbytes, sources=sources, overwrite=overwrite)
+        check_weights_target(path, self.nbytes, sources=self.reads, overwrite=overwrite)
         return write_safetensors(
             path,
             self.infos,
@@ -97,6 +100,12 @@ class QuantisedFile:
                 yield name, self.source.get(name, dtype=kept)
                 continue
             weight = self.source.get(name, dtype=torch.float32)
+            if not bool(weight.isfinite().all()):
+                raise WeightsError(
+                    f"{shown(name)} holds NaN or infinity, which no codes can hold",
+                    where=self.source.label,
+                    remedy="download the file, and LoRA files that are merged into it, again",
+                )
             packed = pack(weight, self.asked.dtype, by_channel=by_channel)
             yield name, packed.payload
             scales = packed.scale if packed.block_scales is None else packed.block_scales
@@ -128,7 +137,8 @@ def prepare(
             remedy="name the bf16 or fp16 file of the model",
         )
     matrices = quantised_layers(source, {}, asked)
-    if pattern := idle_pattern(asked, lambda one: quantised_layers(source, {}, one)):
+    pattern = idle_pattern(asked, lambda one: quantised_layers(source, {}, one))
+    if pattern is not None:
         raise WorkflowError(
             f"keep names {show(pattern)}, which no layer is called that could be quantised",
             where=source.label,
@@ -158,7 +168,8 @@ def prepare(
         if source.container.startswith("safetensors") and key not in STALE
     }
     metadata |= {"format": "pt", ENTRY: header_entry(asked, writer, titles)}
-    return QuantisedFile(whole, asked, matrices, infos, metadata)
+    reads = (*source.files, *(file for use in loras for file in open_weights(use.file).files))
+    return QuantisedFile(whole, asked, matrices, infos, metadata, reads)
 
 
 def _changed(source: TensorSource) -> frozenset[str]:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from wan_core.contract.loras import LoraUse
 from wan_core.weights.lora.beside import Beside, Change, Pair, adapted
-from wan_core.weights.lora.deltas import FACTORED, scale_of
+from wan_core.weights.lora.deltas import FACTORED, refuse_broken, scale_of
 from wan_core.weights.lora.matching import LoraFile
 from wan_core.weights.lora.patches import Patch
 from wan_core.weights.lora.uses import factor_of
@@ -141,6 +141,7 @@ def _adapt(
         for number, patch, factor in patches:
             source = files[number].source
             parts = {part: source.get(name, device) for part, name in patch.parts.items()}
+            refuse_broken(patch, parts, source)
             scale = scale_of(patch, parts, source) if patch.form in FACTORED else 1.0
             held = {
                 part: tensor.to(kind if patch.is_matrix(part, tuple(own.shape)) else torch.float32)

@@ -12,9 +12,10 @@ from torch.nn import functional
 from wan_core.contract.errors import WeightsError
 from wan_core.weights.lora.matching import rank_of
 from wan_core.weights.lora.patches import Form, Patch
+from wan_core.weights.safetensors_header import shown
 from wan_core.weights.sources import TensorSource
 
-__all__ = ["FACTORED", "applied", "patched", "scale_of"]
+__all__ = ["FACTORED", "applied", "patched", "refuse_broken", "scale_of"]
 
 FACTORED: tuple[Form, ...] = ("pair", "loha", "lokr")
 """Forms whose change is a product of factors, and so has a scale."""
@@ -40,6 +41,7 @@ def patched(weight: Tensor, patch: Patch, source: TensorSource, strength: float)
         part: source.get(name, weight.device, None if part == "reshape" else kind)
         for part, name in patch.parts.items()
     }
+    refuse_broken(patch, parts, source)
     if "reshape" in parts:
         weight = _grown(weight, parts["reshape"], source)
         change = _FORMS[patch.form](parts)
@@ -71,6 +73,24 @@ def applied(
     if "magnitude" in parts:
         return _magnitudes(weight, change, parts["magnitude"], strength)
     return weight + strength * change
+
+
+def refuse_broken(patch: Patch, parts: Parts, source: TensorSource) -> None:
+    """Refuse tensors of a patch that hold NaN or infinity, which would spoil the weight at any strength.
+
+    Args:
+        parts: its tensors, read from ``source``; alpha has a sentence of its own, see :func:`scale_of`.
+
+    Raises:
+        WeightsError: one of them is broken.
+    """
+    for part, tensor in parts.items():
+        if part not in ("alpha", "factor") and not bool(tensor.float().isfinite().all()):
+            raise WeightsError(
+                f"the LoRA's tensor {shown(patch.parts[part])} holds NaN or infinity",
+                where=source.label,
+                remedy="download it again, or use another file",
+            )
 
 
 def scale_of(patch: Patch, parts: Parts, source: TensorSource) -> float:

@@ -72,6 +72,8 @@ def misfit(form: Form, parts: Mapping[str, TensorInfo], wanted: Shape) -> str:
     for part, info in parts.items():
         if not (info.is_float or part in ("reshape", "alpha", "factor")):
             return f"its {part} is stored as {info.dtype}, which is not read"
+    if not all(map(prod, shapes.values())):
+        return "it holds no numbers"
     for part in ("alpha", "factor"):
         if part in shapes and prod(shapes[part]) != 1:
             return f"its {part} is no single number"
