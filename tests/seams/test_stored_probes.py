@@ -1,4 +1,4 @@
-"""The probes' own transformers from files: LoRA, quantisation, swap and plans, for saying which blocks they have.
+"""The probes' own transformers from files: LoRA, quantisation and swap for saying what blocks there are.
 
 What each way gives is compared with a run on plain weights that are worth the same.
 """
@@ -23,7 +23,7 @@ from wan_core.contract.errors import PluginError, WanCoreError
 from wan_core.contract.lazy import resolve
 from wan_core.engine.results import RunResult
 from wan_core.media import read_frames
-from wan_core.memory import packed_bytes, stack_of, tensors_of
+from wan_core.memory import ALIGNMENT, packed_bytes, stack_of, tensors_of
 from wan_core.models import load_stack
 from wan_core.planning import Library, Plan, make_plan
 from wan_core.plugins import Found, Plugins, installed_entry_points
@@ -258,25 +258,51 @@ def runs(session: Session, plugins: Plugins, folder: Path, probe: Probe) -> Runs
     return Runs(session, plugins, folder, probe)
 
 
+def alike(one: np.ndarray, other: np.ndarray) -> bool:
+    """Equal but for rounding: sums of products differ in their last bit with where weights begin in memory, and
+    the sparse attention of one probe may then choose other tokens."""
+    difference = np.abs(one - other)
+    return bool(difference.mean() < 0.02)
+
+
+def check_codes(runs: Runs, worth: Mapping[str, Tensor], scheme: str) -> None:
+    """All matrices that can be are codes that are worth what they should be, to the bit."""
+    called = published(runs.plugins, runs.probe)
+    layers = {n: m for n, m in runs.transformer().named_modules() if isinstance(m, QuantLinear)}
+    asked = Quantization(dtype=scheme)
+    component = runs.plugins.family(runs.probe.family).components["transformer"]
+    source = open_weights(runs.folder / f"{runs.probe.plugin}.safetensors")
+    dialects = runs.plugins.dialects_of(component.kind)
+    wanted = quantised_layers(component, source, asked, dialects)
+    assert {f"{name}.weight" for name in layers} == set(wanted) != set()
+    for name, layer in layers.items():
+        assert layer.scheme == scheme
+        assert torch.equal(layer.dequantised(torch.float32), worth[called(f"{name}.weight")])
+
+
 @probes
 def test_a_file_gives_what_the_same_weights_give(runs: Runs) -> None:
     want = runs.frames("", family=runs.probe.drawn)
-    assert np.array_equal(runs.frames(runs.file()), want)
+    assert alike(runs.frames(runs.file()), want)
     assert np.ptp(want) > 50
+    own = runs.transformer().state_dict()
+    weights = drawn(runs.plugins, runs.probe).state_dict()
+    assert own.keys() == weights.keys()
+    assert all(torch.equal(own[name], weights[name]) for name in own)
 
 
 @probes
 def test_loras_merged_and_apart(runs: Runs) -> None:
     without = runs.frames(runs.file())
     want = runs.frames(runs.file("-together"))
-    assert np.abs(want - without).max() > 5
+    assert not alike(want, without)
     merged = runs.frames(f"{runs.file()}\n{runs.lora()}")
     assert not [one for one in runs.transformer().modules() if isinstance(one, LoraLinear)]
     apart = runs.frames(f"{runs.file()}\n{runs.lora(', merge = false')}")
     adapted = [one for one in runs.transformer().modules() if isinstance(one, LoraLinear)]
     assert len(adapted) == runs.probe.adapted
-    assert np.abs(merged - want).max() <= 1
-    assert np.abs(apart - want).max() <= 1
+    assert alike(merged, want)
+    assert alike(apart, want)
 
 
 @pytest.mark.parametrize("probe", IN_STEPS)
@@ -286,7 +312,7 @@ def test_strengths_follow_the_steps(runs: Runs) -> None:
 
     without, full = runs.frames(runs.file()), runs.frames(runs.file("-together"))
     assert np.array_equal(runs.frames(lora("[0, 0]")), without)
-    assert np.abs(runs.frames(lora("[1, 1]")) - full).max() <= 1
+    assert alike(runs.frames(lora("[1, 1]")), full)
     first, late = runs.frames(lora("[1, 0]")), runs.frames(lora("[0, 1]"))
     for one, other in ((first, late), (first, full), (late, without), (first, without)):
         assert np.abs(one - other).max() > 3
@@ -295,24 +321,25 @@ def test_strengths_follow_the_steps(runs: Runs) -> None:
 @probes
 def test_a_set_of_a_stage(runs: Runs) -> None:
     found = runs.frames(runs.file(), more=runs.lora())
-    assert np.abs(found - runs.frames(runs.file("-together"))).max() <= 1
+    assert alike(found, runs.frames(runs.file("-together")))
 
 
 @probes
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_quantised_while_it_is_loaded(runs: Runs, dtype: str) -> None:
     found = runs.frames(f'{runs.file()}\nquantization = {{ dtype = "{dtype}" }}')
-    layers = [one for one in runs.transformer().modules() if isinstance(one, QuantLinear)]
-    assert {layer.packed.scheme for layer in layers} == {dtype}
-    assert np.array_equal(found, runs.frames(runs.file(f"-{dtype}-worth")))
-    assert not np.array_equal(found, runs.frames(runs.file()))
+    worth = load_file(runs.folder / f"{runs.probe.plugin}-{dtype}-worth.safetensors")
+    check_codes(runs, worth, dtype)
+    assert alike(found, runs.frames(runs.file(f"-{dtype}-worth")))
+    assert not alike(found, runs.frames(runs.file()))
 
 
 @probes
 def test_a_quantised_file(runs: Runs) -> None:
     found = runs.frames(runs.file("-fp8"))
-    assert any(isinstance(one, QuantLinear) for one in runs.transformer().modules())
-    assert np.array_equal(found, runs.frames(runs.file("-fp8-worth")))
+    worth = load_file(runs.folder / f"{runs.probe.plugin}-fp8-worth.safetensors")
+    check_codes(runs, worth, "fp8_e4m3fn")
+    assert alike(found, runs.frames(runs.file("-fp8-worth")))
 
 
 @probes
@@ -342,7 +369,11 @@ def test_sizes_of_units_are_known_from_the_header(runs: Runs, model: str) -> Non
     units = {one.name: one.module for one in stack.units()}  # type: ignore[operator]
     assert list(sizes.units) == list(units)
     for name, module in units.items():
-        assert sizes.units[name] == packed_bytes([t.nbytes for t in tensors_of(module).values()])
+        tensors = tensors_of(module)
+        size = packed_bytes([t.nbytes for t in tensors.values()])
+        # factors are counted without what fills up their places
+        spare = ALIGNMENT * sum("lora" in name for name in tensors)
+        assert size - spare <= sizes.units[name] <= size
 
 
 @probes
@@ -361,8 +392,11 @@ def test_what_is_said_of_the_file_is_true_of_the_model(
 @pytest.mark.parametrize(
     ("model", "sentence"),
     [
-        ("quantization = { keep = ['blok.*'] }", "keep names blok.*, which no layer is called"),
-        ('loras = [{ file = "longcat-lora.safetensors" }]', "nothing in the LoRA fits the model"),
+        ("quantization = { keep = ['blok.*'] }", 'keep names "blok.*", which no layer is called'),
+        (
+            'loras = [{ file = "longcat-lora.safetensors" }]',
+            "changes a transformer of width 32, that of family ovi-stored has 24",
+        ),
     ],
 )
 @pytest.mark.parametrize("probe", [OVI], ids=["ovi"])
