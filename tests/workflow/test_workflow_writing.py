@@ -55,6 +55,7 @@ device = "auto"
 attention = "sdpa"
 loras = []
 # quantization = (as the file stores it)
+compile = false
 
 [[stages]]
 use = "generate"

@@ -120,6 +120,11 @@ def clip_activations(config: ClipConfig, pictures: int, item: int) -> int:
     return pixels * 4 + max(layer, pixels * item)
 
 
+def _at_once(count: int, most: int) -> int:
+    """Tokens of a piece, where ``count`` are cut into as few pieces of at most ``most`` as can be."""
+    return -(-count // -(-count // most))
+
+
 def transformer_activations(
     config: WanConfig,
     count: int,
@@ -150,9 +155,8 @@ def transformer_activations(
     """
     dim = config.dim
     stream, width = count * dim * 4, count * dim * item
-    once = min(count, AT_ONCE) * dim * 4
-    pieces = -(-count // (rows or count))
-    some = -(-count // pieces)
+    once = _at_once(count, AT_ONCE) * dim * 4
+    some = _at_once(count, rows or count)
     keys = (
         2 * (config.text_len if not image_rows else max(config.text_len, image_rows)) * dim * item
     )
