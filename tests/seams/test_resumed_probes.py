@@ -25,6 +25,8 @@ from wan_core.media import read_frames
 from wan_core.plugins import Found, Plugins, installed_entry_points
 from wan_core.workflow import parse_workflow
 
+WRITING = "decoding and writing"
+
 
 def probe(name: str) -> Plugins:
     core = next(iter(installed_entry_points()))
@@ -156,7 +158,7 @@ sparse_ratio = 0.05
         def listen(event: Event) -> None:
             if isinstance(event, TaskProgress):
                 seen.append((event.task, event.done))
-                if stops and event.task == "writing" and event.done:
+                if stops and event.task == WRITING and event.done:
                     raise KeyboardInterrupt
 
         with Session(plugins=plugins, cache=tmp_path / "cache") as session:
@@ -165,11 +167,11 @@ sparse_ratio = 0.05
 
     whole = run(stops=False, resume=False)
     assert "sampling" in dict(seen)
-    written = [done for task, done in seen if task == "writing"]
+    written = [done for task, done in seen if task == WRITING]
     assert len(whole) == 29 and written[-1] == 29 > written[0]
     with pytest.raises(Cancelled):
         run(stops=True, resume=False)
     assert "sampling" in dict(seen)
     assert np.array_equal(run(stops=False, resume=True), whole)
     assert "sampling" not in dict(seen)
-    assert [done for task, done in seen if task == "writing"] == written
+    assert [done for task, done in seen if task == WRITING] == written
