@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 import attrs
 import numpy as np
@@ -17,6 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from tests.seams.longcat.plugin import EXACT
 from wan_core import Session
 from wan_core.contract import Component, LoadRequest, Quantization, Stack
 from wan_core.contract.errors import PluginError, WanCoreError
@@ -27,6 +27,7 @@ from wan_core.memory import ALIGNMENT, packed_bytes, stack_of, tensors_of
 from wan_core.models import load_stack
 from wan_core.planning import Library, Plan, make_plan
 from wan_core.plugins import Found, Plugins, installed_entry_points
+from wan_core.testing import check_stack
 from wan_core.weights import QuantLinear
 from wan_core.weights.described import quantised_layers, stored_stack
 from wan_core.weights.files import open_weights
@@ -356,37 +357,47 @@ def test_all_together(runs: Runs) -> None:
 
 
 @probes
-@pytest.mark.parametrize(
-    "model",
-    ["", "quantization = {}", 'quantization = { dtype = "int4" }', "apart"],
-)
-def test_sizes_of_units_are_known_from_the_header(runs: Runs, model: str) -> None:
-    more = runs.lora(", merge = false") if model == "apart" else model
-    plan = runs.plan(f"{runs.file()}\n{more}", memory="blocks_to_swap = 1")
-    sizes = plan.models["main"].sizes["transformer"]
-    runs.session.run(plan)
-    stack = runs.transformer()
-    units = {one.name: one.module for one in stack.units()}  # type: ignore[operator]
-    assert list(sizes.units) == list(units)
-    for name, module in units.items():
-        tensors = tensors_of(module)
-        size = packed_bytes([t.nbytes for t in tensors.values()])
-        # factors are counted without what fills up their places
-        spare = ALIGNMENT * sum("lora" in name for name in tensors)
-        assert size - spare <= sizes.units[name] <= size
-
-
-@probes
 def test_what_is_said_of_the_file_is_true_of_the_model(
     plugins: Plugins, folder: Path, probe: Probe
 ) -> None:
     component = plugins.family(probe.family).components["transformer"]
-    source = open_weights(folder / f"{probe.plugin}.safetensors")
-    stack = stored_stack(component, source, plugins.dialects_of(component.kind))
-    assert stack is not None
-    model: Any = drawn(plugins, probe)
-    assert list(stack.units) == [unit.name for unit in model.units()]
-    assert set(stack.source.names()) == set(model.state_dict())
+    file = folder / f"{probe.plugin}.safetensors"
+    check_stack(component, file, dialects=plugins.dialects_of(component.kind))
+
+
+@pytest.mark.parametrize(
+    ("stack", "problem"),
+    [
+        (Stack(), r"quantised layers in float32 as fp8.* said blocks.0.adaLN_modulation.1.weight"),
+        (Stack(("blocks.0.ffn", "blocks")), None),
+        (Stack(("blocks",), parts=("x_embedder",)), "parts in float32: .* x_embedder"),
+    ],
+)
+def test_what_is_said_wrongly_is_found(
+    plugins: Plugins, folder: Path, stack: Stack, problem: str | None
+) -> None:
+    part = plugins.family("longcat-stored").components["transformer"]
+    part = attrs.evolve(part, stack=stack)
+    if problem is None:  # a list that the file has not is no unit
+        part = attrs.evolve(part, stack=attrs.evolve(stack, keep_float32=EXACT))
+        check_stack(part, folder / "longcat.safetensors")
+        return
+    with pytest.raises(AssertionError, match=problem):
+        check_stack(part, folder / "longcat.safetensors")
+
+
+@probes
+def test_factors_are_counted_in_their_units(runs: Runs) -> None:
+    model = f"{runs.file()}\n{runs.lora(', merge = false')}"
+    plan = runs.plan(model, memory="blocks_to_swap = 1")
+    sizes = plan.models["main"].sizes["transformer"].units
+    runs.session.run(plan)
+    for unit in runs.transformer().units():  # type: ignore[operator]
+        tensors = tensors_of(unit.module)
+        size = packed_bytes([t.nbytes for t in tensors.values()])
+        # without what fills up their places
+        spare = ALIGNMENT * sum("lora" in name for name in tensors)
+        assert spare > 0 and size - spare <= sizes[unit.name] <= size
 
 
 @pytest.mark.parametrize(
