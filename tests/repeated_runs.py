@@ -23,7 +23,7 @@ prompt = "a small red circle moves {name}"
 frames = 5
 width = 32
 height = 32
-steps = 2
+steps = 1
 {more}
 """
 TEXT = """

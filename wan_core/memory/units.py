@@ -57,9 +57,11 @@ def stack_of(component: Any) -> BlockStack | None:
     """The stack that a component is, or the one that it wraps; None when it has none, or several."""
     if isinstance(component, BlockStack):
         return component
-    within = [
-        one for one in getattr(component, "__dict__", {}).values() if isinstance(one, BlockStack)
-    ]
+    names = {*getattr(component, "__dict__", ())}
+    for kind in type(component).__mro__:  # classes with slots have no dictionary
+        names.update(getattr(kind, "__slots__", ()))
+    held = (getattr(component, name, None) for name in sorted(names))
+    within = [one for one in held if isinstance(one, BlockStack)]
     return within[0] if len(within) == 1 else None
 
 
