@@ -20,10 +20,11 @@ from tests.seams.longcat.plugin import EXACT
 from wan_core import Session
 from wan_core.contract import Component, LoadRequest, Quantization, Stack
 from wan_core.contract.errors import PluginError, WanCoreError
+from wan_core.contract.events import Event, Note
 from wan_core.contract.lazy import resolve
 from wan_core.engine.results import RunResult
 from wan_core.media import read_frames
-from wan_core.memory import ALIGNMENT, packed_bytes, stack_of, tensors_of
+from wan_core.memory import ALIGNMENT, compiled, packed_bytes, stack_of, tensors_of
 from wan_core.models import load_stack
 from wan_core.planning import Library, Plan, make_plan
 from wan_core.plugins import Found, Plugins, installed_entry_points
@@ -354,6 +355,36 @@ def test_all_together(runs: Runs) -> None:
     both = [one for one in runs.transformer().modules() if isinstance(one, LoraLinear)]
     assert len(both) == runs.probe.adapted
     assert all(isinstance(one, QuantLinear) for one in both)
+
+
+@pytest.fixture
+def compiles(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Graphs are made, and run as they are."""
+    torch._dynamo.reset()
+    for variable in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        monkeypatch.setenv(variable, "/nowhere")
+    monkeypatch.setattr(compiled, "BACKEND", lambda graph, inputs: graph)
+    yield
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("probe", [LONGCAT], ids=["longcat"])
+@pytest.mark.usefixtures("compiles")
+def test_all_together_compiled(runs: Runs) -> None:
+    model = f"{runs.file()}\nquantization = {{}}\n{runs.lora(', merge = false')}"
+    want = runs.frames(model)
+    notes: list[str] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Note):
+            notes.append(event.text)
+
+    plan = runs.plan(f"{model}\ncompile = true", memory="blocks_to_swap = 2")
+    result = runs.session.run(plan, listen=listen)
+    assert alike(np.stack(list(read_frames(result.outputs[0]))).astype(int), want)
+    assert result.moved > 0
+    assert sum("compiled in" in note for note in notes) == 1
+    assert not [note for note in notes if "failed" in note]
 
 
 @probes
