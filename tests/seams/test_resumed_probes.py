@@ -25,6 +25,8 @@ from wan_core.media import read_frames
 from wan_core.plugins import Found, Plugins, installed_entry_points
 from wan_core.workflow import parse_workflow
 
+WRITING = "decoding and writing"
+
 
 def probe(name: str) -> Plugins:
     core = next(iter(installed_entry_points()))
@@ -125,3 +127,51 @@ def test_every_step_can_be_the_last_one(
         with pytest.raises(Cancelled):
             run(1, resume=True)
     assert np.array_equal(run(None, resume=True), whole)
+
+
+def test_a_loop_of_its_own_begins_anew(tmp_path: Path) -> None:
+    """The streamed probe steps by itself and its caches are nobody's: what came before it is not made again."""
+    plugins = probe("flashvsr")
+    text = """
+format = 1
+models.small = { family = "tiny-random" }
+models.large = { family = "upscale-probe-random" }
+output = { path = "out.mkv", overwrite = true }
+[[stages]]
+use = "generate"
+model = "small"
+name = "first"
+prompt = "a dog"
+frames = 29
+[[stages]]
+use = "upscale-probe"
+model = "large"
+video = "first.video"
+sparse_ratio = 0.05
+"""
+    workflow = parse_workflow(text, name="w.toml", folder=tmp_path, plugins=plugins)
+    seen: list[tuple[str, int]] = []
+
+    def run(stops: bool, resume: bool) -> np.ndarray:
+        seen.clear()
+
+        def listen(event: Event) -> None:
+            if isinstance(event, TaskProgress):
+                seen.append((event.task, event.done))
+                if stops and event.task == WRITING and event.done:
+                    raise KeyboardInterrupt
+
+        with Session(plugins=plugins, cache=tmp_path / "cache") as session:
+            path = session.run(workflow, listen=listen, resume=resume).outputs[0]
+        return np.stack(list(read_frames(path)))
+
+    whole = run(stops=False, resume=False)
+    assert "sampling" in dict(seen)
+    written = [done for task, done in seen if task == WRITING]
+    assert len(whole) == 29 and written[-1] == 29 > written[0]
+    with pytest.raises(Cancelled):
+        run(stops=True, resume=False)
+    assert "sampling" in dict(seen)
+    assert np.array_equal(run(stops=False, resume=True), whole)
+    assert "sampling" not in dict(seen)
+    assert [done for task, done in seen if task == WRITING] == written

@@ -92,6 +92,7 @@ if TYPE_CHECKING:
     from wan_core.contract.requests import StageContext as StageContext
     from wan_core.contract.requests import StageNeeds as StageNeeds
     from wan_core.contract.requests import VideoSize as VideoSize
+    from wan_core.contract.stack import Stack as Stack
     from wan_core.contract.state import State as State
     from wan_core.contract.state import StateSpec as StateSpec
 
@@ -106,6 +107,7 @@ __getattr__, __dir__, _lazy = exports(
         "Component": "descriptions",
         "Family": "descriptions",
         "Pictures": "descriptions",
+        "Stack": "stack",
         "Stage": "descriptions",
         "Feature": "descriptions",
         "Solver": "descriptions",

@@ -18,6 +18,7 @@ import attrs
 from wan_core.contract import validators as valid
 from wan_core.contract.attention import AttentionSupport
 from wan_core.contract.errors import PluginError
+from wan_core.contract.stack import Stack
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
@@ -115,6 +116,8 @@ class Component:
         lora_targets: import string of ``lora_targets(source, dialects) -> LoraTargets`` (its module must not
             import torch), for a component whose loader merges the LoRA files of its request; see
             :class:`wan_core.weights.lora.LoraTargets`. None = it takes none.
+        stack: its module is a stack of blocks, loaded by :func:`wan_core.models.load_stack`: then
+            ``lora_targets``, ``keeps_apart``, ``quantises`` and ``units`` follow from it, where not given.
         keeps_apart: its loader also keeps LoRA files apart from the weights; see
             :attr:`wan_core.contract.LoadRequest.apart`.
         config: the architecture, for the loader and for predictions of size. Numbers that appear here
@@ -127,8 +130,9 @@ class Component:
             ``[model]`` table names a file for it; it is never found by itself and not fetched with the others.
         unpacks: ``fnmatch`` patterns of matrices, as files name them behind their prefix, that the loader
             unpacks where they are quantised: those that are looked up, or computed in float32.
-        quantises: import string of ``layers(source, config, quantization) -> {name: shape}``, the matrices that
-            the loader quantises when it is asked to (its module must not import torch); None = it can't.
+        quantises: import string of ``layers(source, config, quantization, dialects) -> {name: shape}``, the
+            matrices that the loader quantises when it is asked to (its module must not import torch); None = it
+            can't.
         units: import string of ``units(source, config, dialects) -> StoredStack`` (its module must not import
             torch): which tensors of its file are which unit, for plans that swap units; see
             :class:`wan_core.weights.StoredStack`. None = it is resident as a whole.
@@ -151,6 +155,10 @@ class Component:
     unpacks: tuple[str, ...] = attrs.field(default=(), validator=valid.names)
     quantises: str | None = attrs.field(default=None, validator=valid.optional_text)
     units: str | None = attrs.field(default=None, validator=valid.optional_text)
+    stack: Stack | None = attrs.field(
+        default=None,
+        validator=valid.must_be("a Stack or None", lambda v: v is None or isinstance(v, Stack)),
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.optional and (self.bundled or not self.needs_file):

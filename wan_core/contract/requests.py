@@ -44,11 +44,10 @@ class LoadRequest:
         device, dtype: where and in which precision it is wanted.
         options: companion files of the ``[model]`` table (``tokenizer``).
         dialects: :class:`wan_core.weights.Dialect` objects that plugins bring for this kind of component.
-        loras: LoRA files that are merged into this component, in order; only where it names its
-            ``lora_targets``.
-        apart: those that are kept apart, in order; only where it says that it ``keeps_apart``. The component
-            then has an attribute ``loras``, a :class:`wan_core.weights.lora.KeptApart`, whose ``assign`` is
-            called for each stage.
+        loras: LoRA files that are merged into this component, in order; only where it takes some.
+        apart: those that are kept apart, in order; only where it can keep them. The component, or the stack
+            that it wraps, then has an attribute ``loras``, a :class:`wan_core.weights.lora.KeptApart`, whose
+            ``assign`` is called for each stage.
         quantization: how it is quantised while it is loaded; only of components that say they can be.
         placement: where its units lie while it works. Where some are swapped, ``device`` is the CPU: all of it
             is loaded there, and the engine does the rest.

@@ -16,9 +16,10 @@ from wan_core.contract.requests import LoadRequest
 from wan_core.contract.text import slot_in_words
 from wan_core.engine.compiling import Compiled, compiled
 from wan_core.engine.swapping import HostComponents, SwappedUse
-from wan_core.memory import Keeper, Ledger, Residency, gigabytes
+from wan_core.memory import Keeper, Ledger, Residency, gigabytes, loras_of
 from wan_core.planning import Plan, PlannedModel
 from wan_core.plugins import Plugins
+from wan_core.weights.described import can_be_quantised
 
 
 class ModelComponents:
@@ -67,7 +68,10 @@ class ModelComponents:
         # in every call: a component is shared with stages that want other strengths
         if strengths := self.model.strengths(slot, self._stage):
             with self.attributed():
-                self._held[slot].loras.assign(strengths)
+                loras = loras_of(self._held[slot])
+                if loras is None:
+                    raise TypeError(f"the loader of {slot} has not kept its LoRA files")
+                loras.assign(strengths)
         return self._held[slot]
 
     def release(self, slot: str) -> None:
@@ -165,7 +169,7 @@ class ModelComponents:
         return self.model.compile and slot in self.model.family.slots("transformer")
 
     def _quantization(self, slot: str) -> Quantization | None:
-        can = self.model.family.components[slot].quantises
+        can = can_be_quantised(self.model.family.components[slot])
         return self.model.quantization if can else None
 
     def _load(self, slot: str, keep: Keeper | None = None) -> Any:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from wan_core.memory.units import BlockStack as BlockStack
     from wan_core.memory.units import Unit as Unit
     from wan_core.memory.units import WithParts as WithParts
+    from wan_core.memory.units import loras_of as loras_of
     from wan_core.memory.units import rest_of as rest_of
     from wan_core.memory.units import stack_of as stack_of
 
@@ -86,6 +87,7 @@ __getattr__, __dir__, __all__ = exports(
         "let_segments_grow": "allocator",
         "packed_bytes": "sizes",
         "pinnable_bytes": "pinning",
+        "loras_of": "units",
         "rest_of": "units",
         "slot_count": "sizes",
         "spooled": "mapped",

@@ -7,10 +7,13 @@ work on this list, whether the model is a transformer, an encoder or a decoder.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import attrs
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from wan_core.weights.lora import KeptApart
 
 
 @attrs.frozen(eq=False)
@@ -54,10 +57,21 @@ def stack_of(component: Any) -> BlockStack | None:
     """The stack that a component is, or the one that it wraps; None when it has none, or several."""
     if isinstance(component, BlockStack):
         return component
-    within = [
-        one for one in getattr(component, "__dict__", {}).values() if isinstance(one, BlockStack)
-    ]
+    names = {*getattr(component, "__dict__", ())}
+    for kind in type(component).__mro__:  # classes with slots have no dictionary
+        names.update(getattr(kind, "__slots__", ()))
+    held = (getattr(component, name, None) for name in sorted(names))
+    within = [one for one in held if isinstance(one, BlockStack)]
     return within[0] if len(within) == 1 else None
+
+
+def loras_of(component: Any) -> KeptApart | None:
+    """The LoRA files that a component, or the stack that it wraps, has beside its weights."""
+    for one in (component, stack_of(component)):
+        found: KeptApart | None = getattr(one, "loras", None)
+        if found is not None:
+            return found
+    return None
 
 
 def tables_of(stack: BlockStack) -> Collection[str]:

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
     from wan_core.models.loaders import random_text_encoder as random_text_encoder
     from wan_core.models.loaders import random_transformer as random_transformer
     from wan_core.models.loaders import random_vae as random_vae
+    from wan_core.models.stacks import load_stack as load_stack
 
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "load_image_encoder": "loaders",
+        "load_stack": "stacks",
         "load_taehv": "loaders",
         "load_text_encoder": "loaders",
         "load_transformer": "loaders",

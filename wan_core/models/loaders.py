@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from wan_core.contract.errors import WeightsError
-from wan_core.contract.quantization import Quantization
 from wan_core.contract.requests import LoadRequest
 from wan_core.models.encoders import ImageEncoder, TextEncoder, load_clip
 from wan_core.models.encoders import load_text_encoder as open_text_encoder
+from wan_core.models.stacks import filled, on_meta, opened
 from wan_core.models.vae import VaeConfig, VaeDescriptor, WanVAE, vae_descriptor
 from wan_core.models.vae.dialects import DIALECTS as VAE_DIALECTS
 from wan_core.models.vae.taehv import Taehv
 from wan_core.models.vae.taehv_files import TAEHV_DIALECTS, LastRows, latents_of, taehv_config
 from wan_core.models.wan import WanConfig, WanDenoiser, WanTransformer
-from wan_core.models.wan.dialects import DIALECTS as WAN_DIALECTS
-from wan_core.models.wan.files import block_matrices, lora_targets, transformer_config
-from wan_core.weights import TensorSource, in_official_names, load_into, open_weights
-from wan_core.weights.lora.uses import apart, merged
-from wan_core.weights.numbers import unpacked
-from wan_core.weights.quantised.linear import multiply_in_fp8
-from wan_core.weights.quantised.packed import Packed, pack
+from wan_core.models.wan.files import (
+    block_matrices,
+    lora_targets,
+    stored_units,
+    transformer_config,
+)
+from wan_core.weights import in_official_names, load_into
 
 _M = TypeVar("_M", bound=nn.Module)
 
@@ -33,57 +31,35 @@ _M = TypeVar("_M", bound=nn.Module)
 def load_transformer(request: LoadRequest) -> WanDenoiser:
     """A Wan transformer in any of its dialects; its sizes are read off the tensors. LoRA files are merged, or
     kept apart, as the request says."""
-    stored = _source(request)
-    official = unpacked(in_official_names(stored, (*WAN_DIALECTS, *request.dialects)))
-    expert = request.slot.partition(".")[2]
-    targets = lora_targets(stored, request.dialects)
-    source = merged(official, targets, request.loras, expert)
-    config = transformer_config(source, request.component.config)
-    transformer = _on_meta(lambda: WanTransformer(config))
-    transformer.rows = request.placement.rows
+    stored, known, dialects = opened(request), request.component.config, request.dialects
+    stack = stored_units(stored, known, dialects)
+    config = transformer_config(stack.source, known)
     asked = request.quantization
-    matrices = block_matrices(config, asked) if asked else {}
-    # what is quantised already stays as it is, and so do the other matrices of such a file
-    packs = not any(one.startswith("blocks.") for one in official.layouts)
-    load_into(
-        transformer,
-        source,
-        dtype=request.dtype,
-        device=request.device,
-        keep_float32=WanTransformer.KEEP_FLOAT32,
-        pack=_packing(asked) if asked and packs else None,
-        packed=matrices if packs else (),
-        keep=None
-        if request.apart
-        else request.keep,  # units are packed once, with what lies beside
+    transformer = filled(
+        request,
+        lambda source: WanTransformer(config),
+        stack,
+        lora_targets(stored, dialects),
+        block_matrices(config, asked) if asked else (),
     )
-    if asked and asked.products == "fp8":
-        exact = {name for name, layout in official.layouts.items() if layout.exact}
-        multiply_in_fp8(transformer, matrices.keys() - exact, request.computes)
-    kept = apart(
-        transformer, targets, request.apart, expert, device=request.computes, dtype=request.dtype
-    )
-    return WanDenoiser(transformer.eval(), loras=kept)
-
-
-def _packing(asked: Quantization) -> Callable[[Tensor], Packed]:
-    return partial(pack, scheme=asked.dtype, by_channel=asked.scale == "channel")
+    transformer.rows = request.placement.rows
+    return WanDenoiser(transformer)
 
 
 def load_vae(request: LoadRequest) -> WanVAE:
     """A Wan VAE of any width; see :func:`wan_core.models.vae.vae_descriptor`."""
-    source = _source(request)
+    source = opened(request)
     descriptor = vae_descriptor(source)
-    vae = _on_meta(lambda: WanVAE.of(descriptor))
+    vae = on_meta(lambda: WanVAE.of(descriptor))
     load_into(vae, source, VAE_DIALECTS, dtype=request.dtype, device=request.device)
     return vae.eval()
 
 
 def load_taehv(request: LoadRequest) -> Taehv:
     """A tiny preview VAE; see :mod:`wan_core.models.vae.taehv_files`."""
-    source = _source(request)
+    source = opened(request)
     config = taehv_config(source)
-    taehv = _on_meta(lambda: Taehv(config, latents_of(source, config)))
+    taehv = on_meta(lambda: Taehv(config, latents_of(source, config)))
     needed = LastRows(in_official_names(source, TAEHV_DIALECTS), config.grown)
     load_into(taehv, needed, dtype=request.dtype, device=request.device)
     return taehv.eval()
@@ -107,7 +83,7 @@ def load_image_encoder(request: LoadRequest) -> ImageEncoder:
     """CLIP's vision tower in any of its dialects; ``preparation`` in the component's config names the way."""
     config = request.component.config
     clip = load_clip(
-        _source(request),
+        opened(request),
         device=request.device,
         dtype=request.dtype,
         known={key: config[key] for key in ("num_heads", "num_layers") if key in config},
@@ -169,14 +145,3 @@ def _random(module: _M, request: LoadRequest) -> _M:
 
 def _seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-def _source(request: LoadRequest) -> TensorSource:
-    if request.file is None:
-        raise WeightsError(f"the {request.slot} needs a file", where=request.slot)
-    return open_weights(request.file)
-
-
-def _on_meta(build: Callable[[], _M]) -> _M:
-    with torch.device("meta"):
-        return build()

@@ -189,10 +189,11 @@ def _read(
             resolve(component.verify)(source, component.config)
     with told_at(where):
         own = UnpackedSource(strip_prefixes(source, component.kind))
+    unpacks = (*component.unpacks, *(component.stack.keep_float32 if component.stack else ()))
     packed = {
         name: math.prod(own.shape(name))
         for name in own.layouts
-        if own.stays_packed(name) and not matches(name, component.unpacks)
+        if own.stays_packed(name) and not matches(name, unpacks)
     }
     return PlannedFile(
         path=path,

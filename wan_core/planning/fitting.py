@@ -33,12 +33,13 @@ def misfit(component: Component, identity: Identity) -> tuple[str, Any, Any] | N
 def identify_for(component: Component, source: TensorSource, plugins: Plugins) -> Identity:
     """What a file is in the eyes of a component, which may know kinds and dialects of its own."""
     if component.identify:
-        found: Identity | None = resolve(component.identify)(source)
-        return found or identify(source, component.kind)
+        own: Identity | None = resolve(component.identify)(source)
+        return own or identify(source, component.kind)
+    found = identify(source, component.kind)
     dialects = plugins.dialects_of(component.kind)
-    if dialects and detect(frozenset(source.names()), dialects):
-        source = in_official_names(source, dialects)
-    return identify(source, component.kind)
+    if found.component == component.kind or not detect(frozenset(source.names()), dialects):
+        return found
+    return identify(in_official_names(source, dialects), component.kind)
 
 
 def check_vocabulary(ids: int, encoder: Identity) -> None:

@@ -13,13 +13,13 @@ import attrs
 
 from wan_core.contract.descriptions import Family
 from wan_core.contract.errors import WeightsError, WorkflowError
-from wan_core.contract.lazy import resolve
 from wan_core.contract.loras import LoraUse
 from wan_core.contract.options import show
 from wan_core.memory import gigabytes
 from wan_core.planning.files import PlannedFile, told_at
 from wan_core.planning.places import Places
 from wan_core.weights import Identity, fingerprint, identify, open_weights, printable
+from wan_core.weights.described import keeps_apart, lora_targets, takes_loras
 from wan_core.weights.lora import LoraFile, LoraTargets
 from wan_core.weights.lora.sizes import apart_bytes, work_bytes
 from wan_core.weights.lora.uses import match, strength_of, told
@@ -115,7 +115,7 @@ def plan_loras(
     slots = [
         slot
         for slot in family.slots("transformer")
-        if slot in files and family.components[slot].lora_targets
+        if slot in files and takes_loras(family.components[slot])
     ]
     if not slots:
         raise WorkflowError(
@@ -167,7 +167,7 @@ def _decide(
         )
     if use.merge is False:
         why = why or "merge = false"
-    unable = [slot for slot in slots if not family.components[slot].keeps_apart]
+    unable = [slot for slot in slots if not keeps_apart(family.components[slot])]
     if why and unable:
         raise WorkflowError(
             f"{printable(use.file.name)} has to be kept apart from the weights ({why}), and family "
@@ -181,10 +181,7 @@ def _decide(
 def _targets(
     family: Family, slot: str, file: PlannedFile, dialects: tuple[Any, ...]
 ) -> LoraTargets:
-    name = family.components[slot].lora_targets
-    assert name is not None
-    found: LoraTargets = resolve(name)(open_weights(file.path), dialects)
-    return found
+    return lora_targets(family.components[slot], open_weights(file.path), dialects)
 
 
 def _plan(

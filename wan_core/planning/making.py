@@ -200,16 +200,20 @@ def _plan_model(
     planned, companions = plan_files(family, spec.files, where, plugins, places)
     slots = family.slots("transformer")
     stored = any(planned[slot].packed[0] for slot in slots if slot in planned)
+    dialects = {slot: plugins.dialects_of(c.kind) for slot, c in family.components.items()}
     if spec.quantization:
         for slot in slots:
             planned[slot] = quantised(
-                planned.get(slot), family.components[slot], spec.quantization, where
+                planned.get(slot),
+                family.components[slot],
+                spec.quantization,
+                where,
+                dialects[slot],
             )
     machine = look(device if device != "auto" else spec.device, where=where("device"))
     dtype = precision(spec.precision, machine.device)
     backend = plugins.attention_backend(spec.attention)
     _check_attention(backend, planned, family, dtype, machine, where("attention"))
-    dialects = {slot: plugins.dialects_of(c.kind) for slot, c in family.components.items()}
     sizes = sizes_by_slot(family, planned, dialects, dtype, spec.quantization)
     loras = partial(
         plan_loras,

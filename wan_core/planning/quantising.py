@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import attrs
 
 from wan_core.contract.descriptions import Component
 from wan_core.contract.errors import WorkflowError
-from wan_core.contract.lazy import resolve
 from wan_core.contract.options import show
 from wan_core.contract.quantization import Quantization, idle_pattern
 from wan_core.planning.files import PlannedFile
 from wan_core.weights import open_weights, printable, strip_prefixes
+from wan_core.weights.described import can_be_quantised, quantised_layers
 from wan_core.weights.quantised.own import GROUP, weight_bytes
 from wan_core.weights.quantised.source import UnpackedSource
 
@@ -21,18 +22,23 @@ __all__ = ["quantised"]
 
 
 def quantised(
-    file: PlannedFile | None, component: Component, asked: Quantization, where: Callable[[str], str]
+    file: PlannedFile | None,
+    component: Component,
+    asked: Quantization,
+    where: Callable[[str], str],
+    dialects: Sequence[Any] = (),
 ) -> PlannedFile:
     """The file with the bytes that its weights will take.
 
     Args:
         where: turns a key of the model into file, line and key.
+        dialects: that plugins bring.
 
     Raises:
         WorkflowError: the component can't be quantised, or is already, or nothing has a name to be kept.
     """
     place = where("quantization")
-    if component.quantises is None or file is None:
+    if file is None or not can_be_quantised(component):
         raise WorkflowError(
             "the transformer of this family can't be quantised while it is loaded",
             where=place,
@@ -40,12 +46,10 @@ def quantised(
         )
     if file.packed[0]:
         _check_products(file, component, asked, place)
-    layers = resolve(component.quantises)
     source = open_weights(file.path)
 
     def of(one: Quantization) -> Mapping[str, tuple[int, ...]]:
-        found: Mapping[str, tuple[int, ...]] = layers(source, component.config, one)
-        return found
+        return quantised_layers(component, source, one, dialects)
 
     every = of(attrs.evolve(asked, keep=()))
     if not every:

@@ -9,12 +9,12 @@ from typing import Any
 import attrs
 
 from wan_core.contract.descriptions import Component, Family
-from wan_core.contract.lazy import resolve
 from wan_core.contract.quantization import Quantization
 from wan_core.memory.sizes import packed_bytes
 from wan_core.planning.files import PlannedFile
 from wan_core.planning.predict import ITEM_SIZE
-from wan_core.weights import StoredStack, open_weights
+from wan_core.weights import open_weights
+from wan_core.weights.described import can_be_quantised, quantised_layers, stored_stack
 
 __all__ = ["UnitSizes", "sizes_by_slot", "unit_sizes"]
 
@@ -83,13 +83,13 @@ def unit_sizes(
         dtype: precision of the model.
         quantization: how it is quantised while it is loaded.
     """
-    if component.units is None:
-        return None
     source = open_weights(file.path)
-    stack: StoredStack = resolve(component.units)(source, component.config, dialects)
+    stack = stored_stack(component, source, dialects)
+    if stack is None:
+        return None
     packed = None
-    if quantization and component.quantises:
-        shapes = resolve(component.quantises)(source, component.config, quantization)
+    if quantization and can_be_quantised(component):
+        shapes = quantised_layers(component, source, quantization, dialects)
         packed = {name: _codes(shape, quantization) for name, shape in shapes.items()}
     item = ITEM_SIZE[dtype]
     tensors: dict[str, list[int]] = {"": [], **{name: [] for name in (*stack.units, *stack.parts)}}

@@ -29,6 +29,7 @@ from wan_core.contract.conditioning import Conditioning
 from wan_core.contract.errors import DeadLatentsError
 from wan_core.contract.protocols import BranchCall, Denoiser, Guidance, Latents, Step
 from wan_core.contract.state import State
+from wan_core.memory import loras_of
 from wan_core.sampling import held
 from wan_core.sampling.health import STANDARD, Health
 from wan_core.sampling.recording import Record, next_record
@@ -162,7 +163,10 @@ def predict(
     call: BranchCall,
     prefilled: Mapping[str, State],
 ) -> dict[str, Tensor]:
-    """One branch at one step: what the denoiser says, as it says it."""
+    """One branch at one step: what the denoiser says, as it says it.
+
+    LoRA files that are kept apart count as strongly as the step says.
+    """
     view = conditioning.view(call.name)
     inputs = conditioning.at(
         call.name,
@@ -175,6 +179,8 @@ def predict(
     inputs = attrs.evolve(inputs, held=held.spans(latents, view))
     timesteps = held.timesteps(latents, view, step.timestep)
     now = held.Moment(step.sigma, step.index / step.steps)
+    if loras := loras_of(denoiser):
+        loras.at(step.index)
     return denoiser(held.write(latents, view.overlay, now), timesteps, inputs)
 
 

@@ -46,11 +46,15 @@ def layer(block: int) -> str:
 
 def streaming_transformer(config: WanConfig, layers: int = 1) -> WanDenoiser:
     """A transformer whose first ``layers`` blocks take tokens of low-resolution frames."""
-    transformer = WanTransformer(config)
+    return WanDenoiser(with_tokens(WanTransformer(config), layers).eval(), VIDEO)
+
+
+def with_tokens(transformer: WanTransformer, layers: int = 1) -> WanTransformer:
+    """The transformer, whose first ``layers`` blocks take tokens of low-resolution frames."""
     for index in range(layers):
         block = transformer.get_submodule(f"blocks.{index}")
         block.attach(LQ, AddTokens(), "before_block")
-    return WanDenoiser(transformer.eval(), VIDEO)
+    return transformer
 
 
 @attrs.define(eq=False)

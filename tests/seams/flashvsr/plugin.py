@@ -17,6 +17,7 @@ from wan_core.contract import (
     GoldenKinds,
     PlanContext,
     Preset,
+    Stack,
     Stage,
     StageNeeds,
     StateSpec,
@@ -25,6 +26,7 @@ from wan_core.contract import (
 )
 from wan_core.contract.options import integer, number, seed, source
 from wan_core.hookspecs import hookimpl
+from wan_core.models.wan import KEEP_FLOAT32
 
 WAN_CORE_CONTRACT = (1, 0)
 
@@ -69,29 +71,38 @@ class UpscaleOptions:
 
 @hookimpl
 def wan_register() -> Sequence[Description]:
+    parts = {
+        slot: Component(slot, f"{HERE}.stage:random_{slot}", config=config, needs_file=False)
+        for slot, config in CONFIGS.items()
+    }
+    stored = Component(
+        "wan-transformer",
+        f"{HERE}.stage:load_transformer",
+        config=CONFIGS["transformer"],
+        stack=Stack(parts=("text_embedding",), keep_float32=KEEP_FLOAT32),
+    )
+    random = Family(
+        name="upscale-probe-random",
+        title="random weights in the smallest shapes",
+        task="super-resolution",
+        components=parts,
+        preset=Preset(
+            width=256,
+            height=128,
+            frames=29,
+            frame_step=4,
+            fps=8,
+            steps=1,
+            shift=1,
+            guidance=1,
+            size_multiple=MULTIPLE,
+        ),
+        stages=(NAME,),
+    )
     return [
-        Family(
-            name="upscale-probe-random",
-            title="random weights in the smallest shapes",
-            task="super-resolution",
-            components={
-                slot: Component(
-                    slot, f"{HERE}.stage:random_{slot}", config=config, needs_file=False
-                )
-                for slot, config in CONFIGS.items()
-            },
-            preset=Preset(
-                width=256,
-                height=128,
-                frames=29,
-                frame_step=4,
-                fps=8,
-                steps=1,
-                shift=1,
-                guidance=1,
-                size_multiple=MULTIPLE,
-            ),
-            stages=(NAME,),
+        random,
+        attrs.evolve(
+            random, name="upscale-probe-stored", components={**parts, "transformer": stored}
         ),
         Stage(
             name=NAME,

@@ -13,12 +13,20 @@ from torch import Tensor, nn
 
 from wan_core.contract import Attend, ChunkSource, LoadRequest, StageContext, VideoSize
 from wan_core.media import fit, resample
+from wan_core.models import load_stack
 from wan_core.models.vae import VaeConfig, WanVAE
-from wan_core.models.wan import WanConfig, WanDenoiser
+from wan_core.models.wan import WanConfig, WanDenoiser, WanTransformer
 from wan_core.sampling import SeededNoise
 
 from .attention import LocalSparseAttention
-from .model import LqProjection, ProjectionState, Stream, clips, streaming_transformer
+from .model import (
+    LqProjection,
+    ProjectionState,
+    Stream,
+    clips,
+    streaming_transformer,
+    with_tokens,
+)
 from .plugin import LOOK_AHEAD, UpscaleOptions, scaled, state_spec
 
 M = TypeVar("M", bound=nn.Module)
@@ -108,6 +116,12 @@ class Upscaled:
         channels = self.model.transformer.transformer.config.in_dim
         shape = (1, channels, latents, self.size.height // 8, self.size.width // 8)
         return source.draw(shape).to(self.model.prompt.device)
+
+
+def load_transformer(request: LoadRequest) -> WanDenoiser:
+    """The same from a file."""
+    config = WanConfig(**request.component.config)
+    return WanDenoiser(load_stack(request, lambda _: with_tokens(WanTransformer(config))))
 
 
 def random_transformer(request: LoadRequest) -> WanDenoiser:

@@ -16,6 +16,7 @@ from wan_core.contract import (
     GoldenKinds,
     PlanContext,
     Preset,
+    Stack,
     Stage,
     StageNeeds,
     VideoSize,
@@ -29,6 +30,7 @@ WAN_CORE_CONTRACT = (1, 0)
 HERE = "tests.seams.longcat"
 PRESET = "the family's preset"
 STRIDE = 4, 8, 8
+EXACT = ("*adaLN_modulation.*", "t_embedder.*", "final_layer.*", "*.pre_crs_attn_norm.*")
 CONFIG = LongCatConfig(
     in_channels=4,
     out_channels=4,
@@ -91,22 +93,37 @@ def plan(context: PlanContext) -> StageNeeds:
 
 @hookimpl
 def wan_register() -> list[Any]:
+    components = {
+        slot: Component(kind=kind, load=f"{HERE}.stage:load_{slot}", needs_file=False)
+        for slot, kind in (
+            ("transformer", "longcat-transformer"),
+            ("text_encoder", "umt5-encoder"),
+            ("vae", "wan-vae"),
+        )
+    }
+    preset = Preset(
+        width=48, height=32, frames=13, fps=8, steps=3, shift=12, guidance=4, solver="euler"
+    )
     return [
         Family(
             name="longcat-random",
             title="LongCat-Video with random weights",
             task="text-to-video",
+            components=components,
+            preset=preset,
+            stages=("longcat-segments",),
+        ),
+        Family(
+            name="longcat-stored",
+            title="LongCat-Video from a file",
+            task="text-to-video",
             components={
-                slot: Component(kind=kind, load=f"{HERE}.stage:load_{slot}", needs_file=False)
-                for slot, kind in (
-                    ("transformer", "longcat-transformer"),
-                    ("text_encoder", "umt5-encoder"),
-                    ("vae", "wan-vae"),
-                )
+                **components,
+                "transformer": Component(
+                    "longcat-transformer", f"{HERE}.stage:load", stack=Stack(keep_float32=EXACT)
+                ),
             },
-            preset=Preset(
-                width=48, height=32, frames=13, fps=8, steps=3, shift=12, guidance=4, solver="euler"
-            ),
+            preset=preset,
             stages=("longcat-segments",),
         ),
         Stage(

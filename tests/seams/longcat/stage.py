@@ -25,6 +25,7 @@ from wan_core.contract import (
     State,
 )
 from wan_core.contract.lazy import resolve
+from wan_core.models import load_stack
 from wan_core.models.vae import VaeConfig, VaeDescriptor, WanVAE
 from wan_core.sampling import (
     Health,
@@ -150,6 +151,11 @@ def run(context: StageContext) -> Mapping[str, ChunkSource]:
 
 
 # -- components of random weights ---------------------------------------------------------------------
+
+
+def load(request: LoadRequest) -> LongCatTransformer:
+    """The transformer from a file."""
+    return load_stack(request, lambda source: LongCatTransformer(CONFIG))
 
 
 def load_transformer(request: LoadRequest) -> LongCatTransformer:

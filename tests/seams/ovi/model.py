@@ -27,6 +27,7 @@ from wan_core.contract import (
     Positions,
 )
 from wan_core.memory import Unit, rest_of
+from wan_core.models import load_stack
 from wan_core.models.wan import (
     BlockCall,
     Float32LayerNorm,
@@ -39,7 +40,7 @@ from wan_core.models.wan import (
     grid_of,
     unpatchify,
 )
-from wan_core.weights import renaming
+from wan_core.weights import Dialect, renaming
 
 TOWERS = ("video", "audio")
 Grid = tuple[int, int, int]
@@ -57,6 +58,13 @@ OFFICIAL = tuple(
     )
 )
 to_own, to_published = renaming(OFFICIAL)
+PUBLISHED = Dialect(
+    "published",
+    "ovi-transformer",
+    lambda names: any(name.startswith("video_model.") for name in names),
+    to_own,
+    to_published,
+)
 
 
 class GatedConvolutions(nn.Module):
@@ -300,7 +308,7 @@ class FusedDenoiser:
         return {name: torch.stack(samples) for name, samples in predicted.items()}
 
 
-SIZES = {"dim": 24, "ffn_dim": 32, "num_heads": 2, "num_layers": 3, "freq_dim": 16}
+SIZES = {"dim": 24, "ffn_dim": 64, "num_heads": 2, "num_layers": 3, "freq_dim": 16}
 TEXT = {"text_dim": 16, "text_len": 16}  # of the core's random text encoder
 AUDIO_CHANNELS = 5
 SCALE = 0.19676
@@ -314,13 +322,23 @@ def filled(module: nn.Module, value: Callable[[Tensor], Tensor]) -> nn.Module:
     return module.requires_grad_(False).eval()
 
 
-def load_random(request: LoadRequest) -> FusedDenoiser:
-    """Towers of the smallest shapes with fixed random weights, for the core's random VAE and text encoder."""
-    towers = FusedTowers(
+def smallest() -> FusedTowers:
+    """Towers of the smallest shapes, for the core's random VAE and text encoder."""
+    return FusedTowers(
         WanConfig(**SIZES, **TEXT),
         WanConfig(**SIZES, **TEXT, in_dim=AUDIO_CHANNELS, out_dim=AUDIO_CHANNELS),
         SCALE,
     )
+
+
+def load(request: LoadRequest) -> FusedDenoiser:
+    """Towers of these shapes from a file."""
+    return FusedDenoiser(load_stack(request, lambda source: smallest()))
+
+
+def load_random(request: LoadRequest) -> FusedDenoiser:
+    """The same with fixed random weights."""
+    towers = smallest()
     generator = torch.Generator().manual_seed(0)
 
     def value(parameter: Tensor) -> Tensor:

@@ -17,10 +17,12 @@ from wan_core.contract import (
     ChunkSource,
     Component,
     Description,
+    Dialect,
     Family,
     GoldenKinds,
     PlanContext,
     Preset,
+    Stack,
     Stage,
     StageContext,
     StageNeeds,
@@ -30,6 +32,7 @@ from wan_core.contract import (
 from wan_core.contract.lazy import resolve
 from wan_core.contract.options import integer, number, path, registered, seed, text
 from wan_core.hookspecs import hookimpl
+from wan_core.models.wan import KEEP_FLOAT32
 
 WAN_CORE_CONTRACT = (1, 0)
 HERE = "tests.seams.ovi"
@@ -42,14 +45,15 @@ def wan_register() -> Sequence[Description]:
         "text_encoder": ("umt5-encoder", "wan_core.models:random_text_encoder"),
         "vae": ("wan-vae", "wan_core.models:random_vae"),
     }
+    components = {
+        slot: Component(kind=kind, load=load, needs_file=False)
+        for slot, (kind, load) in loaders.items()
+    }
     family = Family(
         name="ovi-probe",
         title="video with sound, random weights",
         task="text-to-video",
-        components={
-            slot: Component(kind=kind, load=load, needs_file=False)
-            for slot, (kind, load) in loaders.items()
-        },
+        components=components,
         preset=Preset(
             width=32,
             height=32,
@@ -62,6 +66,11 @@ def wan_register() -> Sequence[Description]:
         ),
         stages=("ovi-probe-generate",),
     )
+    stack = Stack(keep_float32=(*(f"*{one}" for one in KEEP_FLOAT32), "*.norms.*"))
+    towers = Component("ovi-transformer", f"{HERE}.model:load", stack=stack)
+    stored = attrs.evolve(
+        family, name="ovi-stored", components={**components, "transformer": towers}
+    )
     stage = Stage(
         name="ovi-probe-generate",
         summary="make a video with sound from a prompt",
@@ -70,7 +79,8 @@ def wan_register() -> Sequence[Description]:
         plan=f"{HERE}.plugin:plan",
         outputs=("video", "audio"),
     )
-    return [family, stage, GoldenKinds(f"{HERE}.golden:HANDLERS")]
+    names = Dialect("ovi-published", "ovi-transformer", f"{HERE}.model:PUBLISHED")
+    return [family, stored, names, stage, GoldenKinds(f"{HERE}.golden:HANDLERS")]
 
 
 @attrs.frozen

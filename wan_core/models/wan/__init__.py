@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from wan_core.models.wan.embeddings import grid_of as grid_of
     from wan_core.models.wan.embeddings import sinusoid as sinusoid
     from wan_core.models.wan.embeddings import unpatchify as unpatchify
+    from wan_core.models.wan.files import KEEP_FLOAT32 as KEEP_FLOAT32
     from wan_core.models.wan.layers import Float32LayerNorm as Float32LayerNorm
     from wan_core.models.wan.layers import Float32Linear as Float32Linear
     from wan_core.models.wan.layers import RMSNorm as RMSNorm
@@ -42,6 +43,7 @@ __getattr__, __dir__, __all__ = exports(
         "known_frames_mask": "assembly",
         "vace_context": "assembly",
         "DIALECTS": "dialects",
+        "KEEP_FLOAT32": "files",
         "AttentionPatches": "patches",
         "BlockCall": "block",
         "CrossAttention": "sub_steps",

@@ -32,17 +32,18 @@ class WanDenoiser:
         transformer: the transformer.
         name: the latents that it denoises.
         sign: the prediction is ``noise - clean``.
-        loras: LoRA files beside the transformer's weights; their strengths follow the step.
     """
 
     sign = 1
 
-    def __init__(
-        self, transformer: WanTransformer, name: str = "video", loras: KeptApart | None = None
-    ) -> None:
+    def __init__(self, transformer: WanTransformer, name: str = "video") -> None:
         self.transformer = transformer
         self.name = name
-        self.loras = loras
+
+    @property
+    def loras(self) -> KeptApart | None:
+        """LoRA files beside the transformer's weights; their strengths follow the step."""
+        return self.transformer.loras
 
     def prefill(self, conditioning: Conditioning) -> Mapping[str, State]:
         """Nothing is computed ahead."""

@@ -107,15 +107,21 @@ def lora_targets(source: TensorSource, dialects: Sequence[Dialect] = ()) -> Lora
 
 
 def quantised_layers(
-    source: TensorSource, known: Mapping[str, Any], quantization: Quantization
+    source: TensorSource,
+    known: Mapping[str, Any],
+    quantization: Quantization,
+    dialects: Sequence[Dialect] = (),
 ) -> Shapes:
     """The matrices of a transformer file that are quantised while it is loaded, under official names.
 
     They are those of the blocks, which are nearly all of its weights. What turns inputs into tokens, tokens
     into outputs and time into modulation stays: it is small and loses most. So do, where they become int4,
     matrices whose inputs are no whole groups.
+
+    Args:
+        dialects: that plugins bring.
     """
-    official = unpacked(in_official_names(source, DIALECTS))
+    official = unpacked(in_official_names(source, (*DIALECTS, *dialects)))
     return block_matrices(transformer_config(official, known), quantization)
 
 

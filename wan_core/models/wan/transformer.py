@@ -32,6 +32,7 @@ from wan_core.models.wan.layers import Float32Linear
 from wan_core.models.wan.rope import Grid, RopeCache, Table, padded
 from wan_core.models.wan.sub_steps import Source
 from wan_core.models.wan.vace import VaceBlock, VaceContext, contexts_of
+from wan_core.weights.lora import KeptApart
 
 
 @attrs.define(eq=False)
@@ -96,6 +97,7 @@ class WanTransformer(nn.Module):
 
     Attributes:
         rows: tokens that a feed-forward handles at a time, without gradients; None = all.
+        loras: LoRA files beside its weights; None = there are none.
     """
 
     KEEP_FLOAT32 = KEEP_FLOAT32
@@ -122,6 +124,7 @@ class WanTransformer(nn.Module):
                 VaceBlock(config, first=k == 0) for k in range(len(config.vace_layers))
             )
         self.rows: int | None = None
+        self.loras: KeptApart | None = None
         self._dtype: torch.dtype | None = None
         self._ropes = RopeCache()
 
