@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
@@ -342,6 +344,41 @@ def test_a_card_that_is_none_is_no_run(
     (run.path / "run.json").write_text(text)
     assert unfinished(cache) == []
     with pytest.raises(WorkflowError, match="there is no unfinished run"):
+        session.run(make(MORE), resume=True)
+
+
+def test_pipes_links_and_folders_of_others_are_not_waited_for_or_believed(
+    make: Make, session: Session, killed: Callable[..., None], cache: Path
+) -> None:
+    killed(make(MORE), "sampling", 3)
+    (run,) = unfinished(cache)
+    for name in ("\x1b[31mevil", "20260131-235959-a\nb", "notes"):
+        shutil.copytree(run.path, run.path.with_name(name))
+    (cache / "runs" / "20260131-235959-link").symlink_to(run.path)
+    assert unfinished(cache) == [run]
+    states = sorted(run.path.glob("*.safetensors"))
+    assert len(states) == 2
+    for state in states:
+        state.unlink()
+        os.mkfifo(state)
+    assert run.progress() == "nothing sampled yet"
+    events: list[Event] = []
+    session.run(make(MORE), listen=events.append, resume=True)
+    assert steps_of(events)[0] == 1  # from the beginning, without waiting
+    killed(make(MORE), "sampling", 3)
+    (run,) = unfinished(cache)
+    (run.path / "run.json").unlink()
+    os.mkfifo(run.path / "run.json")
+    assert unfinished(cache) == []
+
+
+def test_a_card_that_contradicts_itself_is_refused_in_words(
+    make: Make, session: Session, killed: Callable[..., None], cache: Path
+) -> None:
+    killed(make(MORE), "sampling", 2)
+    (run,) = unfinished(cache)
+    attrs.evolve(run.card, plan="0" * 64).write(run.path)
+    with pytest.raises(WorkflowError, match="another plan: what it says of itself is damaged;"):
         session.run(make(MORE), resume=True)
 
 

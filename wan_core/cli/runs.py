@@ -119,7 +119,14 @@ def _plan_of(run: Unfinished, plans: Sequence[Plan]) -> Plan:
             break
     else:
         raise WorkflowError(
-            f"the workflow has no run any more for {run.card.label}", where=run.card.workflow
+            f"the workflow has no run any more for {show(run.card.label)}",
+            where=run.card.workflow,
+            remedy="make it the same again",
+        )
+    if run.card.outputs:
+        raise WorkflowError(
+            f"{run.name} is over, and has written {', '.join(map(show, run.card.outputs))}",
+            remedy=f"{run.card.command} goes on with its sweep",
         )
     stage = plan.output_stage.name
     if stage not in run.kept():

@@ -16,7 +16,7 @@ from wan_core.contract.errors import WeightsError
 from wan_core.contract.events import Listener, Note
 from wan_core.engine.identity import differences
 from wan_core.engine.safely import read_tensors, write_tensors
-from wan_core.engine.unfinished import RUN, Card, Taken, locked
+from wan_core.engine.unfinished import RUN, Card, Taken, is_own, locked
 from wan_core.weights.safetensors_header import Header, read_header
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class Keepsakes:
             return found == {name: ("F32", tuple(shape)) for name, shape in shapes.items()}
 
         path = self.folder / f"{stage}.safetensors"
-        if not path.exists():
+        if not is_own(path):
             return None
         try:
             tensors = read_tensors(path, fits=fits)
@@ -219,7 +219,7 @@ class States:
         """What is kept of a call, newest first."""
         found: list[tuple[int, int, Path]] = []
         for generation, path in enumerate(self._paths(call)):
-            if path.exists():
+            if is_own(path):
                 with self._told():
                     found.append((int(read_header(path).metadata["step"]), generation, path))
         for _, generation, path in sorted(found, reverse=True):
