@@ -149,7 +149,7 @@ GROUP = Group(
                      '"8GiB,12GiB".',
                      {"w.toml": workflow()}, ("plan", "w.toml", "--vram", "\x1b[31m8")),
                 Case("table-long",
-                     "--vram: 500 budgets are more than 32.",
+                     "--vram: 500 budgets are more than 32; name fewer.",
                      {"w.toml": workflow()}, ("plan", "w.toml", "--vram", ",".join(["8GiB"] * 500))),
             ),
         ),
