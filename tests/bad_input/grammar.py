@@ -217,7 +217,8 @@ budgets = st.lists(amounts, min_size=1, max_size=4).map(",".join) | st.just(",".
 COMMAND_LINES = (
     *(["w.toml"], ["{w}"], ["{w}"], ["{w}", "-s", "stages.0.seed=7"], ["{w}", "-o", "x.mp4"], ["/dev/zero"]),
     *([], ["--help"], ["--resume"], ["--debug", "x"], ["-s"], ["{w}", "--without", "ati"]),
-    *(["{w}", "--untrusted"], ["{w}", "--device", "gpu"], ["--\u202e"], ["{w}", "-o", "x" * 9000], ["x", "y", "z"], ["."]),
+    *(["{w}", "--untrusted"], ["{w}", "--device", "gpu"], ["--\u202e"], ["{w}", "-o", "x" * 9000]),
+    *(["x", "y", "z"], ["."]),
 )  # fmt: skip
 RUN_NAMES = (
     *("20260131-235959-abc", "20260131-235958-x_1", "abc", "20260131-235959-", "20260131-235959-\x1b[31m"),
