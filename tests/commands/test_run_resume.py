@@ -19,7 +19,7 @@ from wan_core.config import cache_folder
 from wan_core.contract.events import TaskProgress
 from wan_core.engine import keep
 from wan_core.engine.events import Broadcast
-from wan_core.engine.unfinished import Card
+from wan_core.engine.unfinished import Card, locked
 from wan_core.media import read_frames
 
 KILLS = int(os.environ.get("WAN_CORE_KILLS") or 3)
@@ -223,6 +223,31 @@ def test_what_is_over_and_what_the_sweep_has_not_is_said(call: Call, write: Writ
     attrs.evolve(card, label="seed 7").write(folder)
     assert call("runs", "decode", folder.name).err == (
         'w.toml: the workflow has no run any more for "seed 7"; make it the same again.\n'
+    )
+
+
+def test_what_a_run_needs_and_is_not_there_is_said(call: Call, write: Write) -> None:
+    workflow = write()
+    folder = cache_folder() / "runs" / "20260131-235959-abc"
+    folder.mkdir(parents=True)
+    card = Card("w.toml", "/x", "", (str(workflow),), "0" * 64, {})
+    card.write(folder)
+    lock = locked(folder)
+    assert lock is not None
+    said = call("runs", "decode", folder.name)
+    assert (said.code, said.err) == (
+        5, "20260131-235959-abc is still going on, in another process; wait for it, or stop it.\n",
+    )  # fmt: skip
+    lock.release()
+    workflow.unlink()
+    for command in (("runs", "decode", folder.name), ("run", "--resume")):
+        assert call(*command).err == (
+            f'the workflow "{workflow}" of the unfinished run is not there any more; put it back '
+            "where it was.\n"
+        )
+    attrs.evolve(card, workflow="stdin", arguments=()).write(folder)
+    assert call("runs", "decode", folder.name).err.startswith(
+        'nothing is known of how "stdin" was run: its workflow was no file, or '
     )
 
 

@@ -61,18 +61,24 @@ def asked_before(card: Card, more: Wanted = Wanted(), without: Sequence[str] = (
         without: likewise.
 
     Raises:
-        WorkflowError: that is not known.
+        WorkflowError: that is not known, or the workflow is gone.
     """
     if not card.arguments:
         raise WorkflowError(
-            f"nothing is known of how {card.workflow} was run, as no wan-core run has done it",
-            remedy="whoever ran it can go on with Session.run(workflow, resume=True)",
+            f"nothing is known of how {show(card.workflow)} was run: its workflow was no file, or something "
+            "else than wan-core run has run it",
+            remedy="give the same workflow to wan-core run --resume, or to Session.run(resume=True)",
         )
     said = _read(card.arguments)
     if said is None:
         raise WorkflowError(
             f"what is kept of how {show(card.workflow)} was run is damaged",
             remedy="name its workflow to wan-core run --resume",
+        )
+    if not Path(said["workflow"]).exists():
+        raise WorkflowError(
+            f'the workflow "{said["workflow"]}" of the unfinished run is not there any more',
+            remedy="put it back where it was",
         )
     device = more.device if more.device != "auto" else said["device"]
     wanted = Wanted(

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 from filelock import FileLock, Timeout
 
-from wan_core.contract.errors import WeightsError
+from wan_core.contract.errors import ResourceError, WeightsError
 from wan_core.contract.options import unprintable
 from wan_core.engine.safely import write_whole
 from wan_core.weights.safetensors_header import read_header
@@ -134,6 +134,13 @@ def take(run: Unfinished) -> Taken | None:
         lock.release()
         return None
     return Taken(run, lock)
+
+
+def still_going_on(run: Unfinished) -> ResourceError:
+    """The error of who wants a run that another process is at."""
+    return ResourceError(
+        f"{run.name} is still going on, in another process", remedy="wait for it, or stop it"
+    )
 
 
 def is_free(folder: Path) -> bool:
