@@ -43,6 +43,21 @@ MODEL = {
     "precision": ('"auto"', '"float32"', '"bfloat16"', '"float16"', '"fp8"'),
     "device": ('"auto"', '"cpu"', '"cuda"', '"cuda:99"', '"gpu"'),
     "attention": ('"sdpa"', '"sage"'),
+    "compile": ("true", "false", '"auto"'),
+    "quantization": (
+        *(
+            "{}",
+            '{ dtype = "int8" }',
+            '{ dtype = "int4", keep = ["blocks.0.*"] }',
+            '{ products = "fp8" }',
+        ),
+        *(
+            '{ dtype = "fp8_e5m2", scale = "tensor" }',
+            '{ dtype = "int2" }',
+            "{ keep = [] }",
+            "{ x = 1 }",
+        ),
+    ),
     "loras": (
         *(
             '[{ file = "lora.safetensors" }]',
@@ -89,7 +104,29 @@ STAGE = {
     "post": ('["upscale"]',),
     "apply": ('[{ use = "ati", tracks = "t" }]', "[{}]"),
 }  # fmt: skip
-MEMORY = {"vram": ('"12GiB"', '"1MiB"', '"auto"'), "ram": ('"12GiB"', '"1MiB"', '"1PiB"')}
+BOUNDS = (
+    '"12GiB"',
+    '"auto"',
+    '"1MiB"',
+    '"1PiB"',
+    '"80%"',
+    "0.5",
+    "1e-300",
+    '"0%"',
+    '"1B"',
+    "1.0",
+    "1",
+)
+BLOCKS = ("1", "0", "2", "7", "8", "30", "31", "1000", "1001", '"auto"', '"all"')
+MEMORY = {
+    "vram": BOUNDS,
+    "ram": BOUNDS,
+    "blocks_to_swap": BLOCKS,
+    "prefetch_blocks": BLOCKS,
+    "offload_txt_emb": ("false", "true", '"auto"'),
+    "offload_img_emb": ("false", "true", "0"),
+    "block_swap_debug": ("false", "true", '"yes"'),
+}
 OUTPUT = {
     "path": (
         *('"new.mp4"', '"there.mp4"', '"{name}-{seed}.mp4"', '"{n}.webm"', '"{prompt}.gif"', '"f/%05d.png"'),
@@ -164,10 +201,29 @@ def documents(draw: st.DrawFn) -> str:
         parts.append(draw(table("[[stages]]", [*stage, *start])))
     if draw(st.booleans()):
         parts.append(draw(table("[output]")))
+    if draw(st.booleans()):
+        parts.append(draw(table("[memory]")))
     if draw(once_in(10)):
         parts.append(draw(table(draw(st.sampled_from(sorted(TABLES))))))
     return "\n".join(parts) + "\n"
 
+
+amounts = st.sampled_from((
+    *("8GiB", "12GiB", "24 GiB", "0.6GiB", "1MiB", "1PiB", "2PiB", "1B", "8", "", "auto", "80%", "0.5"),
+    *("-8GiB", "nan", "8GiB\n", "\x1b[31m", "9" * 5000 + "GiB", "8gib", "8GiB;", "\uff18GiB", "800000001B"),
+))  # fmt: skip
+budgets = st.lists(amounts, min_size=1, max_size=4).map(",".join) | st.just(",".join(["8GiB"] * 40))
+
+COMMAND_LINES = (
+    *(["w.toml"], ["{w}"], ["{w}"], ["{w}", "-s", "stages.0.seed=7"], ["{w}", "-o", "x.mp4"], ["/dev/zero"]),
+    *([], ["--help"], ["--resume"], ["--debug", "x"], ["-s"], ["{w}", "--without", "ati"]),
+    *(["{w}", "--untrusted"], ["{w}", "--device", "gpu"], ["--\u202e"], ["{w}", "-o", "x" * 9000]),
+    *(["x", "y", "z"], ["."]),
+)  # fmt: skip
+RUN_NAMES = (
+    *("20260131-235959-abc", "20260131-235958-x_1", "abc", "20260131-235959-", "20260131-235959-\x1b[31m"),
+    *("20260131-235959-a\nb", "20260131-235959-\u00e9", "\u202e"),
+)  # fmt: skip
 
 PATHS = (
     *("stages.0.seed", "stages.generate.steps", "stages.a.seed", "model.vae", "models.main.family"),

@@ -11,6 +11,7 @@ import gzip
 import io
 import json
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from functools import cache
 from math import prod
@@ -156,7 +157,7 @@ def call(*arguments: str) -> tuple[int, str, str]:
 # -- workflows ----------------------------------------------------------------------------------
 
 
-@share(30)
+@share(25)
 @given(grammar.documents(), grammar.arguments)
 def test_workflows(place: Path, text: str, arguments: list[str]) -> None:
     (place / "w.toml").write_text(text, encoding="utf-8")
@@ -170,12 +171,21 @@ def test_workflows(place: Path, text: str, arguments: list[str]) -> None:
             assert printed.partition("\n# ")[0] == out.partition("\n# ")[0]
 
 
-@share(15)
+@share(10)
 @given(st.data())
 def test_damaged_texts(place: Path, data: st.DataObject) -> None:
     text = data.draw(grammar.documents())
     (place / "w.toml").write_bytes(data.draw(grammar.damaged(text.encode())))
     call("plan", "w.toml")
+
+
+@share(5)
+@given(grammar.documents(), grammar.budgets, grammar.arguments)
+def test_budgets(place: Path, text: str, budgets: str, arguments: list[str]) -> None:
+    (place / "w.toml").write_text(text, encoding="utf-8")
+    code, out, _ = call("plan", "w.toml", f"--vram={budgets}", *arguments)
+    if code == 0 and "--json" not in arguments:
+        assert len(out.splitlines()) > len(budgets.split(","))
 
 
 # -- what videos say of themselves ----------------------------------------------------------------
@@ -234,6 +244,54 @@ def test_damaged_videos(
     make(place, {"d.mp4": data.draw(grammar.damaged(videos[kind]))})
     call("inspect", "d.mp4")
     call("rerun", "d.mp4", "-o", "again.mp4")
+
+
+# -- runs that did not finish ---------------------------------------------------------------------
+
+
+@st.composite
+def cards(draw: st.DrawFn, workflow: str) -> bytes:
+    """What a run says of itself with some of it replaced, or its text damaged."""
+    arguments = draw(st.sampled_from(grammar.COMMAND_LINES))
+    fields: dict[str, Any] = {
+        "format": 1,
+        "workflow": "w.toml",
+        "folder": str(Path(workflow).parent),
+        "label": draw(st.sampled_from(("", "", "seed 7", "\x1b[31m"))),
+        "arguments": [one.replace("{w}", workflow) for one in arguments],
+        "plan": "0" * 64,
+        "facts": {"stages.0.seed": "1", "version of torch": "2.1"},
+        "outputs": draw(st.sampled_from(([], [], ["/a.mp4"]))),
+    }
+    for key in draw(st.lists(st.sampled_from(sorted(fields)), max_size=2, unique=True)):
+        if draw(st.booleans()):
+            fields[key] = draw(junk)
+    text = json.dumps(fields).encode()
+    return draw(grammar.damaged(text)) if draw(st.booleans()) else text
+
+
+@share(5)
+@given(st.data(), st.sampled_from(grammar.RUN_NAMES), st.booleans())
+def test_unfinished_runs(place: Path, data: st.DataObject, name: str, whole: bool) -> None:
+    with (
+        tempfile.TemporaryDirectory(dir=place) as cache,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("WAN_CORE_CACHE", cache)
+        (place / "w.toml").write_text(workflow(family="tiny-t2v"))
+        run = Path(cache, "runs", name)
+        run.mkdir(parents=True)
+        (run / "run.json").write_bytes(data.draw(cards(str(place / "w.toml"))))
+        make(run, {"state": safetensors({"latents.video": [1, 2]}, "F32")})
+        state = (run / "state").read_bytes()
+        for file in ("generate.0-0.safetensors", "generate.safetensors"):
+            if data.draw(st.booleans()):
+                (run / file).write_bytes(state if whole else data.draw(grammar.damaged(state)))
+        call("runs")
+        call("runs", "--json")
+        call("runs", "decode", name, "-o", "x.mp4")
+        call("run", "--resume", "-o", "x.mp4")
+        call("run", "w.toml", "--resume", "-o", "x.mp4")
 
 
 # -- pictures and videos to start from --------------------------------------------------------------

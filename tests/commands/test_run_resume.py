@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 from real_commands import Call, Write
@@ -18,6 +19,7 @@ from wan_core.config import cache_folder
 from wan_core.contract.events import TaskProgress
 from wan_core.engine import keep
 from wan_core.engine.events import Broadcast
+from wan_core.engine.unfinished import Card, locked
 from wan_core.media import read_frames
 
 KILLS = int(os.environ.get("WAN_CORE_KILLS") or 3)
@@ -188,6 +190,65 @@ def test_a_sweep_goes_on_beside_the_videos_that_it_has_made(
         assert np.array_equal(frames(made), frames(whole))
     assert (tmp_path / "clip-3.mkv").read_text() == "mine"
     assert call("runs").out == "there is no unfinished run\n"
+
+
+def test_a_card_with_another_command_line_starts_nothing(call: Call, write: Write) -> None:
+    write()
+    folder = cache_folder() / "runs" / "20260131-235959-abc"
+    folder.mkdir(parents=True)
+    for arguments in (["--help"], ["--resume"], ["--debug"], ["w.toml", "-s"], ["w.toml", "--x"]):
+        Card("w.toml", "/x", "", tuple(arguments), "0" * 64, {}).write(folder)
+        said = call("runs", "decode", folder.name)
+        assert (said.code, said.out, said.err) == (
+            2,
+            "",
+            'what is kept of how "w.toml" was run is damaged; name its workflow to wan-core run '
+            "--resume.\n",
+        ), arguments
+        said = call("run", "--resume")
+        assert (said.code, said.out) == (2, "")
+        assert "there is no unfinished run;" in said.err
+
+
+def test_what_is_over_and_what_the_sweep_has_not_is_said(call: Call, write: Write) -> None:
+    workflow = write()
+    folder = cache_folder() / "runs" / "20260131-235959-abc"
+    folder.mkdir(parents=True)
+    card = Card("w.toml", "/x", "", (str(workflow),), "0" * 64, {}, ("/x/a.mp4",))
+    card.write(folder)
+    assert call("runs", "decode", folder.name).err == (
+        '20260131-235959-abc is over, and has written "/x/a.mp4"; wan-core run w.toml --resume goes '
+        "on with its sweep.\n"
+    )
+    attrs.evolve(card, label="seed 7").write(folder)
+    assert call("runs", "decode", folder.name).err == (
+        'w.toml: the workflow has no run any more for "seed 7"; make it the same again.\n'
+    )
+
+
+def test_what_a_run_needs_and_is_not_there_is_said(call: Call, write: Write) -> None:
+    workflow = write()
+    folder = cache_folder() / "runs" / "20260131-235959-abc"
+    folder.mkdir(parents=True)
+    card = Card("w.toml", "/x", "", (str(workflow),), "0" * 64, {})
+    card.write(folder)
+    lock = locked(folder)
+    assert lock is not None
+    said = call("runs", "decode", folder.name)
+    assert (said.code, said.err) == (
+        5, "20260131-235959-abc is still going on, in another process; wait for it, or stop it.\n",
+    )  # fmt: skip
+    lock.release()
+    workflow.unlink()
+    for command in (("runs", "decode", folder.name), ("run", "--resume")):
+        assert call(*command).err == (
+            f'the workflow "{workflow}" of the unfinished run is not there any more; put it back '
+            "where it was.\n"
+        )
+    attrs.evolve(card, workflow="stdin", arguments=()).write(folder)
+    assert call("runs", "decode", folder.name).err.startswith(
+        'nothing is known of how "stdin" was run: its workflow was no file, or '
+    )
 
 
 def test_runs_needs_no_torch_and_prints_nothing_raw(write: Write, tmp_path: Path) -> None:

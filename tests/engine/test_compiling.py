@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -121,6 +123,53 @@ def test_a_failure_ends_in_the_same_video_and_one_line(
     ]
 
 
+@pytest.mark.parametrize("cache", ["a file", "no place to write"])
+def test_a_cache_that_cannot_be_is_left_to_torch(
+    cache: str, make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "cache"
+    if cache == "a file":
+        place.touch()
+    else:
+        monkeypatch.setattr(compiling.os, "access", lambda path, mode: False)
+    monkeypatch.setenv("WAN_CORE_CACHE", str(place))
+    use_cache(CPU)
+    assert {os.environ[variable] for variable in compiling.VARIABLES} == {""}
+
+
+def test_what_torch_has_chosen_is_no_wish_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor.runtime.cache_dir_utils import default_cache_dir
+
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", default_cache_dir())
+    use_cache(CPU)
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(compile_cache(CPU) / "inductor")
+
+
+def test_a_compiler_that_cannot_be_imported_is_done_without(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where ``TORCHINDUCTOR_CACHE_DIR`` is a file: torch fails before there is anything to compile."""
+
+    def no_compiler(*_: Any, **__: Any) -> None:
+        raise FileExistsError(17, "File exists", "/a/file")
+
+    want, *_ = run(make, False)
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    got, notes, said = run(make, True)
+    assert np.array_equal(got, want)
+    assert said == "nothing"
+    ((text, level),) = notes
+    assert (level, "FileExistsError" in text) == ("warning", True)
+
+
+def test_a_run_that_compiles_nothing_imports_no_compiler(tmp_path: Path) -> None:
+    program = (
+        "import sys, wan_core.engine, wan_core.models.wan.transformer, wan_core.stages.generate; "
+        "sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
 def test_a_compiled_component_is_not_the_one_that_is_not(make: Make) -> None:
     with Session() as session:
         run(make, False, session)
@@ -172,8 +221,9 @@ def test_a_cache_that_is_a_link_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WAN_CORE_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "elsewhere" / "file").mkdir(parents=True)
+    old = tmp_path / "elsewhere" / "2.1-none-0.0-cpu"
+    old.mkdir(parents=True)
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "compiled").symlink_to(tmp_path / "elsewhere")
     use_cache(CPU)
-    assert [one.name for one in (tmp_path / "elsewhere").iterdir()] == ["file"]
+    assert old.exists()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
@@ -20,6 +22,7 @@ from wan_core.engine.identity import differences
 from wan_core.engine.unfinished import Card, locked, read_card, unfinished
 from wan_core.media import read_frames
 from wan_core.planning import make_plans
+from wan_core.weights.safetensors_header import read_header
 from wan_core.workflow import Workflow, parse_workflows
 
 Make = Callable[..., Workflow]
@@ -264,6 +267,11 @@ def test_running_runs_are_not_cleared_away_for_new_ones(
     lock.release()
 
 
+def _step(path: Path) -> int:
+    # dates of files that are written within a tick of the clock are the same
+    return int(read_header(path).metadata["step"])
+
+
 def _lie(path: Path) -> None:
     """A header that promises far more than there is."""
     header = json.dumps(
@@ -302,7 +310,7 @@ def test_a_spoilt_state_gives_way_to_the_older_one(
     whole = frames(session.run(workflow).outputs[0])
     killed(workflow, "sampling", 4)
     (run,) = unfinished(cache)
-    states = sorted(run.path.glob("generate.0-*.safetensors"), key=lambda p: p.stat().st_mtime_ns)
+    states = sorted(run.path.glob("generate.0-*.safetensors"), key=_step)
     assert len(states) == 2
     SPOILT[how](states[-1])
     events: list[Event] = []
@@ -343,6 +351,42 @@ def test_a_card_that_is_none_is_no_run(
     (run.path / "run.json").write_text(text)
     assert unfinished(cache) == []
     with pytest.raises(WorkflowError, match="there is no unfinished run"):
+        session.run(make(MORE), resume=True)
+
+
+def test_pipes_links_and_folders_of_others_are_not_waited_for_or_believed(
+    make: Make, session: Session, killed: Callable[..., None], cache: Path
+) -> None:
+    killed(make(MORE), "sampling", 3)
+    (run,) = unfinished(cache)
+    for name in ("\x1b[31mevil", "20260131-235959-a\nb", "notes"):
+        shutil.copytree(run.path, run.path.with_name(name))
+    (cache / "runs" / "20260131-235959-link").symlink_to(run.path)
+    assert unfinished(cache) == [run]
+    states = sorted(run.path.glob("*.safetensors"))
+    assert len(states) == 2
+    for state in states:
+        state.unlink()
+        os.mkfifo(state)
+    assert run.progress() == "nothing sampled yet"
+    events: list[Event] = []
+    session.run(make(MORE), listen=events.append, resume=True)
+    assert steps_of(events)[0] == 1  # from the beginning, without waiting
+    assert sum("can't be used (is no plain file)" in text for text in notes(events)) == 2
+    killed(make(MORE), "sampling", 3)
+    (run,) = unfinished(cache)
+    (run.path / "run.json").unlink()
+    os.mkfifo(run.path / "run.json")
+    assert unfinished(cache) == []
+
+
+def test_a_card_that_contradicts_itself_is_refused_in_words(
+    make: Make, session: Session, killed: Callable[..., None], cache: Path
+) -> None:
+    killed(make(MORE), "sampling", 2)
+    (run,) = unfinished(cache)
+    attrs.evolve(run.card, plan="0" * 64).write(run.path)
+    with pytest.raises(WorkflowError, match="another plan: what it says of itself is damaged;"):
         session.run(make(MORE), resume=True)
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from wan_core.planning import BudgetRow
 
 MOST = 32
+KNOBS = ("blocks_to_swap", "prefetch_blocks", "offload_txt_emb", "offload_img_emb")
 HEAD = (
     "GPU",
     "fits",
@@ -35,7 +36,8 @@ def read_budgets(text: str) -> list[int]:
     """
     written = [one.strip() for one in text.split(",")]
     if len(written) > MOST:
-        raise WorkflowError(f"{len(written)} budgets are more than {MOST}", where="--vram")
+        problem = f"{len(written)} budgets are more than {MOST}"
+        raise WorkflowError(problem, where="--vram", remedy="name fewer")
     try:
         return [amount(one, "a budget", '"8GiB,12GiB"') for one in written]
     except OptionError as error:
@@ -43,22 +45,28 @@ def read_budgets(text: str) -> list[int]:
         raise
 
 
-def budget_lines(rows: Sequence[BudgetRow]) -> Iterator[str]:
-    """The table, and below it what does not fit."""
+def budget_lines(rows: Sequence[BudgetRow], stated: Sequence[str] = ()) -> Iterator[str]:
+    """The table, and below it what does not fit.
+
+    Args:
+        stated: keys of ``[memory]`` by which the workflow overrules the plan.
+    """
     yield from columns([HEAD, *map(_cells, rows)])
+    less = "a smaller size, fewer frames or quantized weights need less"
+    if stated:
+        less = f"leaving out {' and '.join(stated)}, {less}"
     for row in rows:
         if not row.fits:
             yield (
-                f"{format_bytes(row.budget)} is too little: {row.part} is predicted to need at least "
-                f"{_gibibytes(row.peak)} with [memory] as it is; a smaller size, fewer frames or quantized "
-                "weights need less"
+                f"{_budget(row.budget)} is too little: {row.part} is predicted to need at least "
+                f"{_gibibytes(row.peak)} with [memory] as it is; {less}"
             )
 
 
 def _cells(row: BudgetRow) -> tuple[str, ...]:
     swapped = f"{row.swapped} of {row.blocks}" if row.blocks else "-"
     return (
-        str(format_bytes(row.budget)),
+        _budget(row.budget),
         "yes" if row.fits else "no",
         _gibibytes(row.peak),
         _gibibytes(row.ram) if row.ram else "-",
@@ -68,6 +76,11 @@ def _cells(row: BudgetRow) -> tuple[str, ...]:
         row.text_encoder,
         duration(row.seconds) if row.seconds is not None else "not calibrated",
     )
+
+
+def _budget(size: int) -> str:
+    written = format_bytes(size)
+    return written if isinstance(written, str) else f"{size / 2**30:.2f} GiB"
 
 
 def _gibibytes(size: int) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
-from wan_core.cli.budgets import budget_lines, read_budgets
+from wan_core.cli.budgets import KNOBS, budget_lines, read_budgets
 from wan_core.cli.options import Strict, debug_option, discover, to_json, without_option
 from wan_core.cli.wanted import Wanted, make_plans, wanted_options
 from wan_core.weights.places import printable
@@ -66,14 +66,20 @@ def plan(
 def _tell_budgets(
     workflow: Workflow, wanted: Wanted, plugins: Plugins, budgets: Sequence[int], json: bool
 ) -> None:
-    from wan_core.planning import table_of_budgets
+    from wan_core.planning import has_cuda, is_cuda, table_of_budgets
 
-    # what the workflow asks of this machine's memory is no matter here
+    # what the workflow asks of this machine's memory is no matter here, nor a GPU that it has not
     anywhere = attrs.evolve(workflow, memory=attrs.evolve(workflow.memory, vram=None, ram=None))
+    devices = {wanted.device, *(one.device for one in workflow.models.values())}
+    if any(is_cuda(one) for one in devices) and not has_cuda():
+        models = {name: attrs.evolve(m, device="auto") for name, m in workflow.models.items()}
+        anywhere = attrs.evolve(anywhere, models=models)
+        wanted = attrs.evolve(wanted, device="auto" if is_cuda(wanted.device) else wanted.device)
     (made,) = make_plans([anywhere], wanted, plugins)
     rows = table_of_budgets(made, workflow.memory, budgets)
     if json:
         click.echo(to_json({"budgets": rows}))
         return
-    for line in budget_lines(rows):
+    stated = [key for key in KNOBS if getattr(workflow.memory, key) is not None]
+    for line in budget_lines(rows, stated):
         click.echo(printable(line))

@@ -16,7 +16,7 @@ from wan_core.cli.wanted import Wanted
 from wan_core.config import cache_folder
 from wan_core.contract.errors import WorkflowError, nearest
 from wan_core.contract.options import show
-from wan_core.engine.unfinished import Unfinished, is_free, unfinished
+from wan_core.engine.unfinished import Unfinished, is_free, still_going_on, unfinished
 from wan_core.memory import gigabytes
 
 if TYPE_CHECKING:
@@ -85,6 +85,8 @@ def decode(name: str, output: str | None, overwrite: bool, json: bool, quiet: bo
 
     with choose_view(json=json, quiet=quiet) as view, terminated_like_interrupted():
         run = _named(name)
+        if not is_free(run.path):
+            raise still_going_on(run)
         asked = asked_before(run.card, Wanted(output=output, overwrite=overwrite))
         from wan_core.engine import Session
         from wan_core.workflow import load_workflows
@@ -119,7 +121,14 @@ def _plan_of(run: Unfinished, plans: Sequence[Plan]) -> Plan:
             break
     else:
         raise WorkflowError(
-            f"the workflow has no run any more for {run.card.label}", where=run.card.workflow
+            f"the workflow has no run any more for {show(run.card.label)}",
+            where=run.card.workflow,
+            remedy="make it the same again",
+        )
+    if run.card.outputs:
+        raise WorkflowError(
+            f"{run.name} is over, and has written {', '.join(map(show, run.card.outputs))}",
+            remedy=f"{run.card.command} goes on with its sweep",
         )
     stage = plan.output_stage.name
     if stage not in run.kept():

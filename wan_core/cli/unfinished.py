@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
+import click
 
 from wan_core.cli.wanted import Wanted, make_plans
 from wan_core.config import cache_folder
-from wan_core.contract.errors import WorkflowError
+from wan_core.contract.errors import WanCoreError, WorkflowError
+from wan_core.contract.options import show
 from wan_core.engine.unfinished import Card, is_free, unfinished
 
 if TYPE_CHECKING:
@@ -59,16 +61,25 @@ def asked_before(card: Card, more: Wanted = Wanted(), without: Sequence[str] = (
         without: likewise.
 
     Raises:
-        WorkflowError: that is not known.
+        WorkflowError: that is not known, or the workflow is gone.
     """
-    from wan_core.cli.run import run
-
     if not card.arguments:
         raise WorkflowError(
-            f"nothing is known of how {card.workflow} was run, as no wan-core run has done it",
-            remedy="whoever ran it can go on with Session.run(workflow, resume=True)",
+            f"nothing is known of how {show(card.workflow)} was run: its workflow was no file, or something "
+            "else than wan-core run has run it",
+            remedy="give the same workflow to wan-core run --resume, or to Session.run(resume=True)",
         )
-    said = run.make_context("wan-core run", list(card.arguments)).params
+    said = _read(card.arguments)
+    if said is None:
+        raise WorkflowError(
+            f"what is kept of how {show(card.workflow)} was run is damaged",
+            remedy="name its workflow to wan-core run --resume",
+        )
+    if not Path(said["workflow"]).exists():
+        raise WorkflowError(
+            f'the workflow "{said["workflow"]}" of the unfinished run is not there any more',
+            remedy="put it back where it was",
+        )
     device = more.device if more.device != "auto" else said["device"]
     wanted = Wanted(
         overrides=(*said["overrides"], *more.overrides),
@@ -80,6 +91,20 @@ def asked_before(card: Card, more: Wanted = Wanted(), without: Sequence[str] = (
     return Asked(said["workflow"], wanted, (*said["without"], *without))
 
 
+def _read(arguments: Sequence[str]) -> Mapping[str, Any] | None:
+    """The parameters of ``wan-core run`` that arguments give; None for those that a run can't have had."""
+    from wan_core.cli.run import run
+
+    # click answers some options at once, --help for one, and then ends the program
+    plain = [one for one in run.params if not one.is_eager]
+    silent = click.Command("run", params=plain, add_help_option=False)
+    try:
+        said = silent.make_context("wan-core run", list(arguments)).params
+    except (click.ClickException, WanCoreError):
+        return None
+    return said if said.get("workflow") else None
+
+
 def newest() -> Card:
     """The newest run that did not finish, of those that ``wan-core run`` has begun.
 
@@ -87,7 +112,8 @@ def newest() -> Card:
         WorkflowError: there is none.
     """
     for run in unfinished(cache_folder()):
-        if run.card.arguments and not run.card.outputs and is_free(run.path):
+        known = run.card.arguments and _read(run.card.arguments)
+        if known and not run.card.outputs and is_free(run.path):
             return run.card
     raise WorkflowError(
         "there is no unfinished run", where="--resume", remedy="name a workflow to run"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import metadata
@@ -77,18 +78,32 @@ def use_cache(device: torch.device) -> None:
     Folders of other versions are deleted when one is made: what is in them is of no use any more.
     """
     folder = compile_cache(device)
-    for variable, name in VARIABLES.items():
-        if os.environ.get(variable, "") in ("", _set.get(variable)):
-            os.environ[variable] = _set[variable] = str(folder / name)
-    if folder.exists() or folder.parent.is_symlink():
+    made = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        usable = False
+    else:
+        usable = os.access(folder, os.W_OK)
+    if not usable:  # torch has a folder of its own
         return
-    with suppress(OSError):  # torch says by itself what it can't write
-        folder.mkdir(parents=True)
+    for variable, name in VARIABLES.items():
+        if os.environ.get(variable, "") in ("", _set.get(variable), _own_of_torch()):
+            os.environ[variable] = _set[variable] = str(folder / name)
+    if not made or folder.parent.is_symlink():
+        return
+    with suppress(OSError):
         of_these_versions = "-".join(_versions()) + "-"
         for other in folder.parent.iterdir():
             old = _OURS.fullmatch(other.name) and not other.name.startswith(of_these_versions)
             if old and not other.is_symlink():
                 shutil.rmtree(other, ignore_errors=True)
+
+
+def _own_of_torch() -> str:
+    """What torch writes into the variable when the compiler is imported, which may be before us."""
+    module = sys.modules.get("torch._inductor.runtime.cache_dir_utils")
+    return str(module.default_cache_dir()) if module else ""
 
 
 def compile_cache(device: torch.device) -> Path:

@@ -48,7 +48,7 @@ def digest(facts: Facts) -> str:
 
 
 def differences(before: Facts, now: Facts) -> str:
-    """What differs, in words: ``"stages.0.seed was 7, is now 8"``."""
+    """What differs, in words: ``"stages.0.seed was 7, is now 8"``; "" when nothing does."""
     keys = [*now, *(key for key in before if key not in now)]
     differing = [key for key in keys if before.get(key) != now.get(key)]
     said = [_difference(key, before.get(key), now.get(key)) for key in differing[:MOST_SAID]]

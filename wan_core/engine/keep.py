@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
@@ -16,7 +17,7 @@ from wan_core.contract.errors import WeightsError
 from wan_core.contract.events import Listener, Note
 from wan_core.engine.identity import differences
 from wan_core.engine.safely import read_tensors, write_tensors
-from wan_core.engine.unfinished import RUN, Card, Taken, locked
+from wan_core.engine.unfinished import RUN, Card, Taken, is_own, locked
 from wan_core.weights.safetensors_header import Header, read_header
 
 if TYPE_CHECKING:
@@ -109,9 +110,10 @@ class Keepsakes:
             return found == {name: ("F32", tuple(shape)) for name, shape in shapes.items()}
 
         path = self.folder / f"{stage}.safetensors"
-        if not path.exists():
+        if not os.path.lexists(path):
             return None
         try:
+            _check_own(path)
             tensors = read_tensors(path, fits=fits)
         except WeightsError as error:
             if not self._same:
@@ -219,8 +221,9 @@ class States:
         """What is kept of a call, newest first."""
         found: list[tuple[int, int, Path]] = []
         for generation, path in enumerate(self._paths(call)):
-            if path.exists():
+            if os.path.lexists(path):
                 with self._told():
+                    _check_own(path)
                     found.append((int(read_header(path).metadata["step"]), generation, path))
         for _, generation, path in sorted(found, reverse=True):
             tensors: Mapping[str, Tensor] | None = None
@@ -259,6 +262,16 @@ class States:
         except (WeightsError, KeyError, ValueError) as error:
             why = error.problem if isinstance(error, WeightsError) else "it is damaged"
             self.tell(f"a kept state of sampling can't be used ({why})")
+
+
+def _check_own(path: Path) -> None:
+    """Refuse what :func:`is_own` refuses, before it is opened.
+
+    Raises:
+        WeightsError: it does.
+    """
+    if not is_own(path):
+        raise WeightsError("is no plain file", where=path.name)
 
 
 def _holds_tensors(folder: Path) -> bool:

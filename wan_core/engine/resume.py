@@ -76,7 +76,7 @@ def refuse(card: Card, runs: Sequence[Unfinished]) -> WorkflowError:
     decode = f", or see wan-core runs --help for decoding what {run.name} has kept"
     return WorkflowError(
         f"the unfinished run of {show(card.workflow)} had another plan: "
-        f"{differences(run.card.facts, card.facts)}",
+        f"{differences(run.card.facts, card.facts) or 'what it says of itself is damaged'}",
         where="--resume",
         remedy="make it the same again, or run it without --resume"
         + (decode if run.kept() else ""),

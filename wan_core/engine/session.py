@@ -26,7 +26,7 @@ from wan_core.engine.resume import card_of, refuse, runs_of, take_same
 from wan_core.engine.run import Run
 from wan_core.engine.swapping import HostComponents
 from wan_core.engine.sweep import SweepKept, make_sheet, title, with_all_texts
-from wan_core.engine.unfinished import Card, Taken, Unfinished, take
+from wan_core.engine.unfinished import Card, Taken, Unfinished, still_going_on, take
 from wan_core.memory import Ledger, Residency, gigabytes, let_segments_grow, pinnable_bytes
 from wan_core.planning import Library, Plan, look, make_plan, make_plans
 from wan_core.planning.machine import free_ram
@@ -141,7 +141,7 @@ class Session:
         if isinstance(resume, Unfinished):
             taken = take(resume)
             if taken is None:
-                raise ResourceError(f"{resume.name} is still going on, in another process")
+                raise still_going_on(resume)
         elif resume:
             runs = runs_of(card, self.cache)
             taken = take_same(card, runs)

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 from filelock import FileLock, Timeout
 
-from wan_core.contract.errors import WeightsError
+from wan_core.contract.errors import ResourceError, WeightsError
 from wan_core.contract.options import unprintable
 from wan_core.engine.safely import write_whole
 from wan_core.weights.safetensors_header import read_header
@@ -23,7 +23,7 @@ FORMAT = 1
 CARD = "run.json"
 LOCK = "lock"
 LARGEST_CARD = 2**22
-RUN = re.compile(r"\d{8}-\d{6}-\w+")
+RUN = re.compile(r"\d{8}-\d{6}-\w+", re.ASCII)
 STATE = re.compile(r"(?P<stage>[^.]+)\.(?P<call>\d{1,6})-[01]\.safetensors")
 KEPT = re.compile(r"(?P<stage>[^.]+)\.safetensors")
 
@@ -113,7 +113,7 @@ class Unfinished:
     def _matches(self, pattern: re.Pattern[str]) -> Iterator[re.Match[str]]:
         with suppress(OSError):
             for one in self.path.iterdir():
-                if match := pattern.fullmatch(one.name):
+                if (match := pattern.fullmatch(one.name)) and is_own(one):
                     yield match
 
 
@@ -134,6 +134,13 @@ def take(run: Unfinished) -> Taken | None:
         lock.release()
         return None
     return Taken(run, lock)
+
+
+def still_going_on(run: Unfinished) -> ResourceError:
+    """The error of who wants a run that another process is at."""
+    return ResourceError(
+        f"{run.name} is still going on, in another process", remedy="wait for it, or stop it"
+    )
 
 
 def is_free(folder: Path) -> bool:
@@ -166,12 +173,15 @@ def unfinished(cache: Path) -> list[Unfinished]:
         paths = sorted(folder.iterdir(), reverse=True)
     except OSError:
         return []
-    cards = [(path, read_card(path)) for path in paths if not path.is_symlink()]
+    ours = [path for path in paths if RUN.fullmatch(path.name) and not path.is_symlink()]
+    cards = [(path, read_card(path)) for path in ours]
     return [Unfinished(path, card) for path, card in cards if card]
 
 
 def read_card(folder: Path) -> Card | None:
     """The card in a run's folder; None when there is none that could be of this program."""
+    if not is_own(folder / CARD):
+        return None
     try:
         with (folder / CARD).open("rb") as file:
             text = file.read(LARGEST_CARD + 1)
@@ -192,6 +202,11 @@ def read_card(folder: Path) -> Card | None:
         )
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
+
+
+def is_own(path: Path) -> bool:
+    """Whether a file in a run's folder can be one that wan-core wrote: no link, no pipe that is waited for."""
+    return path.is_file() and not path.is_symlink()
 
 
 def _lines(value: Sequence[object]) -> tuple[str, ...]:

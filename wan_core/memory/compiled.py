@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
@@ -79,8 +80,16 @@ def compile_units(stack: BlockStack) -> Compiling:
     the stack are called as they are. Else the error is the model's own, and reaches the caller.
     """
     compiling = Compiling()
-    # what Module.compile does, but for the circle of references that would keep weights when their owner goes
-    compiled = torch.compile(nn.Module._call_impl, backend=_backend, dynamic=False)
+
+    @cache
+    def compiled() -> Callable[..., Any]:
+        # what Module.compile does, but for the circle of references that would keep weights when their owner
+        # goes; in the first call, because torch already fails here where it can't write its cache
+        made: Callable[..., Any] = torch.compile(
+            nn.Module._call_impl, backend=_backend, dynamic=False
+        )
+        return made
+
     for unit in stack.units():
         unit.module._compiled_call_impl = _guarded(compiled, ref(unit.module), compiling)
         _COMPILING[unit.module] = compiling
@@ -93,7 +102,7 @@ def compiling_of(stack: BlockStack) -> Compiling | None:
 
 
 def _guarded(
-    compiled: Callable[..., Any], itself: ref[nn.Module], compiling: Compiling
+    compiled: Callable[[], Callable[..., Any]], itself: ref[nn.Module], compiling: Compiling
 ) -> Callable[..., Any]:
     eager: Callable[..., Any] = nn.Module._call_impl
 
@@ -104,7 +113,7 @@ def _guarded(
         graphs, start = compiling.graphs, time.perf_counter()
         try:
             with _circumstances(compiling):
-                return compiled(module, *args, **kwargs)
+                return compiled()(module, *args, **kwargs)
         except (torch.OutOfMemoryError, WanCoreError):
             raise
         except Exception as error:  # whatever torch, Triton or a compiler may raise

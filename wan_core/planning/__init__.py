@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from wan_core.planning.library import Library as Library
     from wan_core.planning.library import configured as configured
     from wan_core.planning.machine import Machine as Machine
+    from wan_core.planning.machine import has_cuda as has_cuda
+    from wan_core.planning.machine import is_cuda as is_cuda
     from wan_core.planning.machine import look as look
     from wan_core.planning.making import make_plan as make_plan
     from wan_core.planning.making import make_plans as make_plans
@@ -42,6 +44,8 @@ __getattr__, __dir__, __all__ = exports(
         "configured": "library",
         "bundled": "fitting",
         "identify_for": "fitting",
+        "has_cuda": "machine",
+        "is_cuda": "machine",
         "look": "machine",
         "Provenance": "provenance",
         "make_plan": "making",

@@ -105,6 +105,18 @@ def precision(asked: str, device: str) -> str:
     return "float32" if device == "cpu" else "bfloat16"
 
 
+def has_cuda() -> bool:
+    """Whether torch can use a GPU of this machine."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def is_cuda(device: str) -> bool:
+    """Whether that names a GPU."""
+    return DEVICE.fullmatch(device) is not None and device.startswith("cuda")
+
+
 def has_nvidia_driver() -> bool:
     """Whether this machine has an NVIDIA driver, whatever torch can do with it."""
     # a look at two files spares everybody without a GPU the import of torch

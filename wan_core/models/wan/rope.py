@@ -98,8 +98,10 @@ def _tables(width: int, grid: Grid, spans: tuple[_Span, ...], device: str) -> Ta
         return angles.cos().float().to(device), angles.sin().float().to(device)
 
 
-# its arguments are plain numbers and strings: to torch.compile the result is a constant
-torch.compiler.assume_constant_result(_tables)  # type: ignore[no-untyped-call]
+# Its arguments are plain numbers and strings: to torch.compile the result is a constant. This mark is all that
+# torch.compiler.assume_constant_result makes, but that imports the compiler, which takes a second and writes a
+# folder, also for whoever compiles nothing.
+_tables._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def padded(tables: Sequence[Table], length: int) -> Table:

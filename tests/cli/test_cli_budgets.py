@@ -1,0 +1,53 @@
+"""``wan-core plan --vram`` on a machine without a GPU, and what it says of what does not fit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from wan_core.cli import main
+from wan_core.cli.budgets import budget_lines
+from wan_core.planning import BudgetRow
+
+TEXT = """\
+format = 1
+[model]
+family = "tiny-t2v"
+device = "{device}"
+[[stages]]
+use = "generate"
+prompt = "a circle"
+"""
+
+
+@pytest.mark.parametrize(
+    ("device", "options"),
+    [("auto", ()), ("cuda", ()), ("cuda:3", ()), ("cpu", ()), ("cpu", ("--device", "cuda"))],
+)
+def test_the_table_needs_no_gpu_also_where_one_is_named(
+    device: str,
+    options: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    path = tmp_path / "w.toml"
+    path.write_text(TEXT.format(device=device))
+    assert main(["plan", str(path), "--vram", "8GiB", "--json", *options]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["budgets"]
+    assert (row["fits"], row["blocks"], row["text_encoder"]) == (True, 7, "GPU")
+
+
+def test_a_knob_that_is_stated_is_what_may_be_left_out() -> None:
+    row = BudgetRow(800_000_001, False, 2**30, "a / sampling", 0, 2, 7, 0, None, "GPU", None)
+    *_, table, plain = budget_lines([row])
+    assert table.startswith("0.75 GiB  no")  # a number of bytes tells nobody anything
+    assert plain.startswith(
+        "0.75 GiB is too little: a / sampling is predicted to need at least 1.0"
+    )
+    assert "as it is; a smaller size" in plain
+    *_, said = budget_lines([row], ["blocks_to_swap"])
+    assert "as it is; leaving out blocks_to_swap, a smaller size" in said
