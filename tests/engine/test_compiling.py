@@ -13,7 +13,7 @@ import torch
 
 from wan_core import Session
 from wan_core.cli.caches import COMPILED
-from wan_core.contract.events import Event, Note
+from wan_core.contract.events import Event, Note, Recovered
 from wan_core.engine import compiling
 from wan_core.engine.compiling import compile_cache, use_cache
 from wan_core.media import probe, read_frames
@@ -58,6 +58,8 @@ def run(
     def listen(event: Event) -> None:
         if isinstance(event, Note):
             notes.append((event.text, event.level))
+        elif isinstance(event, Recovered):
+            notes.append((f"{event.what}, so {event.how}", "warning"))
 
     workflow = make(text=TEXT.replace("{compile}", str(compile_it).lower()))
     (path,) = (session or Session()).run(workflow, listen=listen).outputs
