@@ -18,14 +18,14 @@ from wan_core import Session
 from wan_core.contract.errors import ResourceError, WeightsError
 from wan_core.contract.events import Event, Recovered, TaskProgress, to_dict
 from wan_core.engine.results import RunResult
-from wan_core.media import probe, read_record
+from wan_core.media import probe
 from wan_core.memory import BlockSwap, Keeper
-from wan_core.models.encoders import ImageEncoder
-from wan_core.models.encoders.umt5 import UMT5Encoder
+from wan_core.models.encoders import ImageEncoder, TextEncoder
 from wan_core.models.vae import WanVAE
 from wan_core.models.vae.network import Decoder, Encoder
 from wan_core.models.wan import WanTransformer
 from wan_core.models.wan.block import WanBlock
+from wan_core.planning.provenance import read_record
 
 SAMPLING = ("generate", "sampling")
 DECODING = ("generate", "decoding and writing")
@@ -244,10 +244,7 @@ def test_later_stages_keep_what_was_decided(
     assert not session._host.residency._residents  # and gone with the run
 
 
-TEXT_WAYS = ["4 blocks", "none is on its way", "on the CPU"]
-
-
-@pytest.mark.parametrize("times", [1, 2, 4, 5])
+@pytest.mark.parametrize("times", [1, 2, 4])
 def test_text(
     session: Session,
     tmp_path: Path,
@@ -255,11 +252,7 @@ def test_text(
     shortage: Shortage,
     times: int,
 ) -> None:
-    shortage.at(
-        UMT5Encoder,
-        "forward" if hasattr(UMT5Encoder, "forward") else "__call__",
-        lambda n: n < times,
-    )
+    shortage.at(TextEncoder, "encode", lambda n: n < times)
     plan = planned(tmp_path)
     result = session.run(plan)
     assert np.array_equal(frames(result), undisturbed(tmp_path))
@@ -310,37 +303,42 @@ def test_decoding_begins_anew_with_less_at_a_time(
     else:
         assert "vae: one frame is handled at a time" in ways(result)[1]
         assert apart(frames(result), undisturbed(tmp_path)) <= 1
-    assert frames(result).shape[0] == 5
+    assert frames(result).shape == undisturbed(tmp_path).shape
     assert {(one.stage, one.task) for one in result.recoveries} == {DECODING}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cache", "out.mkv"]
 
 
-@pytest.mark.parametrize("allow", [False, True])
+@pytest.mark.parametrize(
+    ("allow", "fails", "way"), [(False, 3, "on the CPU"), (True, 3, "in tiles"), (True, 4, "CPU")]
+)
 def test_tiles_are_for_those_who_allow_them(
     session: Session,
     tmp_path: Path,
-    shortage: Shortage,
-    allow: bool,
+    undisturbed: Callable[..., np.ndarray],
     monkeypatch: pytest.MonkeyPatch,
+    allow: bool,
+    fails: int,
+    way: str,
 ) -> None:
+    """The picture is smaller than a tile, so the numbers are close all the same."""
     more = "[memory]\nallow_inexact = true" if allow else ""
     tiled: list[bool] = []
     stream = WanVAE.decode_stream
 
     def failing(self: WanVAE, *args: Any, **known: Any) -> Any:
         tiled.append(self.tiling is not None)
-        if len(tiled) < 4:
+        if len(tiled) <= fails:
             raise torch.OutOfMemoryError("no")
         return stream(self, *args, **known)
 
     monkeypatch.setattr(WanVAE, "decode_stream", failing)
     result = session.run(planned(tmp_path, more=more))
-    last = ways(result)[-1]
-    assert len(frames(result)) == 5
-    if allow:
-        assert tiled[:4] == [False, False, True, False]
-    assert "on the CPU" in last
-    assert any("tiles" in way for way in ways(result)) == allow
+    assert tiled[:4] == [False, False, False, allow]
+    assert way in ways(result)[-1]
+    assert not result.recoveries[-1].exact
+    said = read_record(probe(result.outputs[0]).comment, where="").machine["recovered"]
+    assert ("changes the picture" in said) == allow
+    assert apart(frames(result), undisturbed(tmp_path)) <= 1
 
 
 def test_pictures_are_encoded_once_more_with_the_stage(
@@ -369,7 +367,7 @@ def test_image_tokens(
     shortage.at(ImageEncoder, "encode", lambda n: n < 3)
     result = session.run(planned(tmp_path, **asked))
     assert np.array_equal(frames(result), want)
-    assert "image encoder: all 1 blocks are swapped" in ways(result)[1]
+    assert "image encoder: 1 of 2 blocks are swapped" in ways(result)[1]
 
 
 def test_a_video_that_can_be_read_once_only(
@@ -464,4 +462,4 @@ path = "out.mkv"
     assert (folder / "generate.safetensors").exists()
     (tmp_path / "second.safetensors").write_bytes(whole)
     result = session.run(plan, resume=True)
-    assert len(frames(result)) == 5
+    assert len(frames(result)) == 5 * 32

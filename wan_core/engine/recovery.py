@@ -43,6 +43,7 @@ class Recovery:
     plan: Plan
     placements: dict[tuple[str, str], Placement] = attrs.field(factory=dict, init=False)
     made: list[Recovered] = attrs.field(factory=list, init=False)
+    _left: set[str] = attrs.field(factory=set, init=False)
     _visitors: list[tuple[Residency, Hashable]] = attrs.field(factory=list, init=False)
 
     @property
@@ -89,8 +90,11 @@ class Recovery:
         """
         stage, task = self.ledger.failed()
         give_back()
-        if idle := [title for one in components[-1:] for title in one.drop_idle()]:
-            self.report(stage, task, "out of memory", f"{', '.join(idle)} left the device")
+        idle = {title for one in components for title in one.drop_idle()}
+        # what a repeated stage loads and lets go again is no news, and no help
+        if new := sorted(idle - self._left):
+            self._left |= idle
+            self.report(stage, task, "out of memory", f"{', '.join(new)} left the device")
             return
         for use, name in _in_use(components, slot):
             while rung := next_rung(use.placement(name), use.abilities(name)):

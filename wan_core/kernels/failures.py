@@ -1,4 +1,4 @@
-"""Kernels that can't be built or launched here: their references serve, and whoever runs them hears of it once."""
+"""Kernels that can't be built or launched here: their references serve, and whoever runs them hears of it."""
 
 from __future__ import annotations
 

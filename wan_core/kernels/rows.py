@@ -31,7 +31,8 @@ _broken = False
 def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     """See :func:`quantise_rows_reference`; on a GPU one kernel, outside of compiled code.
 
-    A kernel that can't be built here (no triton, no C compiler) costs a warning (:mod:`~wan_core.kernels.failures`), and time.
+    A kernel that can't be built here (no triton, no C compiler) costs time, and is told
+    (:mod:`~wan_core.kernels.failures`).
     """
     if not torch.compiler.is_compiling() and _suits(x) and (launch := _kernel()):
         try:
