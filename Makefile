@@ -22,8 +22,9 @@ lint: .venv/installed-dev
 fuzz: .venv/installed-dev  ## 10,000 odd workflows, files and command lines; never a traceback
 	WAN_CORE_FUZZ=10000 $(BIN)/python -m pytest -n 2 --dist worksteal tests/bad_input/test_fuzz.py
 
-soak: .venv/installed-dev fuzz  ## the long checks: fuzz, killed runs, and the tiny models' figures on held-out prompts
+soak: .venv/installed-dev fuzz  ## the long checks: fuzz, killed runs, memory that runs out, and the tiny models' figures on held-out prompts
 	WAN_CORE_KILLS=20 $(BIN)/python -m pytest tests/commands/test_run_resume.py -k killed
+	WAN_CORE_SHORTAGES=20 $(BIN)/python -m pytest tests/engine/test_recovery.py -k shortages
 	$(BIN)/python -m zoo.evaluate soak
 
 bench: .venv/installed  ## start-up time, and the demo's time and memory

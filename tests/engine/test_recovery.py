@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from test_swapped_runs import PICTURE, PLUGINS, frames, planned, swapped
 
-from tests.engine.test_swapped_runs import PICTURE, PLUGINS, frames, planned, swapped
 from wan_core import Session
 from wan_core.contract.errors import ResourceError, WeightsError
 from wan_core.contract.events import Event, Recovered, TaskProgress, to_dict
@@ -105,9 +105,10 @@ PLACEMENTS = {
 }
 
 
-@pytest.mark.parametrize("placed", PLACEMENTS)
-@pytest.mark.parametrize("first", [0, 3, 7 * 2 * 2 + 5])
-@pytest.mark.parametrize("times", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("placed", "first", "times"),
+    [("resident", 0, 3), ("resident", 3, 1), ("swapped", 3, 3), ("swapped", 7 * 2 * 2 + 5, 2)],
+)
 def test_a_step_is_repeated_with_more_swapped_and_the_same_bits(
     session: Session,
     tmp_path: Path,
@@ -405,8 +406,8 @@ def tensors_alive() -> int:
 def test_no_memory_is_lost_over_many_shortages(
     session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Four shortages a run, at another place each; ``WAN_CORE_SHORTAGES`` makes it more runs."""
-    runs = int(os.environ.get("WAN_CORE_SHORTAGES", "8")) // 4
+    """Four shortages a run, at other places each time; ``WAN_CORE_SHORTAGES``: how many after the first run."""
+    runs = int(os.environ.get("WAN_CORE_SHORTAGES", "4")) // 4
     after = []
     for number in range(runs + 1):
         with monkeypatch.context() as patch:
