@@ -83,15 +83,18 @@ def test_a_kernel_that_can_not_be_built_is_done_without(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(compiled, "BACKEND", broken)
     compiling = compile_units(model)
-    assert torch.equal(model(*given), eager)
+    # the call that failed runs what was captured of it, in which norm and rotation are one kernel
+    first = model(*given)
+    assert float((first - eager).norm() / eager.norm()) < 1e-2
     assert compiling.failure == "RuntimeError: PassManager::run failed"
+    assert torch.equal(model(*given), eager)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("rows", [None, 4096])
 def test_the_peak_of_14_billion_parameters_compiled(rows: int | None) -> None:
     model = transformer(dim=5120, ffn_dim=13824, num_heads=40, num_layers=3)
-    model.rows = rows or model.rows
+    model.rows = rows
     compile_units(model)
     text = torch.randn(1, 512, 4096, device="cuda").bfloat16()
     given = (
@@ -108,7 +111,7 @@ def test_the_peak_of_14_billion_parameters_compiled(rows: int | None) -> None:
     torch.cuda.synchronize()
     seconds = time.perf_counter() - start
     real = torch.cuda.max_memory_allocated() - weights
-    predicted = transformer_activations(model.config, tokens(SIZE), 2, rows=rows)
+    predicted = transformer_activations(model.config, tokens(SIZE), 2, rows=rows, compiled=True)
     print(
         f"rows {rows}: {seconds:.3f} s, predicted {predicted / 1e9:.2f} GB, real {real / 1e9:.2f} GB"
     )

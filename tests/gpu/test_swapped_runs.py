@@ -14,6 +14,7 @@ import attrs
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
 from wan_core import Session
@@ -23,7 +24,6 @@ from wan_core.contract.events import Event, TaskProgress
 from wan_core.contract.placement import Placement
 from wan_core.engine.results import RunResult
 from wan_core.hookspecs import hookimpl
-from wan_core.media import read_frames
 from wan_core.memory import BlockSwap, CudaCopier, HostRoom, MappedSource
 from wan_core.models.families import TINY_T2V
 from wan_core.models.wan import WanConfig, WanTransformer
@@ -68,7 +68,7 @@ prompt = "a red circle moves"
 negative_prompt = "blur"
 {more}
 [output]
-path = "out.mkv"
+path = "frames/%03d.png"
 overwrite = true
 """
 
@@ -125,7 +125,8 @@ def planned(folder: Path, placement: Placement | None, model: str = "", more: st
 
 
 def frames(result: RunResult) -> np.ndarray:
-    return np.stack(list(read_frames(result.outputs[0])))
+    pictures = sorted(result.outputs[0].parent.glob("*.png"))
+    return np.stack([np.asarray(Image.open(picture)) for picture in pictures])
 
 
 def residents(session: Session) -> list[Any]:

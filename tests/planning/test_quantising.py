@@ -21,7 +21,6 @@ from wan_core.models.loaders import load_transformer
 from wan_core.planning import Plan, make_plan
 from wan_core.planning.known import what_is_known
 from wan_core.planning.phases import predict_memory
-from wan_core.planning.predict import held_back
 from wan_core.planning.quantising import why_products_are_exact
 from wan_core.plugins import Plugins
 from wan_core.weights import QuantLinear
@@ -249,6 +248,7 @@ def test_products_need_room_for_the_codes_of_inputs(tmp_path: Path) -> None:
     there = {"device": "cuda:0", "dtype": "bfloat16"}
     without = activations(**there, quantization=Quantization())
     codes = tokens * 544
-    assert activations(**there) - without == pytest.approx(codes + held_back(0, codes), abs=1)
+    assert activations(**there) - without == pytest.approx(codes * 1.03, abs=2)
     # on the CPU weights are unpacked
-    assert activations(dtype="bfloat16") == without
+    here = {"dtype": "bfloat16"}
+    assert activations(**here) == activations(**here, quantization=Quantization())

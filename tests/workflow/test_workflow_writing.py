@@ -55,6 +55,7 @@ device = "auto"
 attention = "sdpa"
 loras = []
 # quantization = (as the file stores it)
+compile = false
 
 [[stages]]
 use = "generate"
@@ -90,6 +91,7 @@ ram = "auto"
 # offload_txt_emb = (the plan decides)
 # offload_img_emb = (the plan decides)
 block_swap_debug = false
+allow_inexact = false
 
 [output]
 path = "out.mp4"

@@ -58,7 +58,7 @@ def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise OptionError("strength", f"must be a number or a list of numbers, not {show(value)}")
     if not -LIMIT <= value <= LIMIT:
-        raise OptionError("strength", f"must be from {-LIMIT:g} to {LIMIT:g}, not {show(value)}")
+        raise OptionError("strength", f"must be from {-LIMIT:g} to {LIMIT:g}, not {value:g}")
     return float(value)
 
 

@@ -28,7 +28,7 @@ from wan_core.engine.run import Run
 from wan_core.engine.swapping import HostComponents
 from wan_core.engine.sweep import SweepKept, make_sheet, title, with_all_texts
 from wan_core.engine.unfinished import Card, Taken, Unfinished, take
-from wan_core.memory import Ledger, Residency, gigabytes, pinnable_bytes
+from wan_core.memory import Ledger, Residency, gigabytes, let_segments_grow, pinnable_bytes
 from wan_core.planning import Library, Plan, look, make_plan, make_plans
 from wan_core.planning.machine import free_ram
 from wan_core.plugins import Plugins
@@ -62,6 +62,7 @@ class Session:
         library: Library | None = None,
         arguments: Sequence[str] = (),
     ) -> None:
+        let_segments_grow()
         self.plugins = plugins or Plugins.discover()
         self.device = device
         self.cache = Path(cache or cache_folder())

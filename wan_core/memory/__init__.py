@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from wan_core.contract.lazy import exports
 
 if TYPE_CHECKING:
+    from wan_core.memory.allocator import let_segments_grow as let_segments_grow
     from wan_core.memory.compiled import Compiling as Compiling
     from wan_core.memory.compiled import compile_units as compile_units
     from wan_core.memory.compiled import compiling_of as compiling_of
@@ -86,6 +87,7 @@ __getattr__, __dir__, __all__ = exports(
         "gigabytes": "residency",
         "give_back": "freeing",
         "let_go": "freeing",
+        "let_segments_grow": "allocator",
         "packed_bytes": "sizes",
         "pinnable_bytes": "pinning",
         "rest_of": "units",

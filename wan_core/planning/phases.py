@@ -29,6 +29,10 @@ Each takes less memory than the one before; a placement states the one that is c
 """
 
 
+CONVOLVE = ("vae", PREVIEW_SLOT)
+"""Components that are made of convolutions."""
+
+
 @attrs.frozen
 class Need:
     """A part of a stage, before it is known where weights lie.
@@ -62,9 +66,7 @@ def needs_of(stage: PlannedStage, known: Known) -> list[Need]:
     state = sum(one.bytes for one in stage.needs.state)
     for slot in known.experts:
         besides = state + model.unpacking_bytes(slot)
-        all_rows = [rows for rows in ROWS if rows is None or rows < known.tokens]
-        activations_of = {rows: _sampling(known, rows) + besides for rows in all_rows}
-        parts.append(Need(_part(slot), slot, activations_of))
+        parts.append(Need(_part(slot), slot, _by_rows(known, besides)))
     if known.tiny:
         # previews are decoded beside the transformer, between two of its steps
         activations = preview_decoding(known.tiny, size, item)
@@ -99,8 +101,19 @@ def _phase(stage: str, need: Need, model: PlannedModel) -> Phase:
     part = need.slot.partition(".")[0]
     slots = {*model.family.slots(part), *need.beside}
     host = sum(model.host_bytes(slot) for slot in slots)
-    activations += held_back(weights, activations)
+    activations += held_back(activations, convolutions=part in CONVOLVE)
     return Phase(stage, need.part, need.slot, weights, activations, CONTEXT, host)
+
+
+def _by_rows(known: Known, besides: int) -> dict[int | None, int]:
+    """Rows that are handled at a time -> bytes of a step; only those that take less than the ones before."""
+    taken: dict[int | None, int] = {}
+    for rows in ROWS:
+        if rows is None or rows < known.tokens:
+            found = _sampling(known, rows) + besides
+            if found < min(taken.values(), default=found + 1):
+                taken[rows] = found
+    return taken
 
 
 def _sampling(known: Known, rows: int | None) -> int:
@@ -114,6 +127,7 @@ def _sampling(known: Known, rows: int | None) -> int:
         image_rows=known.image_rows,
         contexts=known.contexts,
         rows=rows,
+        compiled=model.compile and on_gpu(model),
     )
 
 

@@ -105,9 +105,7 @@ def reserved_by(model: PlannedModel) -> Callable[[int, int], int]:
     """Bytes of a device for so many of weights and of activations, with all that is there besides."""
     if not on_gpu(model):
         return lambda weights, activations: weights + activations
-    return lambda weights, activations: (
-        weights + activations + held_back(weights, activations) + CONTEXT
-    )
+    return lambda weights, activations: weights + activations + held_back(activations) + CONTEXT
 
 
 def _hides(

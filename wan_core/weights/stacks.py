@@ -119,11 +119,12 @@ def _codes(source: UnpackedSource, name: str) -> tuple[int, ...]:
     if layout.scale:
         sizes.append(4 * prod(source.base.shape(layout.scale)))
     if layout.block_scales:
-        sizes.append(_block_scales(layout))
+        stored = source.base.tensors[layout.block_scales].nbytes
+        sizes.append(_in_rows(layout) if layout.scheme in BLOCK_SCALES else stored)
     return tuple(sizes)
 
 
-def _block_scales(layout: Layout) -> int:
+def _in_rows(layout: Layout) -> int:
     """Scales of blocks in their rows, without what fills up the tiles of the file."""
     rows, columns = layout.shape
     return rows * (columns // BLOCK_SCALES[layout.scheme][0])

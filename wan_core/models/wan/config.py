@@ -16,7 +16,7 @@ PATCH = (1, 2, 2)
 HEAD_WIDTH = 128
 """Head width of every published Wan model; only tiny test models have another."""
 
-AT_ONCE = 8192
+AT_ONCE = 4096
 """Tokens that are in float32 at a time while they are normed or rotated; results do not depend on it."""
 
 

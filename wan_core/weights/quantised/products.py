@@ -18,7 +18,7 @@ from wan_core.weights.quantised.packed import Packed
 
 __all__ = ["can_multiply", "fp8_linear", "fp8_linear_reference", "rounded_inputs", "suits_fp8"]
 
-MULTIPLE = 16
+MULTIPLE = 64
 """What inputs and outputs of a layer are a multiple of, for tensor cores."""
 Rounded = tuple[Tensor, Tensor]
 """Codes and scales of inputs."""
