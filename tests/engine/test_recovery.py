@@ -17,6 +17,7 @@ from test_swapped_runs import PICTURE, PLUGINS, frames, planned, swapped
 from wan_core import Session
 from wan_core.contract.errors import ResourceError, WeightsError
 from wan_core.contract.events import Event, Recovered, TaskProgress, to_dict
+from wan_core.engine import text
 from wan_core.engine.results import RunResult
 from wan_core.media import probe
 from wan_core.memory import BlockSwap, Keeper
@@ -27,6 +28,7 @@ from wan_core.models.wan import WanTransformer
 from wan_core.models.wan.block import WanBlock
 from wan_core.planning.provenance import read_record
 
+KEY = text._key
 SAMPLING = ("generate", "sampling")
 DECODING = ("generate", "decoding and writing")
 
@@ -183,13 +185,13 @@ def test_when_nothing_helps_the_run_says_what_was_tried_and_goes_on_later(
         Shortage(patch).at(WanBlock, "forward", lambda n: n > 15)
         with pytest.raises(ResourceError) as caught:
             session.run(planned(tmp_path))
-    text = str(caught.value)
-    assert "ran out of memory in generate / sampling" in text
+    said = str(caught.value)
+    assert "ran out of memory in generate / sampling" in said
     for part in ("left the device", "4 of 7", "all 7 blocks", "none is on its way", "2048 rows"):
-        assert part in text
-    assert "smaller size" in text
-    assert "kept in" in text
-    assert "\n" not in text
+        assert part in said
+    assert "smaller size" in said
+    assert "kept in" in said
+    assert "\n" not in said
     assert not any(one.users for one in session._host.residency._residents.values())
     result = session.run(planned(tmp_path), resume=True)
     assert np.array_equal(frames(result), undisturbed(tmp_path))
@@ -261,6 +263,32 @@ def test_text(
     assert {(one.stage, one.task) for one in result.recoveries} == {("text", "encoding")}
     assert "text encoder: 2 of 4 blocks" in ways(result)[0]
     assert ("on the CPU" in ways(result)[-1]) == (times == 4)
+
+
+def test_rows_of_another_device_are_not_kept_for_later_runs(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("wan_core.engine.text._key", KEY)
+    cache = tmp_path / "cache" / "text"
+    with monkeypatch.context() as patch:
+        Shortage(patch).at(TextEncoder, "encode", lambda n: n < 4)
+        session.run(planned(tmp_path))
+        assert not list(cache.glob("*"))
+    session.run(planned(tmp_path))
+    assert list(cache.glob("*"))
+
+
+def test_the_other_expert_leaves_first(
+    session: Session, tmp_path: Path, undisturbed: Callable[..., np.ndarray], shortage: Shortage
+) -> None:
+    """The last of three steps is the second expert's."""
+    shortage.at(WanBlock, "forward", lambda n: 7 * 2 * 2 < n < 7 * 2 * 2 + 4)
+    result = session.run(planned(tmp_path, family="two"))
+    assert np.array_equal(frames(result), undisturbed(tmp_path, family="two"))
+    idle, half, everything = ways(result)
+    assert "two transformer for high noise" in idle
+    assert "transformer for low noise: 4 of 7" in half
+    assert "transformer for low noise: all 7" in everything
 
 
 def test_loading(
@@ -431,7 +459,7 @@ def test_a_damaged_file_loses_nothing(session: Session, tmp_path: Path) -> None:
     stage = (
         'use = "generate"\nprompt = "a red circle"\nframes = 5\nwidth = 32\nheight = 32\nsteps = 2'
     )
-    text = f"""format = 1
+    content = f"""format = 1
 [models.main]
 family = "tiny-t2v"
 [models.other]
@@ -449,16 +477,16 @@ strength = 0.9
 [output]
 path = "out.mkv"
 """
-    workflow = parse_workflow(text, name="w.toml", folder=tmp_path, plugins=PLUGINS)
+    workflow = parse_workflow(content, name="w.toml", folder=tmp_path, plugins=PLUGINS)
     plan = make_plan(workflow, PLUGINS, device="cpu", library=Library(()))
     whole = (tmp_path / "second.safetensors").read_bytes()
     (tmp_path / "second.safetensors").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(WeightsError) as caught:
         session.run(plan)
-    text = str(caught.value)
-    assert "second.safetensors" in text
-    assert "kept in" in text
-    assert "\n" not in text
+    said = str(caught.value)
+    assert "second.safetensors" in said
+    assert "kept in" in said
+    assert "\n" not in said
     (folder,) = (tmp_path / "cache" / "runs").iterdir()
     assert (folder / "generate.safetensors").exists()
     (tmp_path / "second.safetensors").write_bytes(whole)

@@ -136,7 +136,7 @@ class Recovered(Event):
 
     def __str__(self) -> str:
         place = " / ".join(filter(None, (self.stage, self.task)))
-        return f"{place}: {self.what}; {self.how}"
+        return f"{place}: {self.what}; {self.how}" if place else f"{self.what}; {self.how}"
 
 
 @attrs.frozen

@@ -72,7 +72,7 @@ def _more_swapped(now: Placement, can: Abilities) -> Rung | None:
         how = f"{len(units)} of {count} blocks are swapped"
     else:
         swapped = (*can.units, *can.parts)
-        how = f"all {count} blocks are swapped"
+        how = f"all {count} blocks are swapped" + (", and embeddings" if can.parts else "")
     # more on their way than the plan had found room for would be no help
     ahead = now.prefetch if now.swapped else 1
     return Rung(attrs.evolve(now, swapped=swapped, prefetch=ahead), how)
