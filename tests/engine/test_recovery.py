@@ -18,6 +18,7 @@ from wan_core import Session
 from wan_core.contract.errors import ResourceError, WeightsError
 from wan_core.contract.events import Event, Recovered, TaskProgress, to_dict
 from wan_core.engine import text
+from wan_core.engine.components import ModelComponents
 from wan_core.engine.results import RunResult
 from wan_core.media import probe
 from wan_core.memory import BlockSwap, Keeper
@@ -224,6 +225,40 @@ def test_what_is_made_smaller_may_run_out_of_memory_itself(
     assert np.array_equal(frames(result), undisturbed(tmp_path))
 
 
+def test_room_for_slots_may_come_from_another_component(
+    session: Session,
+    tmp_path: Path,
+    undisturbed: Callable[..., np.ndarray],
+    shortage: Shortage,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The VAE is in use beside the transformer; that it works in pieces is what helps at last."""
+
+    class Both(ModelComponents):
+        def get(self, slot: str) -> Any:
+            if slot == "transformer":
+                super().get("vae")
+            return super().get(slot)
+
+    monkeypatch.setattr("wan_core.engine.run.ModelComponents", Both)
+    shortage.at(WanBlock, "forward", lambda n: n in (4, 5))
+    left = [5]  # half, all, none ahead, 8192 rows, 2048
+    real = BlockSwap.open
+
+    def open(self: BlockSwap) -> None:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise torch.OutOfMemoryError("no room for slots")
+        real(self)
+
+    monkeypatch.setattr(BlockSwap, "open", open)
+    result = session.run(planned(tmp_path))
+    assert IDLE in ways(result)[0]
+    assert "vae: one frame is handled at a time" in ways(result)[1]
+    assert left == [-1]
+    assert apart(frames(result), undisturbed(tmp_path)) <= 1
+
+
 def test_later_stages_keep_what_was_decided(
     session: Session, tmp_path: Path, shortage: Shortage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,8 +332,6 @@ def test_loading(
     undisturbed: Callable[..., np.ndarray],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from wan_core.engine.components import ModelComponents
-
     load, tried = ModelComponents._load, []
 
     def failing(self: ModelComponents, slot: str, keep: Any = None) -> Any:

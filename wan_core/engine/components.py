@@ -61,6 +61,9 @@ class ModelComponents:
             watched = Compiled.of(held, self._tell_of_compiling)
             if watched and slot not in self._compiled:
                 self._compiled[slot] = watched
+        elif slot in self._swapped and not self._swapped[slot].component.swap.is_active:
+            # it has found no room when it was changed, and something else has made some since
+            self._recovery.persist(partial(self.place, slot, self.placement(slot)), [self])
         self._held[slot] = self._held.pop(slot)  # the latest used is the last
         # in every call: a component is shared with stages that want other strengths, and other pieces
         work_as(self._held[slot], self.placement(slot))
