@@ -8,37 +8,43 @@ printed are the median of the rounds, their spread, the time relative to diffuse
 memory beside weights and inputs, and the difference from the eager block. ``--profile`` prints the longest
 kernels, and so which kernel attention is.
 
-Needs an NVIDIA GPU with some 20 GB free, about two minutes of an H100, and of Python packages only torch, attrs
-and einops; diffusers' block takes part where it is installed.
+Needs an NVIDIA GPU with some 20 GB free, about two minutes of an H100, and of Python packages only torch,
+attrs, einops and cattrs; diffusers' block takes part where it is installed.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import json
-import statistics
 import sys
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import attrs
 import torch
 import torch.nn.functional as F
+from side_by_side import (
+    DEVICE,
+    Run,
+    environment,
+    measured,
+    options_of,
+    profile,
+    relative,
+    timed,
+    wide,
+    write,
+)
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from wan_core.contract.attention import AttentionCall
-from wan_core.models.families.parts import WIDE
 from wan_core.models.wan import BlockCall, Source, WanBlock, WanConfig, attention, rope_tables
 from wan_core.models.wan.sub_steps import FeedForward, SelfAttention
 
 GRIDS = {32760: (21, 30, 52), 75600: (21, 45, 80), 3060: (3, 30, 34)}
 TEXT = 512
-Run = Callable[[], Tensor]
 
 
 @attrs.frozen
@@ -134,79 +140,64 @@ def main() -> int:
     options = parse()
     torch.manual_seed(0)
     result = compare(options)
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write(result, options.out)
     return 0
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = options_of(__doc__)
     parser.add_argument("--tokens", type=int, choices=GRIDS, default=32760)
     names = [*VARIANTS, PEER]
     parser.add_argument("--variants", nargs="+", choices=names, default=names, metavar="NAME")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--eager", action="store_true", help="do not compile")
     parser.add_argument("--profile", action="store_true", help="print the longest kernels of each")
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--out", type=Path, help="JSON")
     return parser.parse_args()
 
 
 @torch.no_grad()
 def compare(options: argparse.Namespace) -> dict[str, Any]:
-    device = torch.device(options.device)
-    config = WanConfig(**WIDE)
-    block = random_block(config, device)
-    stream = torch.randn(1, options.tokens, config.dim, device=device)
-    call = inputs(config, GRIDS[options.tokens], device)
+    config = wide()
+    grid = GRIDS[options.tokens]
+    block = random_block(config)
+    stream = torch.randn(1, options.tokens, config.dim, device=DEVICE)
+    call = block_inputs(config, grid)
     eager = block(stream, call)
     runs: dict[str, Run] = {}
-    result: dict[str, Any] = {
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else device.type,
-        "torch": torch.__version__,
+    rows: dict[str, dict[str, Any]] = {}
+    result: dict[str, Any] = environment() | {
         "tokens": options.tokens,
         "compiled": not options.eager,
-        "variants": {},
+        "variants": rows,
     }
     print(f"{result['device']}, torch {result['torch']}: a block of 14 B, {options.tokens} tokens")
     for name in options.variants:
-        start = time.perf_counter()
+        row: dict[str, Any] = {}
         try:
-            runs[name] = (
-                diffusers_run(config, stream, GRIDS[options.tokens], not options.eager)
-                if name == PEER
-                else our_run(block, VARIANTS[name], stream, call, not options.eager)
-            )
-            out, peak = measured_peak(runs[name], device)
+            with timed(row, "first call"):
+                run = (
+                    diffusers_run(config, stream, grid, not options.eager)
+                    if name == PEER
+                    else our_run(block, VARIANTS[name], stream, call, not options.eager)
+                )
+                out = run()
         except Exception as error:  # a variant that this machine has not is no reason to stop
             print(f"{name:>11}: left out ({type(error).__name__}: {str(error).splitlines()[0]})")
-            runs.pop(name, None)
             continue
-        row = {"first call": time.perf_counter() - start, "peak GB": peak / 1e9}
         if name != PEER:
-            row["difference"] = float((out.float() - eager).norm() / eager.norm())
-        result["variants"][name] = row
+            row["difference"] = relative(out, eager)
+        del out
+        runs[name], rows[name] = run, row
         if options.profile:
-            profile(name, runs[name])
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(options.rounds):
-        for name, run in runs.items():
-            synchronize(device)
-            start = time.perf_counter()
-            run()
-            synchronize(device)
-            times[name].append(time.perf_counter() - start)
-    for name, seconds in times.items():
-        result["variants"][name] |= {
-            "seconds": statistics.median(seconds),
-            "spread": (max(seconds) - min(seconds)) / statistics.median(seconds),
-        }
+            profile(name, run)
+    for name, times in measured(runs, options.rounds).items():
+        rows[name] |= times
     show(result)
     return result
 
 
-def random_block(config: WanConfig, device: torch.device) -> WanBlock:
-    with device:
+def random_block(config: WanConfig) -> WanBlock:
+    with DEVICE:
         block = WanBlock(config).eval().requires_grad_(False)
     for name, parameter in block.named_parameters():
         if "norm" in name and name.endswith("weight"):
@@ -218,11 +209,11 @@ def random_block(config: WanConfig, device: torch.device) -> WanBlock:
     return block
 
 
-def inputs(config: WanConfig, grid: tuple[int, int, int], device: torch.device) -> BlockCall:
-    rope = rope_tables(config.head_width, grid, device=device)
-    text = torch.randn(1, TEXT, config.dim, device=device).bfloat16()
+def block_inputs(config: WanConfig, grid: tuple[int, int, int]) -> BlockCall:
+    rope = rope_tables(config.head_width, grid, device=DEVICE)
+    text = torch.randn(1, TEXT, config.dim, device=DEVICE).bfloat16()
     return BlockCall(
-        torch.randn(1, 1, 6, config.dim, device=device) * 0.1,
+        torch.randn(1, 1, 6, config.dim, device=DEVICE) * 0.1,
         AttentionCall(rope_q=rope, rope_k=rope, grid=grid),
         (Source("text", text, AttentionCall("text", grid=grid)),),
         torch.bfloat16,
@@ -254,8 +245,7 @@ def diffusers_run(
         WanTransformerBlock,
     )
 
-    device = stream.device
-    with device:
+    with DEVICE:
         block = WanTransformerBlock(
             config.dim,
             config.ffn_dim,
@@ -271,53 +261,20 @@ def diffusers_run(
         if "norm" in name or "scale_shift" in name:  # as diffusers loads it
             parameter.data = parameter.data.float() if "attn" not in name else parameter.data
     frames, height, width = grid
-    table = rotary(torch.empty(1, 16, frames, 2 * height, 2 * width, device=device))
+    table = rotary(torch.empty(1, 16, frames, 2 * height, 2 * width, device=DEVICE))
     hidden = stream.bfloat16()
-    text = torch.randn(1, TEXT, config.dim, device=device).bfloat16()
-    time_rows = torch.randn(1, 6, config.dim, device=device).bfloat16() * 0.1
+    text = torch.randn(1, TEXT, config.dim, device=DEVICE).bfloat16()
+    time_rows = torch.randn(1, 6, config.dim, device=DEVICE).bfloat16() * 0.1
     if compiled:
         block.compile(dynamic=False)
     return lambda: block(hidden, text, time_rows, table)
-
-
-def measured_peak(run: Run, device: torch.device) -> tuple[Tensor, int]:
-    """The result, and the highest memory beside what is there; the first call compiles."""
-    out = run()
-    if device.type != "cuda":
-        return out, 0
-    del out
-    torch.cuda.synchronize()
-    before = torch.cuda.memory_allocated()
-    torch.cuda.reset_peak_memory_stats()
-    out = run()
-    torch.cuda.synchronize()
-    return out, torch.cuda.max_memory_allocated() - before
-
-
-def synchronize(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-
-
-def profile(name: str, run: Run) -> None:
-    from torch.profiler import ProfilerActivity
-    from torch.profiler import profile as watch
-
-    with watch(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as seen:
-        run()
-        torch.cuda.synchronize()
-    print(f"-- {name}")
-    kernels = [event for event in seen.key_averages() if event.device_time_total]
-    kernels = [event for event in kernels if str(event.device_type).endswith("CUDA")]
-    for event in sorted(kernels, key=lambda one: -one.self_device_time_total)[:14]:
-        print(f"{event.self_device_time_total / 1e3:9.3f} ms {event.count:3}  {event.key[:90]}")
 
 
 def show(result: dict[str, Any]) -> None:
     rows = result["variants"]
     base = PEER if PEER in rows else next(iter(rows))
     print(
-        f"{'':>11} {'ms':>9} {'spread':>7} {f'speed of {base}':>18} {'peak GB':>8} "
+        f"{'':>11} {'ms':>9} {'spread':>7} {f'speed of {base}':>18} {'work GB':>8} "
         f"{'difference':>10} {'first s':>8}"
     )
     for name, row in rows.items():
@@ -325,7 +282,7 @@ def show(result: dict[str, Any]) -> None:
         difference = f"{row['difference']:10.1e}" if "difference" in row else f"{'':10}"
         print(
             f"{name:>11} {row['seconds'] * 1e3:9.2f} {row['spread']:7.1%} {row['speed']:17.3f}x "
-            f"{row['peak GB']:8.2f} {difference} {row['first call']:8.1f}"
+            f"{row['work GB']:8.2f} {difference} {row['first call']:8.1f}"
         )
 
 

@@ -9,27 +9,40 @@ factors' bytes of resident blocks, and of as many blocks as there are slots), an
 compiles anything.
 
 Needs an NVIDIA GPU with 48 GB free and 48 GB of RAM, some four minutes of an H200, and of Python packages only
-torch, attrs and einops. ``--layers`` makes the model smaller.
+torch, attrs, einops and cattrs. ``--layers`` makes the model smaller.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from pathlib import Path
 from typing import Any
 
-import attrs
 import torch
-from block_swap import GB, Inputs, inputs, measured, random_model
+from side_by_side import (
+    DEVICE,
+    GB,
+    Inputs,
+    add_size,
+    environment,
+    give_back,
+    inputs,
+    measured,
+    options_of,
+    random_model,
+    refuse_failed,
+    size_of,
+    spread_of,
+    swapping,
+    wide,
+    write,
+)
 from torch import Tensor
 from torch._dynamo.utils import counters
 
 from wan_core.contract.loras import LoraUse
-from wan_core.memory import BlockSwap, CudaCopier, slot_count, spread
-from wan_core.models.families.parts import WIDE
-from wan_core.models.wan import WanConfig, WanTransformer
+from wan_core.memory import BlockSwap, compile_units, slot_count, spread
+from wan_core.models.wan import WanTransformer
 from wan_core.weights import StateDict
 from wan_core.weights.lora import LoraFile, LoraTargets, keep_apart, read_lora
 from wan_core.weights.lora.sizes import apart_bytes
@@ -42,44 +55,37 @@ def main() -> int:
     options = parse()
     torch.manual_seed(0)
     result = compare(options)
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write(result, options.out)
     return 0 if all(row["kept to"] for row in result["passes"]) else 1
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--frames", type=int, default=81, help="pixel frames")
-    parser.add_argument("--height", type=int, default=480)
-    parser.add_argument("--width", type=int, default=832)
-    parser.add_argument("--layers", type=int, default=WIDE["num_layers"])
+    parser = options_of(__doc__)
+    add_size(parser, repeats=3)
     parser.add_argument("--swapped", type=int, help="blocks; half of them if not given")
     parser.add_argument("--prefetch", type=int, default=1)
     parser.add_argument("--size", type=float, default=1.0, help="of the file in GB")
-    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--eager", action="store_true", help="leave the compiled passes out")
-    parser.add_argument("--out", type=Path, help="JSON")
     return parser.parse_args()
 
 
 @torch.no_grad()
 def compare(options: argparse.Namespace) -> dict[str, Any]:
-    config = attrs.evolve(WanConfig(**WIDE), num_layers=options.layers)
-    swapped = options.layers // 2 if options.swapped is None else options.swapped
+    config = wide(options.layers)
+    blocks = config.num_layers
+    swapped = blocks // 2 if options.swapped is None else options.swapped
     model = random_model(config)
     clip = inputs(config, options.frames, options.height, options.width)
     file = random_file(model, options.size * GB)
     shapes = {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
     units = apart_bytes(file, LoraUse("random"), shapes, 2)
-    names = [model.units()[i].name for i in spread(options.layers, swapped)]
+    names = [model.units()[i].name for i in spread(blocks, swapped)]
     slots = slot_count(len(names), options.prefetch)
     resident = sum(count for unit, count in units.items() if unit not in names)
     predicted = resident + slots * max(units.get(name, 0) for name in names)
-    result: dict[str, Any] = {
-        "device": torch.cuda.get_device_name(),
-        "torch": torch.__version__,
-        "size": f"{options.width}x{options.height}x{options.frames}",
-        "blocks": options.layers,
+    result: dict[str, Any] = environment() | {
+        "size": size_of(options),
+        "blocks": blocks,
         "swapped": swapped,
         "prefetch": options.prefetch,
         "file GB": sum(units.values()) / GB,
@@ -87,18 +93,18 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
         "predicted GB": predicted / GB,
     }
     print(
-        f"{result['device']}, torch {result['torch']}: {swapped} of {options.layers} blocks swapped, "
+        f"{result['device']}, torch {result['torch']}: {swapped} of {blocks} blocks swapped, "
         f"a file of {result['file GB']:.2f} GB, rank {result['rank']}; predicted {predicted / GB:.3f} GB",
         flush=True,
     )
-    swap = BlockSwap(model, names, options.prefetch, CudaCopier())
-    torch.cuda.empty_cache()
+    swap, _ = swapping(model, names, options.prefetch)
+    give_back()
     result["passes"] = []
     for compiled in (False,) if options.eager else (False, True):
         if compiled:
-            for block in model.blocks:
-                block.compile()
+            compile_units(model)
         row = one_mode(model, swap, file, clip, options.repeats)
+        refuse_failed(model)
         row |= {
             "compiled": compiled,
             "added of predicted": row["added GB"] * GB / predicted,
@@ -119,7 +125,7 @@ def one_mode(
 ) -> dict[str, Any]:
     """Passes without the file, with it, and without it again."""
     before = swapped_passes(model, swap, clip, repeats)
-    kept = keep_apart(model, [(file, LoraUse("random"))], device="cuda", dtype=torch.bfloat16)
+    kept = keep_apart(model, [(file, LoraUse("random"))], device=DEVICE, dtype=torch.bfloat16)
     swap.settle()
     with_file = swapped_passes(model, swap, clip, repeats)
     graphs = counters["stats"]["unique_graphs"]
@@ -131,15 +137,15 @@ def one_mode(
     anew = counters["stats"]["unique_graphs"] - graphs
     kept.detach()
     swap.settle()
-    torch.cuda.empty_cache()
+    give_back()
     after = swapped_passes(model, swap, clip, repeats)
-    base = sorted([*before["all seconds"], *after["all seconds"]])
+    base = spread_of([*before["all seconds"], *after["all seconds"]])
     return {
         "without": before,
         "with": with_file,
         "without again": after,
-        "ratio": with_file["seconds"] / base[len(base) // 2],
-        "added GB": with_file["weights GB"] - before["weights GB"],
+        "ratio": with_file["seconds"] / base["seconds"],
+        "added GB": with_file["held GB"] - before["held GB"],
         "added to the peak GB": with_file["peak GB"] - before["peak GB"],
         "strengths count": not torch.equal(outputs[0], outputs[1]),
         "compiled anew": anew,
@@ -149,9 +155,9 @@ def one_mode(
 def swapped_passes(
     model: WanTransformer, swap: BlockSwap, clip: Inputs, repeats: int
 ) -> dict[str, Any]:
+    """Memory is counted after the first passes, when libraries have what they keep for good."""
     with swap.active():
-        weights = torch.cuda.memory_allocated() / GB
-        return {**measured(lambda: model(*clip), repeats), "weights GB": weights}
+        return measured({"one": lambda: model(*clip)}, repeats)["one"]
 
 
 def random_file(model: WanTransformer, size: float) -> LoraFile:
@@ -164,8 +170,8 @@ def random_file(model: WanTransformer, size: float) -> LoraFile:
     rank = max(8, round(size / 2 / sum(map(sum, layers.values())) / 8) * 8)
     held: dict[str, Tensor] = {}
     for name, (rows, columns) in layers.items():
-        held[f"{name}.lora_A.weight"] = torch.randn(rank, columns, device="cuda").bfloat16().cpu()
-        up = 0.002 * torch.randn(rows, rank, device="cuda")
+        held[f"{name}.lora_A.weight"] = torch.randn(rank, columns, device=DEVICE).bfloat16().cpu()
+        up = 0.002 * torch.randn(rows, rank, device=DEVICE)
         held[f"{name}.lora_B.weight"] = up.bfloat16().cpu()
     shapes = {name: tuple(tensor.shape) for name, tensor in model.named_parameters()}
     return read_lora(StateDict(held), LoraTargets(shapes))

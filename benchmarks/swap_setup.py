@@ -1,14 +1,23 @@
-"""How long it takes until a 14 B Wan transformer in a file is ready to be swapped, beside a read of the file.
+"""How long it takes until a 14 B Wan transformer in a file is ready to be swapped, here and in diffusers.
 
     python benchmarks/swap_setup.py --out result.json
 
 Writes a file of random bfloat16 weights in the shape of Wan 2.1 T2V 14B (28 GB, removed afterwards), has it in
-the page cache, reads it once in a single thread, and sets block swap up as a run does: tensors go from the
-mapped file into packed host memory, which is pinned; what stays goes to the device. Printed: seconds of each
-part, and the whole in units of the single-threaded read. The first of the repeats also finds memory that the
-system had not given to anybody before, which costs more in virtual machines.
+the page cache, and in every round reads it once in a single thread, then lets ours and diffusers set up, each
+in a process of its own, so that neither finds memory that is pinned already. The clock runs from opening the
+file until everything that is swapped is pinned, and what stays is on the device:
 
-Needs 70 GB of RAM; without an NVIDIA GPU nothing is pinned. ``--layers`` makes the model smaller.
+* ours as a run does it: tensors go from the mapped file into packed host memory, which is pinned by threads;
+* diffusers: ``from_pretrained`` (where the package accelerate is missing, mapped tensors are assigned, which is
+  no slower), then group offloading by blocks with a stream.
+
+Printed: seconds of each part, the whole in units of the single-threaded read, and beside diffusers; exits 1
+where it is more than 3 reads or half of diffusers' time. The first round also finds memory that the system had
+not given to anybody before, which costs more in virtual machines.
+
+Needs 110 GB of RAM, the file's pages included, or 70 without diffusers; without an NVIDIA GPU nothing is pinned
+and diffusers is left out. ``--layers`` makes the model smaller;
+``--folder /dev/shm`` spares a slow disk.
 """
 
 from __future__ import annotations
@@ -17,63 +26,82 @@ import argparse
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import attrs
 import torch
+from side_by_side import (
+    DEVICE,
+    GB,
+    bare_diffusers,
+    copier,
+    diffusers_config,
+    environment,
+    filled,
+    fits,
+    offload,
+    options_of,
+    timed,
+    wide,
+    write,
+)
 
 from wan_core.contract import Component, LoadRequest, Placement
-from wan_core.memory import (
-    BlockSwap,
-    Copier,
-    CudaCopier,
-    HostRoom,
-    Keeper,
-    SimulatedCopier,
-    stack_of,
-)
-from wan_core.models.families.parts import WIDE
+from wan_core.memory import BlockSwap, HostRoom, Keeper, stack_of
 from wan_core.models.loaders import load_transformer
 from wan_core.models.wan import WanConfig, WanTransformer
+from wan_core.models.wan.dialects import DIFFUSERS
 
-GB = 1e9
 BLOCK = 16 << 20
+MOST_READS, MOST_BESIDE = 3.0, 0.5
+TINY = WanConfig(dim=128, ffn_dim=64, num_heads=1, num_layers=2)
+FILE = "diffusion_pytorch_model.safetensors"
 
 
 def main() -> int:
     options = parse()
-    config = attrs.evolve(WanConfig(**WIDE), num_layers=options.layers)
+    if options.one:
+        print(json.dumps(one_set_up(options)))
+        return 0
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
-        file = Path(folder) / "transformer.safetensors"
-        write_random(file, config)
-        result = measured(file, config, options)
+        result = measure(write_model(Path(folder), wide(options.layers)), options)
     show(result)
-    if options.out:
-        options.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    return 0
+    write(result, options.out)
+    return 0 if result["kept to"] else 1
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--layers", type=int, default=WIDE["num_layers"])
+    parser = options_of(__doc__)
+    parser.add_argument("--layers", type=int, help="blocks, if not as many as the model has")
     parser.add_argument("--swapped", type=int, help="blocks; all but one if not given")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="rounds")
     parser.add_argument("--folder", type=Path, help="where the file is written")
-    parser.add_argument("--out", type=Path, help="JSON")
+    parser.add_argument("--alone", action="store_true", help="leave diffusers out")
+    parser.add_argument("--one", choices=SET_UPS, help=argparse.SUPPRESS)
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
+def write_model(folder: Path, config: WanConfig) -> Path:
+    """A file of weights, and the page that diffusers wants beside it."""
+    about = {"_class_name": "WanTransformer3DModel", **diffusers_config(config)}
+    write(about, folder / "config.json")
+    write_random(folder / FILE, config)
+    return folder / FILE
+
+
 def write_random(path: Path, config: WanConfig) -> None:
-    """A safetensors file in official names, a tensor at a time; the same random numbers over and over."""
+    """A safetensors file in diffusers' names, a tensor at a time; the same random numbers over and over."""
     with torch.device("meta"):
-        shapes = {name: t.shape for name, t in WanTransformer(config).state_dict().items()}
-    header: dict[str, Any] = {}
+        shapes = {
+            str(DIFFUSERS.from_official(name)): tensor.shape
+            for name, tensor in WanTransformer(config).state_dict().items()
+        }
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     end = 0
     for name, shape in shapes.items():
         size = shape.numel() * 2
@@ -88,27 +116,34 @@ def write_random(path: Path, config: WanConfig) -> None:
             file.write(numbers[: min(BLOCK, end - start)])
 
 
-def measured(file: Path, config: WanConfig, options: argparse.Namespace) -> dict[str, Any]:
-    has_gpu = torch.cuda.is_available()
-    result: dict[str, Any] = {
-        "device": torch.cuda.get_device_name() if has_gpu else "CPU",
-        "torch": torch.__version__,
-        "cores": os.cpu_count(),
-        "file GB": file.stat().st_size / GB,
-        "runs": [],
-    }
-    if has_gpu:
-        torch.zeros(1, device="cuda")  # the context is no part of it
+# In the process that compares
+
+
+def measure(file: Path, options: argparse.Namespace) -> dict[str, Any]:
+    names = ["wan_core"]
+    if not options.alone and DEVICE.type == "cuda":
+        names.append("diffusers")
+    result: dict[str, Any] = environment() | {"file GB": file.stat().st_size / GB, "rounds": []}
     read_once(file)
     for _ in range(options.repeats):
-        run: dict[str, Any] = {}
-        with timed(run, "read seconds"):
+        row: dict[str, Any] = {}
+        with timed(row, "read seconds"):
             read_once(file)
-        set_up(file, config, options.swapped, run)
-        run["of a read"] = run["whole seconds"] / run["read seconds"]
-        result["runs"].append(run)
-    for key in ("read seconds", "whole seconds", "of a read"):
-        result[key] = statistics.median(run[key] for run in result["runs"])
+        for name in names:
+            row[name] = in_a_process(name, file, options)
+        result["rounds"].append(row)
+        print(f"  {row}", flush=True)
+    read = statistics.median(row["read seconds"] for row in result["rounds"])
+    result["read seconds"] = read
+    for name in names:
+        seconds = [row[name]["seconds"] for row in result["rounds"]]
+        result[name] = {"seconds": statistics.median(seconds), "all seconds": seconds}
+    own = result["wan_core"]["seconds"]
+    result["of a read"] = own / read
+    result["kept to"] = own <= MOST_READS * read
+    if "diffusers" in names:
+        result["of diffusers"] = own / result["diffusers"]["seconds"]
+        result["kept to"] &= result["of diffusers"] <= MOST_BESIDE
     return result
 
 
@@ -120,16 +155,53 @@ def read_once(file: Path) -> None:
             pass
 
 
-def set_up(file: Path, config: WanConfig, swapped: int | None, run: dict[str, Any]) -> None:
-    """What a run does until its first step."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    count = config.num_layers - 1 if swapped is None else swapped
-    names = tuple(
-        f"blocks.{index}" for index in range(config.num_layers - count, config.num_layers)
+def in_a_process(name: str, file: Path, options: argparse.Namespace) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--one", name, "--file", str(file)]
+    for option in ("layers", "swapped"):
+        if getattr(options, option) is not None:
+            command += [f"--{option}", str(getattr(options, option))]
+    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, text=True, env=os.environ)
+    if done.returncode:
+        raise SystemExit(f"setting up {name} failed")
+    made: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return made
+
+
+def show(result: Mapping[str, Any]) -> None:
+    beside = ""
+    if "of diffusers" in result:
+        beside = (
+            f"; diffusers takes {result['diffusers']['seconds']:.2f} s: {result['of diffusers']:.2f} "
+            f"of that (at most {MOST_BESIDE})"
+        )
+    print(
+        f"{result['device']}, torch {result['torch']}, {result['cores']} cores: a file of "
+        f"{result['file GB']:.1f} GB is read in {result['read seconds']:.2f} s, set up in "
+        f"{result['wan_core']['seconds']:.2f} s, {result['of a read']:.2f} times as long (at most "
+        f"{MOST_READS}){beside}; {'kept to' if result['kept to'] else 'NOT KEPT TO'}"
     )
+
+
+# In a process of its own
+
+
+def one_set_up(options: argparse.Namespace) -> dict[str, Any]:
+    set_up = SET_UPS[options.one]
+    with tempfile.TemporaryDirectory() as folder:  # the context and imports are no part of it
+        set_up(write_model(Path(folder), TINY), TINY, None, {})
+    row: dict[str, Any] = {}
+    set_up(options.file, wide(options.layers), options.swapped, row)
+    return row
+
+
+def ours(file: Path, config: WanConfig, swapped: int | None, row: dict[str, Any]) -> None:
+    """What a run does until its first step."""
+    count = config.num_layers - 1 if swapped is None else swapped
+    first = config.num_layers - count
+    names = tuple(f"blocks.{index}" for index in range(first, config.num_layers))
     component = Component("wan-transformer", "x:y", config={"num_heads": config.num_heads})
-    with timed(run, "whole seconds"):
-        keeper = Keeper(names, device, HostRoom(share=1 << 62))
+    with timed(row, "seconds"):
+        keeper = Keeper(names, DEVICE, HostRoom(share=1 << 62))
         request = LoadRequest(
             "transformer",
             component,
@@ -139,39 +211,50 @@ def set_up(file: Path, config: WanConfig, swapped: int | None, run: dict[str, An
             placement=Placement(swapped=names),
             keep=keeper,
         )
-        with timed(run, "loading seconds"):
+        with timed(row, "loading seconds"):
             stack = stack_of(load_transformer(request))
         assert stack is not None
-        copier: Copier = CudaCopier(device) if device.type == "cuda" else SimulatedCopier()
-        with timed(run, "pinning that was waited for, seconds"):
-            swap = BlockSwap(stack, names, 1, copier, provider=keeper, from_host=True)
+        with timed(row, "pinning that was waited for, seconds"):
+            swap = BlockSwap(stack, names, 1, copier(), provider=keeper, from_host=True)
             sources = [unit.source for unit in swap._units]
-            run["pinned blocks"] = sum(bool(getattr(one, "pinned", False)) for one in sources)
-        with timed(run, "to the device seconds"):
+            row["pinned blocks"] = sum(bool(getattr(one, "pinned", False)) for one in sources)
+        with timed(row, "to the device seconds"):
             swap.open()
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-    run["swapped GB"] = sum(source.packing.bytes for source in sources) / GB
-    with timed(run, "given back seconds"):
-        swap.close()
-        del swap, stack, sources, keeper, request
+    row["swapped GB"] = sum(source.packing.bytes for source in sources) / GB
 
 
-@contextmanager
-def timed(result: dict[str, Any], key: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    result[key] = time.perf_counter() - start
+def diffusers(file: Path, config: WanConfig, swapped: int | None, row: dict[str, Any]) -> None:
+    """Its loading and its offloading, of all blocks."""
+    import diffusers
+    from diffusers.utils import is_accelerate_available
+
+    quick = is_accelerate_available()
+    with timed(row, "seconds"):
+        with timed(row, "loading seconds"):
+            if quick:
+                theirs = diffusers.WanTransformer3DModel.from_pretrained(
+                    str(file.parent), torch_dtype=torch.bfloat16
+                )
+            else:
+                theirs = assigned(file, config)
+        with timed(row, "offloading seconds"):
+            offload(theirs)
+    row["loaded by"] = "from_pretrained" if quick else "assigning mapped tensors"
 
 
-def show(result: dict[str, Any]) -> None:
-    print(
-        f"{result['device']}, torch {result['torch']}, {result['cores']} cores: a file of "
-        f"{result['file GB']:.1f} GB is read in {result['read seconds']:.2f} s, set up in "
-        f"{result['whole seconds']:.2f} s, {result['of a read']:.2f} times as long"
-    )
-    for run in result["runs"]:
-        print("  " + ", ".join(f"{key} {value:.2f}" for key, value in run.items()))
+def assigned(file: Path, config: WanConfig) -> Any:
+    """What diffusers' loading comes to: tensors of the mapped file, few of them in float32."""
+    from safetensors.torch import load_file
+
+    theirs = filled(bare_diffusers(config), load_file(file))
+    kept = [f"*{part}*" for part in theirs._keep_in_fp32_modules]
+    for name, parameter in theirs.named_parameters():
+        if fits(name, kept):
+            parameter.data = parameter.data.float()
+    return theirs
+
+
+SET_UPS = {"wan_core": ours, "diffusers": diffusers}
 
 
 if __name__ == "__main__":

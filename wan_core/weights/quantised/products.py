@@ -11,6 +11,7 @@ from __future__ import annotations
 from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from wan_core.kernels import quantise_rows, quantise_rows_reference
@@ -18,8 +19,10 @@ from wan_core.weights.quantised.packed import Packed
 
 __all__ = ["can_multiply", "fp8_linear", "fp8_linear_reference", "rounded_inputs", "suits_fp8"]
 
-MULTIPLE = 64
+MULTIPLE = 16
 """What inputs and outputs of a layer are a multiple of, for tensor cores."""
+FEW = 128
+"""Rows up to which filling them up to a multiple costs nothing."""
 Rounded = tuple[Tensor, Tensor]
 """Codes and scales of inputs."""
 CAPABILITY = (8, 9)
@@ -47,6 +50,11 @@ def fp8_linear(
     """
     outputs = packed.shape[0]
     codes, scales = rounded or rounded_inputs(x)
+    rows = len(codes)
+    if rows < FEW and rows % MULTIPLE:  # of which cuBLAS refuses some numbers (15 rows and a bias)
+        more = -rows % MULTIPLE
+        codes = F.pad(codes.view(torch.uint8), (0, 0, 0, more)).view(torch.float8_e4m3fn)
+        scales = F.pad(scales, (0, 0, 0, more), value=1.0)
     out = torch._scaled_mm(
         codes,
         packed.payload.view(torch.float8_e4m3fn).t(),
@@ -56,7 +64,7 @@ def fp8_linear(
         out_dtype=torch.bfloat16,
         use_fast_accum=True,  # sums in less than float32, small beside what rounding inputs costs
     )
-    return out.view(*x.shape[:-1], outputs)
+    return out[:rows].view(*x.shape[:-1], outputs)
 
 
 def fp8_linear_reference(x: Tensor, packed: Packed, bias: Tensor | None) -> Tensor:
