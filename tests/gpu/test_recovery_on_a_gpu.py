@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_swapped_runs import PLUGINS, folder, frames, planned
+from test_swapped_runs_on_a_gpu import PLUGINS, folder, frames, planned
 
 from wan_core import Session
 from wan_core.contract.errors import ResourceError
