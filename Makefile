@@ -22,9 +22,10 @@ lint: .venv/installed-dev
 fuzz: .venv/installed-dev  ## 10,000 odd workflows, files and command lines; never a traceback
 	WAN_CORE_FUZZ=10000 $(BIN)/python -m pytest -n 2 --dist worksteal tests/bad_input/test_fuzz.py
 
-soak: .venv/installed-dev fuzz  ## the long checks: fuzz, killed runs, 50 runs in one process, the tiny models' figures on held-out prompts
+soak: .venv/installed-dev fuzz  ## the long checks: fuzz, killed runs, 50 runs in one process, memory that runs out, the tiny models' figures
 	WAN_CORE_KILLS=20 $(BIN)/python -m pytest tests/commands/test_run_resume.py -k killed
 	WAN_CORE_RUNS=25 $(BIN)/python -m pytest -s tests/engine/test_growth.py
+	WAN_CORE_SHORTAGES=20 $(BIN)/python -m pytest tests/engine/test_recovery.py -k shortages
 	$(BIN)/python -m zoo.evaluate soak
 
 bench: .venv/installed  ## start-up time, and the demo's time and memory

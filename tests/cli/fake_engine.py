@@ -112,6 +112,7 @@ class Result:
     predicted_peak: int = 0
     moved: int = 0
     hidden: float | None = None
+    recoveries: tuple[Any, ...] = ()
 
 
 def install(script: Script, set_item: Callable[[Any, str, ModuleType], None]) -> None:

@@ -17,9 +17,11 @@ from fake_engine import Script
 from terminal import on_a_terminal
 
 from wan_core.cli import main
+from wan_core.cli.live import LiveView
 from wan_core.cli.run import summary, terminated_like_interrupted
+from wan_core.cli.views import PlainLines, WarningsOnly
 from wan_core.contract.errors import DeadLatentsError, PluginError, WeightsError
-from wan_core.contract.events import Note, Preview, RunFailed
+from wan_core.contract.events import Note, Preview, Recovered, RunFailed
 from wan_core.engine.results import RunResult
 
 FAKE = [sys.executable, str(Path(__file__).with_name("fake_engine.py"))]
@@ -66,6 +68,25 @@ def test_what_the_summary_says_of_memory(
 ) -> None:
     result = RunResult((), {}, 1_300_000_000, vram, predicted, moved, hidden)
     assert summary(result) == lines
+
+
+def test_recoveries_are_lines_of_the_run_and_of_its_summary(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    exact = Recovered("generate", "sampling", "out of memory", "all 40 blocks are swapped")
+    other = Recovered("generate", "decoding", "out of memory", "it works on the CPU", exact=False)
+    result = RunResult((), {}, 1_300_000_000, None, recoveries=(exact, other))
+    assert summary(result)[1:] == [
+        "recovered    generate / sampling: out of memory; all 40 blocks are swapped",
+        "recovered    generate / decoding: out of memory; it works on the CPU",
+    ]
+    for view in (PlainLines(sys.stderr), WarningsOnly(sys.stderr), LiveView(sys.stderr)):
+        with view:
+            view(exact)
+            view(other)
+        told = capsys.readouterr().err
+        assert "it works on the CPU" in told
+        assert ("all 40 blocks" in told) == (not isinstance(view, WarningsOnly))
 
 
 def test_without_a_terminal_there_is_one_plain_line_for_each_finished_task(

@@ -15,11 +15,12 @@ import torch
 
 from wan_core import Session
 from wan_core.cli.caches import COMPILED
-from wan_core.contract.events import Event, Note
+from wan_core.contract.events import Event, Note, Recovered
 from wan_core.engine import compiling
 from wan_core.engine.compiling import compile_cache, use_cache
 from wan_core.media import probe, read_frames
 from wan_core.memory import compiled
+from wan_core.models.wan import sub_steps
 from wan_core.planning.provenance import read_record
 from wan_core.workflow import Workflow
 
@@ -60,6 +61,8 @@ def run(
     def listen(event: Event) -> None:
         if isinstance(event, Note):
             notes.append((event.text, event.level))
+        elif isinstance(event, Recovered):
+            notes.append((f"{event.what}, so {event.how}", "warning"))
 
     workflow = make(text=TEXT.replace("{compile}", str(compile_it).lower()))
     (path,) = (session or Session()).run(workflow, listen=listen).outputs
@@ -227,3 +230,46 @@ def test_a_cache_that_is_a_link_is_left_alone(
     (tmp_path / "cache" / "compiled").symlink_to(tmp_path / "elsewhere")
     use_cache(CPU)
     assert old.exists()
+
+
+def test_a_kernel_that_is_missing_in_compiled_code_ends_in_eager_calls(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Norm and rotation are one kernel in compiled code alone, so eager calls are the reference."""
+
+    def broken(*args: Any) -> torch.Tensor:
+        raise RuntimeError("Triton can't find a C compiler")
+
+    want, *_ = run(make, False)
+    monkeypatch.setattr(sub_steps, "_fused_allowed", lambda x: torch.compiler.is_compiling())
+    monkeypatch.setattr(sub_steps, "has_kernel", lambda x: True)
+    monkeypatch.setattr(sub_steps, "norm_rotate", broken)
+    with Session() as session:
+        got, notes, said = run(make, True, session)
+    assert np.array_equal(got, want)
+    assert said == "nothing"
+    ((text, _),) = [note for note in notes if note[1] == "warning"]
+    assert text.startswith("torch.compile failed, so the model runs without it: ")
+
+
+def test_a_compiled_model_whose_memory_runs_out_is_swapped(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = [0]
+
+    def backend(graph: Any, inputs: Sequence[Any]) -> Any:
+        def call(*arguments: Any) -> Any:
+            calls[0] += 1
+            if calls[0] in (6, 7, 8):
+                raise torch.OutOfMemoryError("full")
+            return graph(*arguments)
+
+        return call
+
+    want, *_ = run(make, False)
+    monkeypatch.setattr(compiled, "BACKEND", backend)
+    with Session() as session:
+        result = session.run(make(text=TEXT.replace("{compile}", "true")))
+    assert np.array_equal(np.stack(list(read_frames(result.outputs[0]))), want)
+    assert [one.exact for one in result.recoveries] == [True] * 3
+    assert "all 2 blocks are swapped" in result.recoveries[-1].how

@@ -302,6 +302,11 @@ SPOILT: dict[str, Callable[[Path], object]] = {
 }
 
 
+def step_of(path: Path) -> int:
+    """After which a state was kept; the clock of files may be too coarse to tell two apart."""
+    return int(read_header(path).metadata["step"])
+
+
 @pytest.mark.parametrize("how", SPOILT)
 def test_a_spoilt_state_gives_way_to_the_older_one(
     how: str, make: Make, session: Session, killed: Callable[..., None], cache: Path

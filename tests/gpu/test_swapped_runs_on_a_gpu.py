@@ -66,6 +66,7 @@ transformer = "transformer.safetensors"
 use = "generate"
 prompt = "a red circle moves"
 negative_prompt = "blur"
+{more}
 [output]
 path = "frames/%03d.png"
 overwrite = true
@@ -112,9 +113,9 @@ def session(tmp_path: Path) -> Iterator[Session]:
         yield session
 
 
-def planned(folder: Path, placement: Placement | None, model: str = "") -> Plan:
+def planned(folder: Path, placement: Placement | None, model: str = "", more: str = "") -> Plan:
     workflow = parse_workflow(
-        TEXT.format(model=model), name="w.toml", folder=folder, plugins=PLUGINS
+        TEXT.format(model=model, more=more), name="w.toml", folder=folder, plugins=PLUGINS
     )
     plan = make_plan(workflow, PLUGINS, device="cuda", library=Library(()))
     placements = {"transformer": placement} if placement else {}
@@ -129,7 +130,7 @@ def frames(result: RunResult) -> np.ndarray:
 
 
 def residents(session: Session) -> list[Any]:
-    (residency,) = session._residencies.values()
+    (residency,) = (one for device, one in session._residencies.items() if device != "cpu")
     return list(residency._residents.values())
 
 

@@ -27,6 +27,21 @@ def test_a_component_is_loaded_once() -> None:
     assert residency.bytes == 10
 
 
+def test_what_nobody_uses_may_leave_at_once() -> None:
+    left: list[int] = []
+    residency = Residency(on_leave=lambda: left.append(1))
+    for name in "abc":
+        residency.acquire(name, f"the {name}", 10, loader([], name))
+    residency.acquire("b", "the b", 10, loader([], "b"))
+    for name in "ab":
+        residency.release(name)
+    assert [residency.users(name) for name in "abcd"] == [0, 1, 1, 0]
+    assert residency.drop_idle() == ["the a"]
+    assert residency.bytes == 20
+    assert left == [1]
+    assert residency.drop_idle() == []
+
+
 def test_the_least_recently_used_idle_component_leaves() -> None:
     loaded: list[str] = []
     left: list[int] = []

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from wan_core.models.vae import VaeConfig, VaeDescriptor, WanVAE
+from wan_core.models.vae import RampTiling, VaeConfig, VaeDescriptor, WanVAE
 from wan_core.models.vae.layers import RMSNorm, plain_arithmetic
 
 LATENTS = 6
@@ -276,3 +276,32 @@ def test_norm_of_nothing_and_of_much(dtype: torch.dtype) -> None:
     for y in (norm(x), norm(x, out=torch.empty_like(x))):
         assert y[..., 0].eq(0).all()
         assert (y[..., 1:] - 1).abs().max() < 0.02
+
+
+def test_what_a_stream_takes_at_once_may_be_set_on_the_vae() -> None:
+    vae = dense(WanVAE.of(named(VaeConfig(dim=8, z_dim=5))))
+    latents = random(1, 5, 3, 4, 4)
+    want = list(vae.decode_stream(latents, at_once=1))
+    vae.at_once = 1
+    got = list(vae.decode_stream(latents))
+    assert [part.shape[2] for part in got] == [1] * 9
+    assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
+    video = random(1, 3, 9, 32, 32)
+    means = [mean for mean, _ in vae.encode_stream(video)]
+    vae.at_once = None
+    once = [mean for mean, _ in vae.encode_stream(video, at_once=1)]
+    assert all(torch.equal(a, b) for a, b in zip(means, once, strict=True))
+
+
+def test_a_stream_may_be_decoded_in_tiles() -> None:
+    vae = dense(WanVAE.of(named(VaeConfig(dim=8, z_dim=5))))
+    latents = random(1, 5, 2, 6, 6)
+    tiling = RampTiling((4, 4), (2, 2))
+    want = tiling.decode(vae, latents)
+    whole = torch.cat(list(vae.decode_stream(latents)), dim=2)
+    vae.tiling = tiling
+    got = torch.cat(list(vae.decode_stream(latents)), dim=2)
+    assert torch.equal(got, want)
+    assert got.shape == whole.shape
+    assert not torch.allclose(got, whole, atol=1e-3)  # inexact, as it says
+    assert vae.tiling is tiling

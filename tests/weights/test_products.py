@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from wan_core.kernels import quantise_rows, quantise_rows_reference, rows
+from wan_core.kernels import quantise_rows, quantise_rows_reference, rows, telling
 from wan_core.weights import QuantLinear
 from wan_core.weights.quantised import linear
 from wan_core.weights.quantised.linear import multiply_in_fp8
@@ -157,6 +157,25 @@ def test_a_broken_kernel_costs_a_warning(
             assert torch.equal(got[0].float(), want[0].float())
             assert torch.equal(got[1], want[1])
     assert [record.getMessage().count("no C compiler") for record in caplog.records] == [1]
+
+
+def test_a_run_hears_of_a_broken_kernel(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(x: Tensor) -> tuple[Tensor, Tensor]:
+        raise RuntimeError("no C compiler \x1b[31m\nmore")
+
+    monkeypatch.setattr(rows, "_broken", False)
+    monkeypatch.setattr(rows, "_suits", lambda x: True)
+    monkeypatch.setattr(rows, "_kernel", lambda: None if rows._broken else broken)
+    heard: list[tuple[str, str]] = []
+    with telling(lambda what, instead: heard.append((what, instead))):
+        quantise_rows(random(4, 32))
+        quantise_rows(random(4, 32))
+    ((what, instead),) = heard
+    assert what == "the kernel that quantises inputs failed (no C compiler ?[31m)"
+    assert "slower" in instead
+    assert not caplog.records
 
 
 def test_memory_that_is_short_is_no_broken_kernel(monkeypatch: pytest.MonkeyPatch) -> None:

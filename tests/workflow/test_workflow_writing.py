@@ -91,6 +91,7 @@ ram = "auto"
 # offload_txt_emb = (the plan decides)
 # offload_img_emb = (the plan decides)
 block_swap_debug = false
+allow_inexact = false
 
 [output]
 path = "out.mp4"

@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from wan_core.cli.board import Board
-from wan_core.cli.views import View, note_text
-from wan_core.contract.events import Event, Note, Preview, RunFailed, RunFinished
+from wan_core.cli.views import View, note_text, recovery_text
+from wan_core.contract.events import Event, Note, Preview, Recovered, RunFailed, RunFinished
 
 if TYPE_CHECKING:
     from wan_core.cli.pictures import Picture
@@ -69,6 +69,8 @@ class LiveView(View):
             self._line(Text.assemble(("✓ ", "green"), finished))
         elif isinstance(event, Note):
             self._line(Text(note_text(event), style="dim" if event.level == "info" else "yellow"))
+        elif isinstance(event, Recovered):
+            self._line(Text(recovery_text(event), style="yellow"))
         elif isinstance(event, Preview) and self._draw_picture:
             self._show(self._draw_picture(event.frames, self._console))
         elif isinstance(event, (RunFinished, RunFailed)):

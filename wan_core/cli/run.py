@@ -141,6 +141,7 @@ def summary(result: RunResult) -> list[str]:
     if result.moved:
         hidden = "" if result.hidden is None else f", {result.hidden:.0%} of it hidden"
         rows.append(("swapped in", f"{gigabytes(result.moved)}{hidden}"))
+    rows += [("recovered", str(one)) for one in result.recoveries]
     rows += [("written", short_path(path)) for path in result.outputs]
     return columns(rows)
 

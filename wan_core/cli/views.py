@@ -16,7 +16,7 @@ from wan_core.cli.board import Board
 from wan_core.cli.failures import explain, tell
 from wan_core.cli.options import to_json
 from wan_core.cli.terminals import is_lively
-from wan_core.contract.events import Event, Note, RunFailed, to_dict
+from wan_core.contract.events import Event, Note, Recovered, RunFailed, to_dict
 
 if TYPE_CHECKING:
     from wan_core.cli.terminals import Draw
@@ -71,6 +71,8 @@ class WarningsOnly(View):
     def __call__(self, event: Event) -> None:
         if isinstance(event, Note) and event.level != "info":
             self._line(note_text(event))
+        elif isinstance(event, Recovered) and not event.exact:
+            self._line(recovery_text(event))
 
 
 class PlainLines(View):
@@ -87,6 +89,8 @@ class PlainLines(View):
             self._line(f"{finished}; {whole}" if whole else finished)
         elif isinstance(event, Note):
             self._line(note_text(event))
+        elif isinstance(event, Recovered):
+            self._line(recovery_text(event))
 
 
 class JsonLines(View):
@@ -118,6 +122,11 @@ class JsonLines(View):
         # a run of a sweep that failed was not the last word
         self._failure_told = isinstance(event, RunFailed)
         self._line(to_json(to_dict(event)))
+
+
+def recovery_text(event: Recovered) -> str:
+    """``"recovered: generate / sampling: out of memory; …"``."""
+    return f"recovered: {event}"
 
 
 def note_text(note: Note) -> str:

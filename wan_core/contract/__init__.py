@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from wan_core.contract.events import Listener as Listener
     from wan_core.contract.events import Note as Note
     from wan_core.contract.events import Preview as Preview
+    from wan_core.contract.events import Recovered as Recovered
     from wan_core.contract.events import RerunCompared as RerunCompared
     from wan_core.contract.events import RunFailed as RunFailed
     from wan_core.contract.events import RunFinished as RunFinished
@@ -171,6 +172,7 @@ __getattr__, __dir__, _lazy = exports(
         "Quantization": "quantization",
         "Note": "events",
         "RunFinished": "events",
+        "Recovered": "events",
         "RerunCompared": "events",
         "RunFailed": "events",
         "SweepFinished": "events",

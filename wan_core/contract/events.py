@@ -118,6 +118,28 @@ class Note(Event):
 
 
 @attrs.frozen
+class Recovered(Event):
+    """Something failed, and the run goes on in another way.
+
+    Attributes:
+        task: what was being done.
+        what: what failed.
+        how: what is done instead.
+        exact: the result has the same bits as without it.
+    """
+
+    stage: str
+    task: str
+    what: str
+    how: str
+    exact: bool = True
+
+    def __str__(self) -> str:
+        place = " / ".join(filter(None, (self.stage, self.task)))
+        return f"{place}: {self.what}; {self.how}" if place else f"{self.what}; {self.how}"
+
+
+@attrs.frozen
 class RunFinished(Event):
     """The run is over.
 

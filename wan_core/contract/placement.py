@@ -16,12 +16,16 @@ class Placement:
         prefetch: units that are on their way while one computes.
         rows: tokens that a feed-forward handles at a time; None = all. (Norms and
             rotation handle few at a time in any case.)
+        at_once: frames that the blocks of a VAE hold at a time; None = those of one latent.
+        tiles: a VAE decodes part by part of the picture, which is inexact.
     """
 
     device: str | None = None
     swapped: tuple[str, ...] = ()
     prefetch: int = 1
     rows: int | None = None
+    at_once: int | None = None
+    tiles: bool = False
 
 
 RESIDENT = Placement()

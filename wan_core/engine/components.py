@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
+import attrs
 import torch
 
-from wan_core.contract.errors import ResourceError
 from wan_core.contract.lazy import resolve
 from wan_core.contract.placement import RESIDENT, Placement
 from wan_core.contract.quantization import Quantization
 from wan_core.contract.requests import LoadRequest
 from wan_core.contract.text import slot_in_words
 from wan_core.engine.compiling import Compiled, compiled
-from wan_core.engine.swapping import HostComponents, SwappedUse
-from wan_core.memory import Keeper, Ledger, Residency, gigabytes, loras_of
+from wan_core.engine.ladder import Abilities
+from wan_core.engine.pieces import abilities, to_cpu, work_as
+from wan_core.engine.recovery import Recovery
+from wan_core.engine.swapping import HostComponents, Load, SwappedUse, into_host_memory
+from wan_core.memory import Keeper, Ledger, Residency, loras_of
 from wan_core.planning import Plan, PlannedModel
 from wan_core.plugins import Plugins
 from wan_core.weights.described import can_be_quantised
@@ -37,6 +41,7 @@ class ModelComponents:
         host: HostComponents,
         ledger: Ledger,
         stage: str,
+        recovery: Recovery | None = None,
     ) -> None:
         self.plan = plan
         self.model = model
@@ -45,27 +50,24 @@ class ModelComponents:
         self._host = host
         self._ledger = ledger
         self._stage = stage
+        self._recovery = recovery or Recovery(ledger.tell, ledger, plan)
         self._held: dict[str, Any] = {}
+        self._keys: dict[str, tuple[Residency, Hashable]] = {}
         self._compiled: dict[str, Compiled] = {}
         self._swapped: dict[str, SwappedUse] = {}
 
     def get(self, slot: str) -> Any:
         if slot not in self._held:
-            headroom = self.plan.headroom(self._stage, self.model, slot)
-            if self._placement(slot).swapped:
-                self._held[slot] = self._swap(slot, headroom)
-            else:
-                self._held[slot] = self._residency(slot).acquire(
-                    self._key(slot),
-                    self._title(slot),
-                    self.model.resident_bytes(slot),
-                    lambda: self._load(slot),
-                    headroom=headroom,
-                )
-            watched = Compiled.of(self._held[slot], self._ledger.note)
+            held = self._recovery.persist(partial(self._acquire, slot), [self], slot)
+            watched = Compiled.of(held, self._tell_of_compiling)
             if watched and slot not in self._compiled:
                 self._compiled[slot] = watched
-        # in every call: a component is shared with stages that want other strengths
+        elif slot in self._swapped and not self._swapped[slot].component.swap.is_active:
+            # it has found no room when it was changed, and something else has made some since
+            self._recovery.persist(partial(self.place, slot, self.placement(slot)), [self])
+        self._held[slot] = self._held.pop(slot)  # the latest used is the last
+        # in every call: a component is shared with stages that want other strengths, and other pieces
+        work_as(self._held[slot], self.placement(slot))
         if strengths := self.model.strengths(slot, self._stage):
             with self.attributed():
                 loras = loras_of(self._held[slot])
@@ -77,14 +79,63 @@ class ModelComponents:
     def release(self, slot: str) -> None:
         if self._held.pop(slot, None) is None:
             return
+        residency, key = self._keys.pop(slot)
         if slot in self._swapped:
             self._swapped.pop(slot).end()
         else:
-            self._residency(slot).release(self._key(slot))
+            residency.release(key)
+
+    @property
+    def in_use(self) -> tuple[str, ...]:
+        """Slots of the components that are in use, the latest used first."""
+        return tuple(reversed(self._held))
 
     def is_swapped(self, slot: str) -> bool:
-        """Whether the plan swaps units of the component."""
-        return bool(self._placement(slot).swapped)
+        """Whether units of the component are swapped."""
+        return bool(self.placement(slot).swapped)
+
+    def placement(self, slot: str) -> Placement:
+        """Where the component works: as planned, unless memory has run out."""
+        planned = self.model.placements.get(slot, RESIDENT)
+        return self._recovery.placements.get((self.model.name, slot), planned)
+
+    def abilities(self, slot: str) -> Abilities:
+        """What could be done for the component to take less memory."""
+        may_leave = slot not in self.model.family.slots("transformer")
+        if slot not in self._held:
+            sizes = self.model.sizes.get(slot)
+            units, parts = (list(sizes.units), list(sizes.parts)) if sizes else ([], [])
+            return Abilities(units, parts, cpu=may_leave)
+        inexact = self._recovery.allows_inexact
+        found = abilities(self._held[slot], may_leave=may_leave, inexact=inexact)
+        residency, key = self._keys[slot]
+        if slot not in self._swapped and residency.users(key) > 1:
+            return attrs.evolve(found, units=(), parts=())  # others count on it being resident
+        return found
+
+    def drop_idle(self) -> list[str]:
+        """Let what nobody uses leave the model's device; returns what that was, in plain words."""
+        return self._residencies[self.model.device].drop_idle()
+
+    def place(self, slot: str, placement: Placement) -> None:
+        """Give a component another placement for the rest of the run, at once where it is in use.
+
+        Raises:
+            ResourceError: host memory has no room for what is to lie there.
+            torch.OutOfMemoryError: the device has no room; another call with less may follow.
+        """
+        before = self.placement(slot)
+        self._recovery.placements[self.model.name, slot] = placement
+        if slot not in self._held:
+            return
+        work_as(self._held[slot], placement)
+        if placement.device != before.device:
+            self._move_to_cpu(slot)
+        elif slot in self._swapped:
+            use = self._swapped[slot]
+            use.change(placement.swapped, placement.prefetch)
+        elif placement.swapped:
+            self._swap_resident(slot)
 
     def swap_others(self, slot: str, swapped: tuple[str, ...], prefetch: int) -> None:
         """Swap other units of a component that is in use and swapped, between two of its steps.
@@ -102,17 +153,52 @@ class ModelComponents:
         use = self._swapped.get(slot)
         return use.changing() if use else nullcontext()
 
-    def _swap(self, slot: str, headroom: int) -> Any:
-        placement, device = self._placement(slot), self._device(slot)
-        key, title = (*self._key(slot), "swapped"), self._title(slot)
-        size = self.model.weight_bytes(slot)
+    def _acquire(self, slot: str) -> Any:
+        headroom = self.plan.headroom(self._stage, self.model, slot)
+        if self.placement(slot).swapped:
+            use = self._swap(slot, partial(self._load, slot))
+            use.begin(headroom)
+            self._swapped[slot] = use
+            self._held[slot] = use.component.value
+        else:
+            self._hold(slot, partial(self._load, slot), headroom)
+        return self._held[slot]
+
+    def _hold(self, slot: str, load: Callable[[], Any], headroom: int) -> None:
+        """Have a component resident as a whole."""
+        residency, key = self._residency(slot), self._key(slot)
+        size, title = self.model.resident_bytes(slot), self._title(slot)
+        self._held[slot] = residency.acquire(key, title, size, load, headroom=headroom)
+        self._keys[slot] = residency, key
+
+    def _swap(self, slot: str, load: Load) -> SwappedUse:
+        """Have a component in host memory, from where its units are swapped."""
+        key, title, size = self._swapped_key(slot), self._title(slot), self.model.weight_bytes(slot)
         component = self._host.acquire(
-            key, title, size, placement, device, lambda keep: self._load(slot, keep)
+            key, title, size, self.placement(slot), self._device(slot), load
         )
-        use = SwappedUse(component, key, title, self._host, self._residency(slot), self._ledger)
-        use.begin(headroom)
+        self._keys[slot] = self._host.residency, key
+        return SwappedUse(component, key, title, self._host, self._residency(slot), self._ledger)
+
+    def _swap_resident(self, slot: str) -> None:
+        """From now on units of a component that is resident are swapped."""
+        residency, key = self._keys[slot]
+        residency.drop(key)
+        value = self._held[slot]
+        use = self._swap(slot, lambda keeper: into_host_memory(value, keeper))
         self._swapped[slot] = use
-        return component.value
+        self._recovery.until_the_end(*self._keys[slot])
+        use.take_over(self.plan.headroom(self._stage, self.model, slot))
+
+    def _move_to_cpu(self, slot: str) -> None:
+        """From now on a component computes on the CPU; the object stays, for those who have it."""
+        value = self._held[slot]
+        residency, key = self._keys[slot]
+        self.release(slot)
+        residency.drop(key)
+        to_cpu(value)
+        self._hold(slot, lambda: value, 0)
+        self._recovery.until_the_end(*self._keys[slot])
 
     def details(self, slot: str) -> Mapping[str, Any]:
         file = self.model.files.get(slot)
@@ -137,11 +223,16 @@ class ModelComponents:
         for slot in list(self._held):
             self.release(slot)
 
-    def _placement(self, slot: str) -> Placement:
-        return self.model.placements.get(slot, RESIDENT)
+    def _tell_of_compiling(self, text: str, level: str) -> None:
+        """A failure is a recovery; the rest is news."""
+        if level == "info":
+            self._ledger.note(text)
+        else:
+            what, _, why = text.partition(", so ")
+            self._recovery.report(self._stage, self._ledger.doing[1], what, why, exact=False)
 
     def _device(self, slot: str) -> str:
-        return self._placement(slot).device or self.model.device
+        return self.placement(slot).device or self.model.device
 
     def _residency(self, slot: str) -> Residency:
         return self._residencies[self._device(slot)]
@@ -165,6 +256,9 @@ class ModelComponents:
             self._compiles(slot),
         )
 
+    def _swapped_key(self, slot: str) -> Hashable:
+        return (*self._key(slot), "swapped")
+
     def _compiles(self, slot: str) -> bool:
         return self.model.compile and slot in self.model.family.slots("transformer")
 
@@ -186,21 +280,14 @@ class ModelComponents:
             loras=tuple(lora.use for lora in self.model.loras_of(slot)),
             apart=tuple(lora.use for lora in self.model.apart_of(slot)),
             quantization=self._quantization(slot),
-            placement=self._placement(slot),
+            placement=self.placement(slot),
             keep=keep,
         )
         with self._ledger.task(self._stage, f"loading {slot_in_words(slot)}"):
-            try:
-                with self.attributed():
-                    loaded = resolve(component.load)(request)
-                    if loaded is None:
-                        raise TypeError(f"the loader of {slot} returned nothing")
-                if self._compiles(slot):
-                    compiled(loaded, request.computes)
-                return loaded
-            except torch.OutOfMemoryError as error:
-                raise ResourceError(
-                    f"{self.model.device} has no room for the {slot} "
-                    f"({gigabytes(self.model.resident_bytes(slot))})",
-                    remedy="use a smaller precision or model",
-                ) from error
+            with self.attributed():
+                loaded = resolve(component.load)(request)
+                if loaded is None:
+                    raise TypeError(f"the loader of {slot} returned nothing")
+            if self._compiles(slot):
+                compiled(loaded, request.computes)
+            return loaded

@@ -55,6 +55,7 @@ class Keepsakes:
         self._lock = taken.lock if taken else None
         self._going_on = taken is not None
         self._same = taken is not None and taken.run.card.plan == card.plan
+        self._own = taken is None or self._same
         before = taken.run.card.facts if taken else card.facts
         self._difference = differences(before, card.facts)
         self._told: set[str] = set()
@@ -122,6 +123,11 @@ class Keepsakes:
             return None
         self.tell(f"the latents of {stage} are kept already", level="info")
         return tensors
+
+    def repeat(self) -> None:
+        """A stage is repeated within the run: what it has stored serves it, unless another plan made it."""
+        if self._own:
+            self._going_on = self._same = True
 
     def states(self, stage: str, state_bytes: int) -> States:
         """Where the states of a stage's sampling are kept.

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import attrs
 
+from wan_core.contract.events import Recovered
+
 
 @attrs.frozen
 class RunResult:
@@ -21,6 +23,7 @@ class RunResult:
         moved: bytes of swapped units that were copied to the device.
         hidden: share of that copying that went on beside computing, 0…1; None when nothing was copied. On the
             CPU, where copies are simulated, the share of those that nobody waited for.
+        recoveries: what failed, and how the run went on.
     """
 
     outputs: tuple[Path, ...]
@@ -30,6 +33,7 @@ class RunResult:
     predicted_peak: int = 0
     moved: int = 0
     hidden: float | None = None
+    recoveries: tuple[Recovered, ...] = ()
 
 
 @attrs.frozen

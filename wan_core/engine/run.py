@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,15 +18,17 @@ from wan_core.engine.components import ModelComponents
 from wan_core.engine.features import Features
 from wan_core.engine.guards import checked_outputs, guarded_attend
 from wan_core.engine.keep import Keepsakes
+from wan_core.engine.recovery import Recovery
 from wan_core.engine.swapping import HostComponents
 from wan_core.engine.text import encode_texts
+from wan_core.kernels import telling
 from wan_core.media import write_video
 from wan_core.memory import Ledger, Residency
 from wan_core.planning import Plan, PlannedModel, PlannedStage
 from wan_core.planning.provenance import places, record
 from wan_core.planning.whereabouts import remember
 from wan_core.plugins import Plugins
-from wan_core.sampling import recorded
+from wan_core.sampling import recorded, rescued
 
 Texts = Mapping[str, Mapping[str, torch.Tensor]]
 
@@ -41,6 +43,7 @@ class Run:
     host: HostComponents
     ledger: Ledger
     keepsakes: Keepsakes
+    recovery: Recovery
     emit: Listener
     cache: Path
     previews: bool = False
@@ -49,17 +52,25 @@ class Run:
     def execute(self) -> tuple[Path, ...]:
         """Run every stage and write the output. Returns the files written."""
         try:
-            return self._execute()
+            with telling(self._tell_of_kernel):
+                return self._execute()
         finally:
             # a stage's video is decoded while it is read, so its VAE is in use until the end
             for components in self._open:
                 components.close()
+            self.recovery.forget()
 
     def _execute(self) -> tuple[Path, ...]:
         for note in self.plan.notes:
             self.emit(Note(note, "warning"))
         texts = encode_texts(
-            self.plan, self.plugins, self.residencies, self.host, self.ledger, self.cache / "text"
+            self.plan,
+            self.plugins,
+            self.residencies,
+            self.host,
+            self.ledger,
+            self.cache / "text",
+            self.recovery,
         )
         made: dict[str, ChunkSource] = {}
         files: list[Path] = []
@@ -77,26 +88,50 @@ class Run:
     def _run_stage(
         self, stage: PlannedStage, texts: Texts, made: Mapping[str, ChunkSource]
     ) -> Mapping[str, ChunkSource]:
+        """Run a stage; when memory runs out outside of a step, all of it that is not kept once more."""
         model = self.plan.models[stage.spec.model] if stage.spec.model else None
-        components = None
+        components: list[ModelComponents] = []
         if model:
-            components = ModelComponents(
-                self.plan,
-                model,
-                self.plugins,
-                self.residencies,
-                self.host,
-                self.ledger,
-                stage.name,
-            )
-            self._open.append(components)
+            components = [
+                ModelComponents(
+                    self.plan,
+                    model,
+                    self.plugins,
+                    self.residencies,
+                    self.host,
+                    self.ledger,
+                    stage.name,
+                    self.recovery,
+                )
+            ]
+            self._open.extend(components)
+
+        def again() -> None:
+            for one in components:
+                one.close()
+            self.keepsakes.repeat()
+
+        attempt = partial(self._attempt, stage, texts, made, model, components)
+        # an input that can be read once only is used up
+        if not components or not all(getattr(s, "replayable", False) for s in made.values()):
+            return attempt()
+        return self.recovery.persist(attempt, components, again=again)
+
+    def _attempt(
+        self,
+        stage: PlannedStage,
+        texts: Texts,
+        made: Mapping[str, ChunkSource],
+        model: PlannedModel | None,
+        components: list[ModelComponents],
+    ) -> Mapping[str, ChunkSource]:
         features = Features(self.plan, stage, self.plugins, made)
         context = StageContext(
             stage=stage.name,
             options=stage.needs.options,
             family=model.family if model else None,
             size=stage.needs.size,
-            components=components,
+            components=components[0] if components else None,
             text=texts.get(stage.spec.model or "", {}),
             inputs=made,
             condition=features.condition,
@@ -116,9 +151,17 @@ class Run:
         )
         state_bytes = sum(spec.bytes for spec in stage.needs.state if spec.mutable)
         states = self.keepsakes.states(stage.name, state_bytes)
-        with self.plugins.attributed(stage.description), recorded(states):
+        make_room = partial(self.recovery.make_room, components)
+        with (
+            self.plugins.attributed(stage.description),
+            recorded(states),
+            rescued(make_room),
+        ):
             outputs = resolve(stage.description.run)(context)
         return checked_outputs(outputs, stage.description, self.plugins)
+
+    def _tell_of_kernel(self, what: str, instead: str) -> None:
+        self.recovery.report(*self.ledger.doing, what, instead, exact=False)
 
     def _attention(self, model: PlannedModel | None) -> Attend:
         backend = self.plugins.attention_backend(model.attention if model else "sdpa")
@@ -129,9 +172,18 @@ class Run:
         return guarded_attend(attend, backend, self.plugins)
 
     def _write(self, stage: PlannedStage, source: ChunkSource) -> Path:
+        """Write the output; when memory runs out while it is decoded, from its first frame once more."""
+        attempt = partial(self._write_once, stage, source)
+        if not source.replayable:
+            return attempt()
+        return self.recovery.persist(attempt, self._open)
+
+    def _write_once(self, stage: PlannedStage, source: ChunkSource) -> Path:
         size = stage.needs.size
         eager = {one.model.name for one in self._open if one.falls_back}
-        made = record(self.plan, self.plugins, circumstances(self.plan, eager))
+        made = record(
+            self.plan, self.plugins, circumstances(self.plan, eager, self.recovery.changed)
+        )
         task = "decoding and writing"
         total = size.frames if size else None
         with (
@@ -157,11 +209,14 @@ class Run:
         return written.path
 
 
-def circumstances(plan: Plan, eager: Collection[str] = ()) -> dict[str, str]:
+def circumstances(
+    plan: Plan, eager: Collection[str] = (), recovered: Sequence[str] = ()
+) -> dict[str, str]:
     """What the bits of a video depend on beside files and versions.
 
     Args:
         eager: models that were to be compiled and could not be.
+        recovered: what was done otherwise than planned and changed bits.
     """
     models = plan.models.values()
     compiled = [m.name for m in models if m.compile and m.name not in eager]
@@ -171,4 +226,5 @@ def circumstances(plan: Plan, eager: Collection[str] = ()) -> dict[str, str]:
         "attention": ", ".join(dict.fromkeys(model.attention for model in models)),
         "threads": str(torch.get_num_threads()),
         "compiled": ", ".join(compiled) or "nothing",
+        **({"recovered": "; ".join(recovered)} if recovered else {}),
     }

@@ -21,6 +21,7 @@ from wan_core.contract.events import (
 )
 from wan_core.engine.events import Broadcast
 from wan_core.engine.keep import Keepsakes
+from wan_core.engine.recovery import Recovery
 from wan_core.engine.results import RunResult, SweepResult
 from wan_core.engine.resume import card_of, refuse, runs_of, take_same
 from wan_core.engine.run import Run
@@ -104,7 +105,8 @@ class Session:
 
     def _residencies_for(self, plan: Plan) -> dict[str, Residency]:
         """What is resident on each device of the plan, with the budget that holds now."""
-        for device in _devices(plan):
+        # where a component may go when memory runs out
+        for device in _devices(plan) | {"cpu"}:
             residency = self._residencies.setdefault(device, Residency(on_leave=_give_back))
             machine = look(device)
             # free now, and what our own components would give back
@@ -165,9 +167,10 @@ class Session:
         each_unit = bool(getattr(plan.workflow.memory, "block_swap_debug", False))
         ledger = Ledger(emit, torch.device(plan.machine.device), each_unit=each_unit)
         keepsakes = Keepsakes(self.cache, emit, card, taken)
+        recovery = Recovery(emit, ledger, plan)
         start = time.perf_counter()
         try:
-            outputs = self._execute(plan, emit, ledger, keepsakes, previews)
+            outputs = self._execute(plan, emit, ledger, keepsakes, recovery, previews)
         except BaseException:
             keepsakes.close()
             raise
@@ -184,6 +187,7 @@ class Session:
             plan.peak,
             ledger.traffic.bytes,
             ledger.traffic.hidden,
+            tuple(recovery.made),
         )
         emit(
             RunFinished(
@@ -204,6 +208,7 @@ class Session:
         emit: Broadcast,
         ledger: Ledger,
         keepsakes: Keepsakes,
+        recovery: Recovery,
         previews: bool,
     ) -> tuple[Path, ...]:
         """Run a plan; what goes wrong is told as an event, too."""
@@ -222,6 +227,7 @@ class Session:
                 self._host,
                 ledger,
                 keepsakes,
+                recovery,
                 emit,
                 self.cache,
                 previews,

@@ -17,7 +17,9 @@ import torch
 
 from wan_core.contract.errors import ResourceError
 from wan_core.contract.placement import Placement
+from wan_core.engine.pieces import to_cpu
 from wan_core.memory import (
+    BlockStack,
     BlockSwap,
     Copier,
     CudaCopier,
@@ -105,6 +107,23 @@ class HostComponents:
         return found
 
 
+@torch.inference_mode(False)
+@torch.no_grad()
+def into_host_memory(component: Any, keeper: Keeper) -> Any:
+    """Move a component that is resident to where :class:`HostComponents` would have loaded it."""
+    stack = _with_parts(stack_of(component))
+    for unit in stack.units():
+        if unit.name in keeper.names:
+            keeper.keep(unit.name, unit.module)
+    to_cpu(component)
+    return component
+
+
+def _with_parts(stack: BlockStack | None) -> BlockStack:
+    assert stack is not None, "only stacks are swapped"
+    return WithParts(stack) if hasattr(stack, "parts") else stack
+
+
 def _swapped(component: Any, title: str, placement: Placement, keeper: Keeper) -> SwappedComponent:
     stack = stack_of(component)
     if stack is None:
@@ -112,10 +131,14 @@ def _swapped(component: Any, title: str, placement: Placement, keeper: Keeper) -
             f"{title} is not made of units that could be swapped",
             remedy="leave the knobs of [memory] that ask for it out",
         )
-    stack = WithParts(stack) if hasattr(stack, "parts") else stack
     copier = _copier(keeper.device)
     swap = BlockSwap(
-        stack, placement.swapped, placement.prefetch, copier, provider=keeper, from_host=True
+        _with_parts(stack),
+        placement.swapped,
+        placement.prefetch,
+        copier,
+        provider=keeper,
+        from_host=True,
     )
     return SwappedComponent(component, swap)
 
@@ -169,6 +192,20 @@ class SwappedUse:
         except BaseException:
             self.host.residency.release(self.key)
             raise
+
+    def take_over(self, headroom: int) -> None:
+        """What :meth:`begin` does, for a component that has been in use as a whole.
+
+        Raises:
+            torch.OutOfMemoryError: the device has no room; :meth:`change` to less may follow.
+        """
+        swap = self.component.swap
+        self.component.counted = swap.traffic
+        swap.report_to(self.ledger.tell_of_units)
+        self.device.acquire(
+            self.key, self.title, swap.device_bytes, lambda: swap, headroom=headroom
+        )
+        swap.open()
 
     def change(self, swapped: tuple[str, ...], prefetch: int) -> None:
         """Swap other units from now on, between two steps; see :meth:`BlockSwap.change`.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from wan_core.contract.placement import RESIDENT
 from wan_core.engine.components import ModelComponents
+from wan_core.engine.recovery import Recovery
 from wan_core.engine.swapping import HostComponents
 from wan_core.memory import Ledger, Residency
 from wan_core.models.encoders import EmbeddingCache, embedding_key
@@ -29,6 +31,7 @@ def encode_texts(
     host: HostComponents,
     ledger: Ledger,
     cache: Path,
+    recovery: Recovery | None = None,
 ) -> dict[str, Mapping[str, Tensor]]:
     """Model name -> prompt -> text rows ``[rows, text width]`` on the CPU.
 
@@ -36,17 +39,25 @@ def encode_texts(
         residencies: device -> what is resident there.
         host: what lies in host memory to be swapped.
         cache: folder of the embedding cache.
+        recovery: what happens when memory runs out.
     """
+    recovery = recovery or Recovery(ledger.tell, ledger, plan)
     encoded: dict[str, Mapping[str, Tensor]] = {}
     for name, prompts in plan.texts.items():
         model = plan.models[name]
-        components = ModelComponents(plan, model, plugins, residencies, host, ledger, STAGE)
-        encoded[name] = _encode(prompts, components, ledger, EmbeddingCache(cache))
+        components = ModelComponents(
+            plan, model, plugins, residencies, host, ledger, STAGE, recovery
+        )
+        encoded[name] = _encode(prompts, components, ledger, EmbeddingCache(cache), recovery)
     return encoded
 
 
 def _encode(
-    prompts: Sequence[str], components: ModelComponents, ledger: Ledger, cache: EmbeddingCache
+    prompts: Sequence[str],
+    components: ModelComponents,
+    ledger: Ledger,
+    cache: EmbeddingCache,
+    recovery: Recovery,
 ) -> dict[str, Tensor]:
     model = components.model
     keys = {prompt: _key(model, prompt) for prompt in prompts}
@@ -59,14 +70,17 @@ def _encode(
                 done = 0
                 for some in _together(lacking, swapped=components.is_swapped("text_encoder")):
                     with components.attributed():
-                        made = encoder.encode(some)
+                        made = recovery.persist(partial(encoder.encode, some), [components])
                     rows.update({p: one.cpu() for p, one in zip(some, made, strict=True)})
                     done += len(some)
                     progress(done)
         finally:
             components.close()
+    planned = model.placements.get("text_encoder", RESIDENT).device
+    as_planned = components.placement("text_encoder").device == planned
     for prompt in lacking:
-        if key := keys[prompt]:
+        # rows of another device differ in the last bits: no later run takes them for its own
+        if as_planned and (key := keys[prompt]):
             cache.put(key, rows[prompt])
     return rows
 

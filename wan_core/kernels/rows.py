@@ -8,11 +8,12 @@ still, so that compiled code takes that one.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+
+from wan_core.kernels.failures import failed
 
 __all__ = ["LARGEST", "SMALLEST", "WIDEST", "quantise_rows", "quantise_rows_reference"]
 
@@ -23,7 +24,6 @@ SMALLEST = 1e-12
 WIDEST = 32768
 """Columns that the kernel holds in registers."""
 
-log = logging.getLogger(__name__)
 _Launch = Callable[[Tensor], tuple[Tensor, Tensor]]
 _broken = False
 
@@ -31,7 +31,8 @@ _broken = False
 def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     """See :func:`quantise_rows_reference`; on a GPU one kernel, outside of compiled code.
 
-    A kernel that can't be built here (no triton, no C compiler) costs a warning in the log, and time.
+    A kernel that can't be built here (no triton, no C compiler) costs time, and is told
+    (:mod:`~wan_core.kernels.failures`).
     """
     if not torch.compiler.is_compiling() and _suits(x) and (launch := _kernel()):
         try:
@@ -77,4 +78,8 @@ def _kernel() -> _Launch | None:
 def _give_up(error: Exception) -> None:
     global _broken
     _broken = True
-    log.warning("inputs are quantised without a kernel of their own, which is slower: %s", error)
+    failed(
+        "the kernel that quantises inputs",
+        "inputs are quantised without a kernel of their own, which is slower",
+        error,
+    )

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from wan_core.memory.copies import Mark as Mark
     from wan_core.memory.copies import SimulatedCopier as SimulatedCopier
     from wan_core.memory.copies import Span as Span
+    from wan_core.memory.freeing import give_back as give_back
+    from wan_core.memory.freeing import let_go as let_go
     from wan_core.memory.guests import Guests as Guests
     from wan_core.memory.keeping import HostRoom as HostRoom
     from wan_core.memory.keeping import Keeper as Keeper
@@ -84,6 +86,8 @@ __getattr__, __dir__, __all__ = exports(
         "compile_units": "compiled",
         "compiling_of": "compiled",
         "gigabytes": "residency",
+        "give_back": "freeing",
+        "let_go": "freeing",
         "let_segments_grow": "allocator",
         "packed_bytes": "sizes",
         "pinnable_bytes": "pinning",

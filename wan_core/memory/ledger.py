@@ -27,6 +27,7 @@ class Ledger:
     Attributes:
         seconds: of all finished steps, by stage and task.
         traffic: what swapped units have moved.
+        doing: the step that goes on, as ``(stage, task)``.
     """
 
     def __init__(
@@ -37,6 +38,8 @@ class Ledger:
         self._each_unit = each_unit
         self.seconds: dict[str, float] = {}
         self.traffic = Traffic()
+        self.doing = ("", "")
+        self._failed: tuple[str, str] | None = None
         if device.type == "cuda":
             import torch
 
@@ -49,16 +52,33 @@ class Ledger:
         """A long step. Yields ``progress(done)``."""
         self._emit(TaskStarted(stage, task, total, unit))
         start = time.perf_counter()
-        yield lambda done: self._emit(TaskProgress(stage, task, done))
+        around, self.doing = self.doing, (stage, task)
+        try:
+            yield lambda done: self._emit(TaskProgress(stage, task, done))
+        except BaseException:
+            self._failed = self._failed or (stage, task)
+            raise
+        finally:
+            self.doing = around
+        self._failed = None
         seconds = time.perf_counter() - start
         key = f"{stage} / {task}"
         self.seconds[key] = self.seconds.get(key, 0.0) + seconds
         self._emit(TaskFinished(stage, task, seconds))
 
+    def failed(self) -> tuple[str, str]:
+        """The innermost step that an error has ended since one was asked for, else the one that goes on."""
+        found, self._failed = self._failed or self.doing, None
+        return found
+
     @property
     def tell_of_units(self) -> Callable[[UnitTimes], None] | None:
         """Tells of the use of a unit; None where nobody asked for that."""
         return (lambda times: self._emit(Note(str(times)))) if self._each_unit else None
+
+    def tell(self, event: Event) -> None:
+        """Pass an event on."""
+        self._emit(event)
 
     def note(self, text: str, level: str = "info") -> None:
         """Tell something that does not stop the run."""

@@ -49,6 +49,17 @@ class Residency:
         """Bytes of those that have users."""
         return sum(one.bytes for one in self._residents.values() if one.users)
 
+    def users(self, key: Hashable) -> int:
+        """How many use the component under ``key``."""
+        return self._residents[key].users if key in self._residents else 0
+
+    def drop_idle(self) -> list[str]:
+        """Let all that nobody uses go; returns what they were, in plain words."""
+        idle = {key: one.title for key, one in self._residents.items() if one.users == 0}
+        for key in idle:
+            self._drop(key)
+        return list(idle.values())
+
     def trim(self) -> None:
         """Let idle ones go, the least recently used first, until the others are within the budget."""
         idle = [key for key, one in self._residents.items() if one.users == 0]

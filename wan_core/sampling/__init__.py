@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from wan_core.sampling.recipes import SamplerSetup as SamplerSetup
     from wan_core.sampling.recording import Store as Store
     from wan_core.sampling.recording import recorded as recorded
+    from wan_core.sampling.rescue import rescued as rescued
     from wan_core.sampling.schedules import Schedule as Schedule
     from wan_core.sampling.schedules import beta_spaced as beta_spaced
     from wan_core.sampling.schedules import shifted as shifted
@@ -68,6 +69,7 @@ __getattr__, __dir__, __all__ = exports(
         "guidance_field": "guidance_option",
         "noise_sources": "noise",
         "recorded": "recording",
+        "rescued": "rescue",
         "sample": "loop",
         "shifted": "schedules",
         "start_latents": "noise",

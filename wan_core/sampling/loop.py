@@ -20,6 +20,7 @@ Example (what the stage ``generate`` does)::
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import attrs
 import torch
@@ -33,6 +34,7 @@ from wan_core.memory import loras_of
 from wan_core.sampling import held
 from wan_core.sampling.health import STANDARD, Health
 from wan_core.sampling.recording import Record, next_record
+from wan_core.sampling.rescue import persistently
 from wan_core.sampling.schedules import Schedule
 from wan_core.sampling.state import SamplerState
 
@@ -77,7 +79,8 @@ def sample(
     ``state`` is advanced step by step and is whole between steps: when a step fails, the same call
     with the same state tries it again; a stored state gives the same bits as an uninterrupted run.
     Inside of :func:`~wan_core.sampling.recording.recorded` that happens by itself: the call goes on where
-    the same one was cut short, or returns what it has returned before.
+    the same one was cut short, or returns what it has returned before. Inside of
+    :func:`~wan_core.sampling.rescue.rescued` a step that runs out of memory is tried again.
 
     Args:
         observe: called after each step, for progress and previews; to stop the run it raises
@@ -130,8 +133,11 @@ def _run(
     state.latents = held.write(state.latents, conditioning.pin, now)
     moving = held.Moving(state.latents, conditioning.freeze)
     unchecked = health
-    while state.index < schedule.steps:
-        step, seen = schedule.step(state.index), state.latents
+
+    def advance(
+        step: Step, seen: Latents
+    ) -> tuple[dict[str, dict[str, Tensor]], dict[str, Tensor]]:
+        """One step, whole or not at all: what each branch said, and the guided velocity."""
         with state.atomic():
             raw = {
                 call.name: predict(denoiser, seen, step, conditioning, call, prefilled)
@@ -145,6 +151,11 @@ def _run(
             state.index += 1
             now = held.Moment.after(state.index, schedule)
             state.latents = held.write(moving.put(moved, seen), conditioning.pin, now)
+        return raw, velocity
+
+    while state.index < schedule.steps:
+        step, seen = schedule.step(state.index), state.latents
+        raw, velocity = persistently(partial(advance, step, seen), lambda: state.whole)
         if unchecked is not None and raw:
             unchecked.after_first_step(denoiser, conditioning, raw, seen, state.latents, step)
             unchecked = None

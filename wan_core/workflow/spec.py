@@ -182,6 +182,7 @@ class MemorySpec:
         offload_txt_emb, offload_img_emb: whether the embedding of text rows, or of image tokens, lies in host
             memory between its calls.
         block_swap_debug: a line for each block that is swapped.
+        allow_inexact: when memory runs out, a video may be decoded in tiles, which changes its picture.
     """
 
     vram: int | float | None = budget(
@@ -212,6 +213,9 @@ class MemorySpec:
     )
     block_swap_debug: bool = flag(
         default=False, help="a line for each swapped block: bytes, waiting, computing"
+    )
+    allow_inexact: bool = flag(
+        default=False, help="decode in tiles when memory runs out, which changes the picture"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,9 @@ from wan_core.models.vae.network import Decoder, Encoder
 from wan_core.models.vae.stages import fold, unfold
 from wan_core.models.vae.state import DecoderState, EncoderState
 from wan_core.models.vae.streams import regroup
+
+if TYPE_CHECKING:
+    from wan_core.models.vae.tiling import Tiling
 
 
 class WanVAE(nn.Module):
@@ -31,6 +35,10 @@ class WanVAE(nn.Module):
     Args:
         config: the network.
         mean, std: constants per latent channel; both or neither.
+
+    Attributes:
+        at_once: what ``encode_stream`` and ``decode_stream`` take for theirs when they are given none.
+        tiling: the way in which ``decode_stream`` decodes whole clips tile by tile; None = it does not.
     """
 
     def __init__(
@@ -46,6 +54,8 @@ class WanVAE(nn.Module):
         # plain numbers, not buffers: they stay exact in every dtype and exist on every device
         self.mean = None if mean is None else tuple(mean)
         self.std = None if std is None else tuple(std)
+        self.at_once: int | None = None
+        self.tiling: Tiling | None = None
         self.encoder = Encoder(config)
         self.conv1 = nn.Conv3d(2 * config.z_dim, 2 * config.z_dim, 1)
         self.conv2 = nn.Conv3d(config.z_dim, config.z_dim, 1)
@@ -147,7 +157,7 @@ class WanVAE(nn.Module):
             if state.started:  # only the clip's last part can be ragged
                 part = part[:, :, : part.shape[2] // stride * stride]
             if part.shape[2]:
-                yield self.encode_chunk(part, state, at_once=at_once)
+                yield self.encode_chunk(part, state, at_once=at_once or self.at_once)
 
     # decoding
 
@@ -201,6 +211,10 @@ class WanVAE(nn.Module):
         """
         if chunk < 1 or (at_once is not None and at_once < 1):
             raise ValueError(f"chunk ({chunk}) and at_once ({at_once}) must be at least 1")
+        at_once = at_once or self.at_once
+        if self.tiling is not None and state is None:
+            yield from torch.split(self._tiled(self.tiling, latents), self.config.stride[0], dim=2)
+            return
         state = self.decoder_state() if state is None else state
         for start in range(0, latents.shape[2], chunk):
             raw = self._latent(latents[:, :, start : start + chunk])
@@ -210,6 +224,13 @@ class WanVAE(nn.Module):
                 yield from map(self._pixels, self.decoder.pieces(raw, state, at_once))
 
     # plumbing
+
+    def _tiled(self, tiling: Tiling, latents: Tensor) -> Tensor:
+        self.tiling = None  # a tile is a clip that is decoded whole
+        try:
+            return tiling.decode(self, latents)
+        finally:
+            self.tiling = tiling
 
     def _enter(self, x: Tensor) -> Tensor:
         return x.to(self.conv2.weight.device, self.conv2.weight.dtype)

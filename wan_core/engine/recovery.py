@@ -1,0 +1,154 @@
+"""Going on after memory has run out: make room, and do the same once more.
+
+Where a step of sampling fails, it is repeated from the latents before it. Where anything else of a stage fails,
+the stage is repeated: what it has sampled is there. Where decoding fails, the file is written anew. What is
+learned in a run is forgotten with it: the next one is planned as always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar
+
+import attrs
+import torch
+
+from wan_core.contract.errors import ResourceError
+from wan_core.contract.events import Listener, Recovered
+from wan_core.contract.placement import Placement
+from wan_core.contract.text import slot_in_words
+from wan_core.engine.ladder import Rung, next_rung
+from wan_core.memory import Ledger, Residency, gigabytes, give_back, let_go
+from wan_core.planning import Plan
+
+if TYPE_CHECKING:
+    from wan_core.engine.components import ModelComponents
+
+T = TypeVar("T")
+
+HELP = "close what else uses it, or use a smaller size, fewer frames or a smaller precision"
+
+
+@attrs.define(eq=False)
+class Recovery:
+    """What one run does when memory runs out.
+
+    Attributes:
+        placements: of components, by model and slot, that are others than planned.
+        made: what has been done so far.
+    """
+
+    emit: Listener
+    ledger: Ledger
+    plan: Plan
+    placements: dict[tuple[str, str], Placement] = attrs.field(factory=dict, init=False)
+    made: list[Recovered] = attrs.field(factory=list, init=False)
+    _left: set[str] = attrs.field(factory=set, init=False)
+    _visitors: list[tuple[Residency, Hashable]] = attrs.field(factory=list, init=False)
+
+    @property
+    def allows_inexact(self) -> bool:
+        """Whether the user lets the picture change."""
+        return bool(self.plan.workflow.memory.allow_inexact)
+
+    @property
+    def changed(self) -> list[str]:
+        """What has changed bits, in plain words."""
+        return [f"{one.what}: {one.how}" for one in self.made if not one.exact]
+
+    def persist(
+        self,
+        call: Callable[[], T],
+        components: Sequence[ModelComponents],
+        slot: str = "",
+        again: Callable[[], None] | None = None,
+    ) -> T:
+        """Call ``call`` until it does not run out of memory.
+
+        Args:
+            components: of which something may leave or become smaller.
+            slot: the component of the last of them that is about to be loaded, if one is.
+            again: called before each repetition; None in it, and elsewhere, = nothing.
+
+        Raises:
+            ResourceError: no room is left to be made.
+        """
+        while True:
+            try:
+                return call()
+            except torch.OutOfMemoryError as error:
+                let_go(error)
+            self.make_room(components, slot)
+            if again:
+                again()
+
+    def make_room(self, components: Sequence[ModelComponents], slot: str = "") -> None:
+        """Do the next thing that may help.
+
+        Raises:
+            ResourceError: nothing is left that could be done.
+        """
+        stage, task = self.ledger.failed()
+        give_back()
+        idle = {title for one in components for title in one.drop_idle()}
+        # what a repeated stage loads and lets go again is no news, and no help
+        if new := sorted(idle - self._left):
+            self._left |= idle
+            self.report(stage, task, "out of memory", f"{', '.join(new)} left the device")
+            return
+        for use, name in _in_use(components, slot):
+            while rung := next_rung(use.placement(name), use.abilities(name)):
+                if self._take(use, name, rung):
+                    how = f"{slot_in_words(name)}: {rung.how}"
+                    self.report(stage, task, "out of memory", how, exact=rung.exact)
+                    return
+        raise self._given_up(stage, task)
+
+    def report(self, stage: str, task: str, what: str, how: str, *, exact: bool = True) -> None:
+        """Tell of a recovery, and remember it for the end of the run."""
+        one = Recovered(stage, task, what, how, exact)
+        self.made.append(one)
+        self.emit(one)
+
+    def until_the_end(self, residency: Residency, key: Hashable) -> None:
+        """A component is there because of a recovery, and leaves with the run."""
+        self._visitors.append((residency, key))
+
+    def forget(self) -> None:
+        """The run is over: what comes next is planned anew."""
+        for residency, key in self._visitors:
+            residency.drop(key)
+        self._visitors.clear()
+        self.placements.clear()
+
+    def _take(self, use: ModelComponents, slot: str, rung: Rung) -> bool:
+        """Whether there was room for changing to a smaller placement; else a still smaller one may do."""
+        try:
+            use.place(slot, rung.placement)
+        except torch.OutOfMemoryError as error:
+            let_go(error)
+        else:
+            return True
+        give_back()
+        return False
+
+    def _given_up(self, stage: str, task: str) -> ResourceError:
+        tried = list(dict.fromkeys(one.how for one in self.made if one.what == "out of memory"))
+        place = " / ".join(filter(None, (stage, task)))
+        text = f"{self.plan.machine.title} ran out of memory" + (f" in {place}" if place else "")
+        if self.plan.peak:
+            text += f"; the plan predicted {gigabytes(self.plan.peak)}"
+        if tried:
+            text += f"; tried without success: {'; '.join(tried)}"
+        return ResourceError(text, remedy=HELP)
+
+
+def _in_use(
+    components: Sequence[ModelComponents], slot: str
+) -> Iterator[tuple[ModelComponents, str]]:
+    """What may become smaller, the latest used first."""
+    if slot:
+        yield components[-1], slot
+    for use in reversed(components):
+        for name in use.in_use:
+            yield use, name
