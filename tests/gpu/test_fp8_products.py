@@ -81,7 +81,7 @@ def test_rows_of_zeros_and_of_no_numbers() -> None:
 @pytest.mark.parametrize("with_bias", [True, False])
 @pytest.mark.parametrize(
     ("tokens", "inputs", "outputs"),
-    [((1,), 16, 16), ((512,), 512, 1536), ((2, 77), 1536, 8960), ((3, 1, 5), 8960, 48)],
+    [((1,), 16, 16), ((512,), 512, 1536), ((2, 77), 1536, 8960), ((3, 1, 5), 8960, 1536)],
 )
 def test_products_agree_with_the_reference(
     tokens: tuple[int, ...], inputs: int, outputs: int, by_channel: bool, with_bias: bool

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 
 import pytest
+import torch
 
-from wan_core.memory import allocator, let_segments_grow
+from wan_core.memory import allocator, bound, let_segments_grow
 
 
 @pytest.mark.parametrize(
@@ -30,3 +32,17 @@ def test_the_users_word_stands(
     monkeypatch.setattr(allocator.sys, "platform", "linux")
     let_segments_grow()
     assert {name: os.environ[name] for name in names if name in os.environ} == want
+
+
+@pytest.mark.parametrize(("most", "share"), [(None, 1.0), (6 * 2**30, 0.25), (2**40, 1.0)])
+def test_a_bound_is_a_share_of_the_card(
+    monkeypatch: pytest.MonkeyPatch, most: int | None, share: float
+) -> None:
+    said: list[tuple[float, str]] = []
+    card = SimpleNamespace(total_memory=24 * 2**30)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
+    monkeypatch.setattr(
+        torch.cuda, "set_per_process_memory_fraction", lambda *given: said.append(given)
+    )
+    bound("cuda:0", most)
+    assert said == [(share, "cuda:0")]

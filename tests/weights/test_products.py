@@ -74,9 +74,10 @@ def test_weights_without_scales() -> None:
 @pytest.mark.parametrize(
     ("scheme", "shape", "suits"),
     [
-        ("fp8_e4m3fn", (32, 48), True),
-        ("fp8_e4m3fn", (32, 40), False),
-        ("fp8_e4m3fn", (40, 32), False),
+        ("fp8_e4m3fn", (128, 48), True),
+        ("fp8_e4m3fn", (112, 48), False),
+        ("fp8_e4m3fn", (128, 40), False),
+        ("fp8_e4m3fn", (136, 32), False),
         ("fp8_e4m3fn", (0, 32), False),
         ("fp8_e5m2", (32, 48), False),
         ("int8", (32, 48), False),
@@ -91,8 +92,8 @@ def test_which_weights_are_multiplied_as_they_are(
 class Two(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.wide = QuantLinear(pack(random(32, 48), "fp8_e4m3fn", by_channel=True))
-        self.kept = QuantLinear(pack(random(32, 48), "fp8_e4m3fn", by_channel=True))
+        self.wide = QuantLinear(pack(random(128, 48), "fp8_e4m3fn", by_channel=True))
+        self.kept = QuantLinear(pack(random(128, 48), "fp8_e4m3fn", by_channel=True))
         self.odd = QuantLinear(pack(random(31, 48), "fp8_e4m3fn", by_channel=True))
         self.plain = nn.Linear(48, 32)
 
@@ -192,7 +193,7 @@ def test_memory_that_is_short_is_no_broken_kernel(monkeypatch: pytest.MonkeyPatc
 def test_the_layer_is_captured_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also on the CPU, whose products say that shapes and types are what torch takes."""
     monkeypatch.setattr(QuantLinear, "rounds", lambda self, x: self.in_fp8)
-    layer = QuantLinear(pack(random(32, 48), "fp8_e4m3fn", by_channel=False), random(32, seed=2))
+    layer = QuantLinear(pack(random(128, 48), "fp8_e4m3fn", by_channel=False), random(128, seed=2))
     layer.in_fp8 = True
     x = random(2, 5, 48, seed=1).bfloat16()
     with torch.no_grad():

@@ -28,7 +28,7 @@ from wan_core.engine.run import Run
 from wan_core.engine.swapping import HostComponents
 from wan_core.engine.sweep import SweepKept, make_sheet, title, with_all_texts
 from wan_core.engine.unfinished import Card, Taken, Unfinished, still_going_on, take
-from wan_core.memory import Ledger, Residency, gigabytes, let_segments_grow, pinnable_bytes
+from wan_core.memory import Ledger, Residency, bound, gigabytes, let_segments_grow, pinnable_bytes
 from wan_core.planning import Library, Plan, look, make_plan, make_plans
 from wan_core.planning.machine import free_ram
 from wan_core.plugins import Plugins
@@ -69,6 +69,7 @@ class Session:
         self.library = library
         self.arguments = tuple(arguments)
         self._residencies: dict[str, Residency] = {}
+        self._bounded: set[str] = set()
         self._host = HostComponents(self.cache)
 
     def __enter__(self) -> Session:
@@ -113,6 +114,9 @@ class Session:
             room = (machine.ram if machine.vram is None else machine.vram) + residency.bytes
             stated = plan.bounds.allocatable(machine) if plan.bounds else None
             residency.budget = room if stated is None else min(room, stated)
+            if machine.vram is not None and (stated is not None or device in self._bounded):
+                bound(device, stated)
+                self._bounded.add(device)
         # beside what a user states, no more than may be pinned: files serve as well as memory that is not
         share = plan.bounds.host if plan.bounds else pinnable_bytes()
         self._host.residency.budget = min(free_ram() + self._host.residency.bytes, share)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from wan_core.contract.lazy import exports
 
 if TYPE_CHECKING:
+    from wan_core.memory.allocator import bound as bound
     from wan_core.memory.allocator import let_segments_grow as let_segments_grow
     from wan_core.memory.compiled import Compiling as Compiling
     from wan_core.memory.compiled import compile_units as compile_units
@@ -83,6 +84,7 @@ __getattr__, __dir__, __all__ = exports(
         "Unit": "units",
         "UnitTimes": "meter",
         "WithParts": "units",
+        "bound": "allocator",
         "compile_units": "compiled",
         "compiling_of": "compiled",
         "gigabytes": "residency",

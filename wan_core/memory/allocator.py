@@ -24,6 +24,24 @@ def let_segments_grow() -> None:
     os.environ[VARIABLE if _version() >= RENAMED else FORMER] = GROWING
 
 
+def bound(device: str, most: int | None) -> None:
+    """Let torch reserve no more of a GPU than a number of bytes.
+
+    At the bound it gives back what it has reserved and does not use, and only then it fails. So a stated budget
+    holds whatever gaps there are between tensors.
+
+    Args:
+        device: such as ``"cuda:0"``.
+        most: None = as much as there is.
+    """
+    import torch
+
+    share = 1.0
+    if most is not None:
+        share = min(1.0, most / torch.cuda.get_device_properties(device).total_memory)
+    torch.cuda.set_per_process_memory_fraction(share, device)
+
+
 def _version() -> tuple[int, int]:
     numbers = metadata.version("torch").split(".")
     return int(numbers[0]), int(numbers[1])

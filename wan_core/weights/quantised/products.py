@@ -11,7 +11,6 @@ from __future__ import annotations
 from functools import cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from wan_core.kernels import quantise_rows, quantise_rows_reference
@@ -21,8 +20,8 @@ __all__ = ["can_multiply", "fp8_linear", "fp8_linear_reference", "rounded_inputs
 
 MULTIPLE = 16
 """What inputs and outputs of a layer are a multiple of, for tensor cores."""
-FEW = 128
-"""Rows up to which filling them up to a multiple costs nothing."""
+LEAST = 128
+"""Outputs from which a layer is multiplied in fp8: cuBLAS can't add a bias to some that have fewer (48, 64)."""
 Rounded = tuple[Tensor, Tensor]
 """Codes and scales of inputs."""
 CAPABILITY = (8, 9)
@@ -50,11 +49,6 @@ def fp8_linear(
     """
     outputs = packed.shape[0]
     codes, scales = rounded or rounded_inputs(x)
-    rows = len(codes)
-    if rows < FEW and rows % MULTIPLE:  # of which cuBLAS refuses some numbers (15 rows and a bias)
-        more = -rows % MULTIPLE
-        codes = F.pad(codes.view(torch.uint8), (0, 0, 0, more)).view(torch.float8_e4m3fn)
-        scales = F.pad(scales, (0, 0, 0, more), value=1.0)
     out = torch._scaled_mm(
         codes,
         packed.payload.view(torch.float8_e4m3fn).t(),
@@ -64,7 +58,7 @@ def fp8_linear(
         out_dtype=torch.bfloat16,
         use_fast_accum=True,  # sums in less than float32, small beside what rounding inputs costs
     )
-    return out[:rows].view(*x.shape[:-1], outputs)
+    return out.view(*x.shape[:-1], outputs)
 
 
 def fp8_linear_reference(x: Tensor, packed: Packed, bias: Tensor | None) -> Tensor:
@@ -79,8 +73,10 @@ def fp8_linear_reference(x: Tensor, packed: Packed, bias: Tensor | None) -> Tens
 
 def suits_fp8(packed: Packed) -> bool:
     """Whether a weight can be multiplied as it is stored."""
-    fits = all(size > 0 and size % MULTIPLE == 0 for size in packed.shape)
-    return packed.scheme == "fp8_e4m3fn" and len(packed.shape) == 2 and fits
+    if packed.scheme != "fp8_e4m3fn" or len(packed.shape) != 2:
+        return False
+    outputs, inputs = packed.shape
+    return outputs >= LEAST and inputs > 0 and outputs % MULTIPLE == inputs % MULTIPLE == 0
 
 
 @cache
