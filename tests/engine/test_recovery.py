@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_swapped_runs import PICTURE, PLUGINS, frames, planned, swapped
+from test_swapped_runs import LAYERS, PICTURE, PLUGINS, frames, planned, swapped
 
 from wan_core import Session
 from wan_core.contract.errors import ResourceError, WeightsError
@@ -21,7 +21,7 @@ from wan_core.engine import text
 from wan_core.engine.components import ModelComponents
 from wan_core.engine.results import RunResult
 from wan_core.media import probe
-from wan_core.memory import BlockSwap, Keeper
+from wan_core.memory import BlockSwap, Keeper, Residency
 from wan_core.models.encoders import ImageEncoder, TextEncoder
 from wan_core.models.vae import WanVAE
 from wan_core.models.vae.network import Decoder, Encoder
@@ -282,6 +282,40 @@ def test_later_stages_keep_what_was_decided(
     assert not session._host.residency._residents  # and gone with the run
 
 
+def test_what_an_earlier_run_has_left_in_host_memory_is_not_taken_for_what_is_in_use(
+    session: Session,
+    tmp_path: Path,
+    undisturbed: Callable[..., np.ndarray],
+    shortage: Shortage,
+) -> None:
+    session.run(planned(tmp_path, PLACEMENTS["swapped"]))
+    shortage.calls = 0
+    shortage.at(WanBlock, "forward", lambda n: n in (2, 3))
+    result = session.run(planned(tmp_path))
+    assert "4 of 7" in ways(result)[1]
+    assert result.moved
+    assert np.array_equal(frames(result), undisturbed(tmp_path))
+
+
+def test_on_the_cpu_all_of_a_component_counts(
+    session: Session, tmp_path: Path, shortage: Shortage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of one that was planned to be swapped."""
+    sizes: list[int] = []
+    acquire = Residency.acquire
+
+    def noting(self: Residency, key: Any, title: str, size: int, *args: Any, **more: Any) -> Any:
+        if "text encoder" in title:
+            sizes.append(size)
+        return acquire(self, key, title, size, *args, **more)
+
+    monkeypatch.setattr(Residency, "acquire", noting)
+    shortage.at(TextEncoder, "encode", lambda n: n < 2)
+    plan = planned(tmp_path, {"text_encoder": swapped(*LAYERS, "shared")})
+    assert "on the CPU" in ways(session.run(plan))[-1]
+    assert sizes[-1] == plan.models["main"].weight_bytes("text_encoder")
+
+
 @pytest.mark.parametrize("times", [1, 2, 4])
 def test_text(
     session: Session,
@@ -444,7 +478,7 @@ def test_a_video_that_can_be_read_once_only(
 
     monkeypatch.setattr(DecodedVideo, "__init__", once)
     shortage.at(Decoder, "forward", lambda n: n == 0)
-    with pytest.raises(ResourceError, match=r"ran out of memory.*kept in"):
+    with pytest.raises(ResourceError, match=r"ran out of memory in generate / decoding.*kept in"):
         session.run(planned(tmp_path))
 
 

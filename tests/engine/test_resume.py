@@ -190,15 +190,30 @@ def test_another_plan_is_refused_with_what_differs(
     assert len(unfinished(cache)) == 1
 
 
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ('ram="4GB"', 'ram="3GB"'),
+        ("", "blocks_to_swap=1\nprefetch_blocks=0\nblock_swap_debug=true"),
+        ("offload_txt_emb=true", "offload_txt_emb=false"),
+        ("", "offload_img_emb=false"),
+    ],
+)
 def test_what_changes_no_bit_does_not_keep_a_run_from_going_on(
-    make: Make, session: Session, killed: Callable[..., None], tmp_path: Path
+    make: Make,
+    session: Session,
+    killed: Callable[..., None],
+    tmp_path: Path,
+    before: str,
+    now: str,
 ) -> None:
     text = (
-        'format=1\n[model]\nfamily="tiny-random"\n[[stages]]\nuse="generate"\nprompt="x"\n'
-        'steps=4\n[memory]\nram="{ram}"\n[output]\npath="{path}"\noverwrite=true'
+        'format=1\n[model]\nfamily="tiny-t2v"\n[[stages]]\nuse="generate"\nprompt="x"\n'
+        "width=32\nheight=32\nframes=5\n"
+        'steps=4\n[memory]\n{memory}\n[output]\npath="{path}"\noverwrite=true'
     )
-    killed(make(text=text.replace("{ram}", "4GB").replace("{path}", "a.mp4")), "sampling", 2)
-    other = make(text=text.replace("{ram}", "3GB").replace("{path}", "b.mkv"))
+    killed(make(text=text.replace("{memory}", before).replace("{path}", "a.mp4")), "sampling", 2)
+    other = make(text=text.replace("{memory}", now).replace("{path}", "b.mkv"))
     assert session.run(other, resume=True).outputs == (tmp_path / "b.mkv",)
 
 

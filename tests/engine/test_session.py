@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +25,9 @@ from wan_core.contract.events import (
     TaskStarted,
 )
 from wan_core.media import read_frames
+from wan_core.planning.bounds import Bounds
+from wan_core.planning.machine import Machine
+from wan_core.planning.predict import CONTEXT
 from wan_core.workflow import Workflow
 
 Make = Callable[..., Workflow]
@@ -237,3 +242,15 @@ def test_what_the_plan_allows_the_run_can_do(make: Make, tmp_path: Path) -> None
         assert set(loaded) == {"loading text encoder", "loading vae", "loading transformer"}
         with pytest.raises(ResourceError, match=r"memory\.ram: .* is predicted to need"):
             session.plan(make(text=tight(f"{just - 1_000_000}B")))
+
+
+def test_bounds_of_memory_go_with_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[tuple[str, int | None]] = []
+    gpu = Machine("cuda:0", "A GPU", 8 * 10**9, 6 * 10**9)
+    monkeypatch.setattr("wan_core.engine.session.look", lambda device: gpu)
+    monkeypatch.setattr("wan_core.engine.session.bound", lambda *given: said.append(given))
+    with Session() as session:
+        plan: Any = SimpleNamespace(models={}, bounds=Bounds(5 * 10**9, 8 * 10**9, 5 * 10**9))
+        session._residencies_for(plan)
+        assert said == [("cpu", 5 * 10**9 - CONTEXT)]
+    assert said[1:] == [("cpu", None)]

@@ -21,8 +21,9 @@ from wan_core import Session
 from wan_core.contract import CONTRACT_VERSION
 from wan_core.contract.descriptions import Family
 from wan_core.contract.errors import ResourceError, WeightsError
-from wan_core.contract.events import Event, Note, Preview
+from wan_core.contract.events import Event, Note, Preview, Recovered
 from wan_core.contract.requests import VideoSize
+from wan_core.engine.components import ModelComponents
 from wan_core.hookspecs import hookimpl
 from wan_core.media import read_frames
 from wan_core.media.pixels import to_pixels
@@ -74,6 +75,23 @@ def run(folder: Path, model: str, previews: bool) -> tuple[NDArray[Any], list[Ev
     with Session(plugins=PLUGINS, cache=folder / "cache", library=Library([folder])) as session:
         done = session.run(workflow(folder, model), listen=events.append, previews=previews)
         return np.stack(list(read_frames(done.outputs[0]))), events
+
+
+def test_a_tiny_vae_that_finds_no_room_takes_none_from_others(
+    tmp_path: Path, network: Taehv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_file(network.state_dict(), tmp_path / "taew2_1.safetensors")
+    load = ModelComponents._load
+
+    def failing(self: ModelComponents, slot: str, keep: Any = None) -> Any:
+        if slot == "preview_vae":
+            raise torch.OutOfMemoryError("no")
+        return load(self, slot, keep)
+
+    monkeypatch.setattr(ModelComponents, "_load", failing)
+    _, events = run(tmp_path, NAMED, True)
+    assert [one.text for one in of(Note, events)] == ["no preview of generate: out of memory"]
+    assert not of(Recovered, events)
 
 
 def of(sort: type, events: Sequence[Event]) -> list[Any]:

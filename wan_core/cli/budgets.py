@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from wan_core.planning import BudgetRow
 
 MOST = 32
-KNOBS = ("blocks_to_swap", "prefetch_blocks", "offload_txt_emb", "offload_img_emb")
 HEAD = (
     "GPU",
     "fits",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 import click
 
-from wan_core.cli.budgets import KNOBS, budget_lines, read_budgets
+from wan_core.cli.budgets import budget_lines, read_budgets
 from wan_core.cli.options import Strict, debug_option, discover, to_json, without_option
 from wan_core.cli.wanted import Wanted, make_plans, wanted_options
 from wan_core.weights.places import printable
@@ -67,6 +67,7 @@ def _tell_budgets(
     workflow: Workflow, wanted: Wanted, plugins: Plugins, budgets: Sequence[int], json: bool
 ) -> None:
     from wan_core.planning import has_cuda, is_cuda, table_of_budgets
+    from wan_core.workflow.spec import KNOBS
 
     # what the workflow asks of this machine's memory is no matter here, nor a GPU that it has not
     anywhere = attrs.evolve(workflow, memory=attrs.evolve(workflow.memory, vram=None, ram=None))

@@ -58,7 +58,10 @@ class ModelComponents:
 
     def get(self, slot: str) -> Any:
         if slot not in self._held:
-            held = self._recovery.persist(partial(self._acquire, slot), [self], slot)
+            acquire = partial(self._acquire, slot)
+            # what a run can do without takes no room from the rest: who asked for it is told
+            optional = self.model.family.components[slot].optional
+            held = acquire() if optional else self._recovery.persist(acquire, [self], slot)
             watched = Compiled.of(held, self._tell_of_compiling)
             if watched and slot not in self._compiled:
                 self._compiled[slot] = watched
@@ -109,8 +112,9 @@ class ModelComponents:
         inexact = self._recovery.allows_inexact
         found = abilities(self._held[slot], may_leave=may_leave, inexact=inexact)
         residency, key = self._keys[slot]
-        if slot not in self._swapped and residency.users(key) > 1:
-            return attrs.evolve(found, units=(), parts=())  # others count on it being resident
+        others = residency.users(key) > 1 or self._host.residency.users(self._swapped_key(slot))
+        if slot not in self._swapped and others:
+            return attrs.evolve(found, units=(), parts=())  # others count on it being where it is
         return found
 
     def drop_idle(self) -> list[str]:
@@ -167,7 +171,7 @@ class ModelComponents:
     def _hold(self, slot: str, load: Callable[[], Any], headroom: int) -> None:
         """Have a component resident as a whole."""
         residency, key = self._residency(slot), self._key(slot)
-        size, title = self.model.resident_bytes(slot), self._title(slot)
+        size, title = self.model.weight_bytes(slot), self._title(slot)
         self._held[slot] = residency.acquire(key, title, size, load, headroom=headroom)
         self._keys[slot] = residency, key
 
@@ -185,6 +189,8 @@ class ModelComponents:
         residency, key = self._keys[slot]
         residency.drop(key)
         value = self._held[slot]
+        # an earlier run may have left another copy there
+        self._host.residency.drop(self._swapped_key(slot))
         use = self._swap(slot, lambda keeper: into_host_memory(value, keeper))
         self._swapped[slot] = use
         self._recovery.until_the_end(*self._keys[slot])
@@ -197,6 +203,8 @@ class ModelComponents:
         self.release(slot)
         residency.drop(key)
         to_cpu(value)
+        # likewise
+        self._residency(slot).drop(self._key(slot))
         self._hold(slot, lambda: value, 0)
         self._recovery.until_the_end(*self._keys[slot])
 

@@ -13,8 +13,9 @@ from wan_core.planning import Plan
 from wan_core.planning.provenance import fingerprints, input_sums, portable_workflow, versions
 from wan_core.plugins import Plugins
 from wan_core.workflow import to_toml
+from wan_core.workflow.spec import KNOBS
 
-WITHOUT_EFFECT = ("vram", "ram", "blocks_to_swap", "prefetch_blocks", "block_swap_debug")
+WITHOUT_EFFECT = ("vram", "ram", *KNOBS, "block_swap_debug")
 """Keys of ``[memory]`` that move weights about and change no bit; what they lead to is said for itself."""
 
 MOST_SAID = 3
@@ -95,7 +96,7 @@ def _placed(plan: Plan) -> dict[str, str]:
     """Where components compute and in which pieces: each device and each size of a product has its bits."""
     found = {}
     for model in plan.models.values():
-        for slot, placement in getattr(model, "placements", {}).items():
+        for slot, placement in model.placements.items():
             if placement.device is not None:
                 found[f"device of {model.name}.{slot}"] = str(placement.device)
             if placement.rows is not None:

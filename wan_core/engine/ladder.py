@@ -12,9 +12,10 @@ import attrs
 
 from wan_core.contract.placement import Placement
 from wan_core.memory.sizes import spread
+from wan_core.planning import phases
 
-ROWS = (8192, 2048)
-"""Rows that a transformer handles at a time."""
+ROWS = tuple(rows for rows in phases.ROWS if rows is not None)
+"""Rows that a transformer handles at a time: those among which plans choose."""
 
 
 @attrs.frozen

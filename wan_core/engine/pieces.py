@@ -33,7 +33,7 @@ def abilities(component: Any, *, may_leave: bool, inexact: bool) -> Abilities:
         inexact: the user allows tiles.
     """
     stack = stack_of(component)
-    whole = WithParts(stack) if stack is not None and hasattr(stack, "parts") else stack
+    whole = WithParts(stack) if stack is not None else None
     names = [unit.name for unit in whole.units()] if whole is not None else []
     inner = [unit.name for unit in stack.units()] if stack is not None else []
     parts = [name for name in names if name not in inner]

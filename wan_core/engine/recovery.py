@@ -102,7 +102,7 @@ class Recovery:
                     how = f"{slot_in_words(name)}: {rung.how}"
                     self.report(stage, task, "out of memory", how, exact=rung.exact)
                     return
-        raise self._given_up(stage, task)
+        raise self.given_up(stage, task)
 
     def report(self, stage: str, task: str, what: str, how: str, *, exact: bool = True) -> None:
         """Tell of a recovery, and remember it for the end of the run."""
@@ -121,6 +121,17 @@ class Recovery:
         self._visitors.clear()
         self.placements.clear()
 
+    def given_up(self, stage: str, task: str) -> ResourceError:
+        """The error of a run that ends because of memory, in a task of a stage."""
+        tried = list(dict.fromkeys(one.how for one in self.made if one.what == "out of memory"))
+        place = " / ".join(filter(None, (stage, task)))
+        text = f"{self.plan.machine.title} ran out of memory" + (f" in {place}" if place else "")
+        if self.plan.peak:
+            text += f"; the plan predicted {gigabytes(self.plan.peak)}"
+        if tried:
+            text += f"; tried before that: {'; '.join(tried)}"
+        return ResourceError(text, remedy=HELP)
+
     def _take(self, use: ModelComponents, slot: str, rung: Rung) -> bool:
         """Whether there was room for changing to a smaller placement; else a still smaller one may do."""
         try:
@@ -131,16 +142,6 @@ class Recovery:
             return True
         give_back()
         return False
-
-    def _given_up(self, stage: str, task: str) -> ResourceError:
-        tried = list(dict.fromkeys(one.how for one in self.made if one.what == "out of memory"))
-        place = " / ".join(filter(None, (stage, task)))
-        text = f"{self.plan.machine.title} ran out of memory" + (f" in {place}" if place else "")
-        if self.plan.peak:
-            text += f"; the plan predicted {gigabytes(self.plan.peak)}"
-        if tried:
-            text += f"; tried without success: {'; '.join(tried)}"
-        return ResourceError(text, remedy=HELP)
 
 
 def _in_use(

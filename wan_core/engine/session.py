@@ -28,7 +28,15 @@ from wan_core.engine.run import Run
 from wan_core.engine.swapping import HostComponents
 from wan_core.engine.sweep import SweepKept, make_sheet, title, with_all_texts
 from wan_core.engine.unfinished import Card, Taken, Unfinished, still_going_on, take
-from wan_core.memory import Ledger, Residency, bound, gigabytes, let_segments_grow, pinnable_bytes
+from wan_core.memory import (
+    Ledger,
+    Residency,
+    bound,
+    empty_allocator,
+    gigabytes,
+    let_segments_grow,
+    pinnable_bytes,
+)
 from wan_core.planning import Library, Plan, look, make_plan, make_plans
 from wan_core.planning.machine import free_ram
 from wan_core.plugins import Plugins
@@ -84,9 +92,12 @@ class Session:
         self.close()
 
     def close(self) -> None:
-        """Let all components go."""
+        """Let all components go, and with them the bounds of memory."""
         for residency in (*self._residencies.values(), self._host.residency):
             residency.clear()
+        for device in self._bounded:
+            bound(device, None)
+        self._bounded.clear()
 
     def plan(self, workflow: Workflow) -> Plan:
         """Check the workflow and work out what a run will do.
@@ -108,7 +119,7 @@ class Session:
         """What is resident on each device of the plan, with the budget that holds now."""
         # where a component may go when memory runs out
         for device in _devices(plan) | {"cpu"}:
-            residency = self._residencies.setdefault(device, Residency(on_leave=_give_back))
+            residency = self._residencies.setdefault(device, Residency(on_leave=empty_allocator))
             machine = look(device)
             # free now, and what our own components would give back
             room = (machine.ram if machine.vram is None else machine.vram) + residency.bytes
@@ -168,7 +179,7 @@ class Session:
         in_sweep: bool = False,
     ) -> RunResult:
         emit = Broadcast(listen, self.plugins)
-        each_unit = bool(getattr(plan.workflow.memory, "block_swap_debug", False))
+        each_unit = plan.workflow.memory.block_swap_debug
         ledger = Ledger(emit, torch.device(plan.machine.device), each_unit=each_unit)
         keepsakes = Keepsakes(self.cache, emit, card, taken)
         recovery = Recovery(emit, ledger, plan)
@@ -241,10 +252,8 @@ class Session:
             emit(RunFailed(str(cancelled), cancelled.exit_code))
             raise cancelled from error
         except torch.OutOfMemoryError as error:
-            short = ResourceError(
-                f"{plan.machine.title} ran out of memory; the plan predicted {gigabytes(plan.peak)}",
-                remedy=_and("use a smaller size, fewer frames or a smaller precision", keepsakes),
-            )
+            short = recovery.given_up(*ledger.failed())
+            short.remedy = _and(short.remedy, keepsakes)
             emit(RunFailed(str(short), short.exit_code))
             raise short from error
         except WanCoreError as error:
@@ -333,8 +342,3 @@ def _refuse_shortage(plan: Plan, residencies: Mapping[str, Residency]) -> None:
 
 def _and(text: str, keepsakes: Keepsakes) -> str:
     return "; ".join(filter(None, (text, str(keepsakes))))
-
-
-def _give_back() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()

@@ -19,7 +19,6 @@ from wan_core.contract.errors import ResourceError
 from wan_core.contract.placement import Placement
 from wan_core.engine.pieces import to_cpu
 from wan_core.memory import (
-    BlockStack,
     BlockSwap,
     Copier,
     CudaCopier,
@@ -111,17 +110,13 @@ class HostComponents:
 @torch.no_grad()
 def into_host_memory(component: Any, keeper: Keeper) -> Any:
     """Move a component that is resident to where :class:`HostComponents` would have loaded it."""
-    stack = _with_parts(stack_of(component))
-    for unit in stack.units():
+    stack = stack_of(component)
+    assert stack is not None, "only stacks are swapped"
+    for unit in WithParts(stack).units():
         if unit.name in keeper.names:
             keeper.keep(unit.name, unit.module)
     to_cpu(component)
     return component
-
-
-def _with_parts(stack: BlockStack | None) -> BlockStack:
-    assert stack is not None, "only stacks are swapped"
-    return WithParts(stack) if hasattr(stack, "parts") else stack
 
 
 def _swapped(component: Any, title: str, placement: Placement, keeper: Keeper) -> SwappedComponent:
@@ -133,7 +128,7 @@ def _swapped(component: Any, title: str, placement: Placement, keeper: Keeper) -
         )
     copier = _copier(keeper.device)
     swap = BlockSwap(
-        _with_parts(stack),
+        WithParts(stack),
         placement.swapped,
         placement.prefetch,
         copier,

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from wan_core.memory.copies import Mark as Mark
     from wan_core.memory.copies import SimulatedCopier as SimulatedCopier
     from wan_core.memory.copies import Span as Span
+    from wan_core.memory.freeing import empty_allocator as empty_allocator
     from wan_core.memory.freeing import give_back as give_back
     from wan_core.memory.freeing import let_go as let_go
     from wan_core.memory.guests import Guests as Guests
@@ -87,6 +88,7 @@ __getattr__, __dir__, __all__ = exports(
         "bound": "allocator",
         "compile_units": "compiled",
         "compiling_of": "compiled",
+        "empty_allocator": "freeing",
         "gigabytes": "residency",
         "give_back": "freeing",
         "let_go": "freeing",

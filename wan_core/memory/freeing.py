@@ -28,5 +28,10 @@ def let_go(error: BaseException) -> None:
 def give_back() -> None:
     """Collect what nobody refers to any more, and give what the allocator holds back to the device."""
     gc.collect()
+    empty_allocator()
+
+
+def empty_allocator() -> None:
+    """Give what the allocator holds and nobody uses back to the device."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -33,6 +33,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 MOST_LORAS = 32
 MOST_BLOCKS = 1000
 PLANNED = "the plan decides"
+KNOBS = ("blocks_to_swap", "prefetch_blocks", "offload_txt_emb", "offload_img_emb")
+"""Keys of ``[memory]`` that overrule the plan; no bit depends on them."""
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 
 
