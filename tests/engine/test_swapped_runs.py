@@ -370,7 +370,7 @@ def test_other_units_between_steps(
     def listen(event: Event) -> None:
         if isinstance(event, TaskProgress) and event.task == "sampling":
             way = ways.pop(0)
-            held[-1].swap_others("transformer", tuple(way), len(way) % 3)
+            held[-1].place("transformer", swapped(*way, prefetch=len(way) % 3))
             residents = session._residencies["cpu"]._residents
             (one,) = (r for r in residents.values() if "transformer" in r.title)
             bytes_there.append(one.bytes)

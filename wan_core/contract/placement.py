@@ -14,8 +14,8 @@ class Placement:
         swapped: names of the units, and of parts beside them such as ``"text_embedding"``, that lie in host
             memory and come to the device for their call.
         prefetch: units that are on their way while one computes.
-        rows: tokens that a feed-forward handles at a time; None = all. (Norms and
-            rotation handle few at a time in any case.)
+        rows: tokens that a feed-forward handles at a time; None = all. (Norms and rotation handle few at a time
+            in any case.)
         at_once: frames that the blocks of a VAE hold at a time; None = those of one latent.
         tiles: a VAE decodes part by part of the picture, which is inexact.
     """

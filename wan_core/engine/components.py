@@ -53,7 +53,7 @@ class ModelComponents:
         self._recovery = recovery or Recovery(ledger.tell, ledger, plan)
         self._held: dict[str, Any] = {}
         self._keys: dict[str, tuple[Residency, Hashable]] = {}
-        self._compiled: dict[str, Compiled] = {}
+        self._compiled: list[tuple[str, Compiled]] = []
         self._swapped: dict[str, SwappedUse] = {}
 
     def get(self, slot: str) -> Any:
@@ -63,8 +63,9 @@ class ModelComponents:
             optional = self.model.family.components[slot].optional
             held = acquire() if optional else self._recovery.persist(acquire, [self], slot)
             watched = Compiled.of(held, self._tell_of_compiling)
-            if watched and slot not in self._compiled:
-                self._compiled[slot] = watched
+            # loaded once more when a stage is repeated, it is compiled once more
+            if watched and all(watched.compiling is not one.compiling for _, one in self._compiled):
+                self._compiled.append((slot, watched))
         elif slot in self._swapped and not self._swapped[slot].component.swap.is_active:
             # it has found no room when it was changed, and something else has made some since
             self._recovery.persist(partial(self.place, slot, self.placement(slot)), [self])
@@ -124,6 +125,8 @@ class ModelComponents:
     def place(self, slot: str, placement: Placement) -> None:
         """Give a component another placement for the rest of the run, at once where it is in use.
 
+        More or fewer units may be swapped between two of its steps; bits stay what they are.
+
         Raises:
             ResourceError: host memory has no room for what is to lie there.
             torch.OutOfMemoryError: the device has no room; another call with less may follow.
@@ -140,17 +143,6 @@ class ModelComponents:
             use.change(placement.swapped, placement.prefetch)
         elif placement.swapped:
             self._swap_resident(slot)
-
-    def swap_others(self, slot: str, swapped: tuple[str, ...], prefetch: int) -> None:
-        """Swap other units of a component that is in use and swapped, between two of its steps.
-
-        Bits stay what they are; what is on the device shrinks or grows, and its residency knows.
-
-        Raises:
-            ValueError: there is no unit of a name, or ``prefetch`` is negative; nothing has changed then.
-            torch.OutOfMemoryError: the device has no room; another call with less may follow.
-        """
-        self._swapped[slot].change(swapped, prefetch)
 
     def changing(self, slot: str) -> AbstractContextManager[None]:
         """A region in which units of a component that is in use may be compiled or given other tensors."""
@@ -215,11 +207,11 @@ class ModelComponents:
     @property
     def falls_back(self) -> bool:
         """Whether something was to be compiled and is not."""
-        return any(one.compiling.failure for one in self._compiled.values())
+        return any(one.compiling.failure for _, one in self._compiled)
 
     def compile_summary(self) -> list[str]:
         """What compiling took, a line a component."""
-        told = ((slot, one.summary()) for slot, one in self._compiled.items())
+        told = ((slot, one.summary()) for slot, one in self._compiled)
         return [f"{slot_in_words(slot)}: {line}" for slot, line in told if line]
 
     def attributed(self) -> AbstractContextManager[None]:

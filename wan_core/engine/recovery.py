@@ -98,9 +98,12 @@ class Recovery:
             return
         for use, name in _in_use(components, slot):
             while rung := next_rung(use.placement(name), use.abilities(name)):
-                if self._take(use, name, rung):
+                found_room = self._take(use, name, rung)
+                # what changes bits counts from now on, also where something else has to make room
+                if found_room or not rung.exact:
                     how = f"{slot_in_words(name)}: {rung.how}"
                     self.report(stage, task, "out of memory", how, exact=rung.exact)
+                if found_room:
                     return
         raise self.given_up(stage, task)
 

@@ -35,7 +35,7 @@ class BlockStack(Protocol):
 
     Two more methods may be there: ``parts()``, units of their own beside the list, such as the embedding of
     the text, and ``tables()``, names of modules in the rest of which only rows are looked up, where they lie.
-    An attribute ``rows`` is how many tokens are handled at a time (None = all); the engine sets it.
+    An attribute ``rows`` is how many tokens a feed-forward handles at a time (None = all); the engine sets it.
     """
 
     def units(self) -> Sequence[Unit]:
