@@ -22,6 +22,7 @@ from wan_core.media import probe, read_frames
 from wan_core.memory import compiled
 from wan_core.models.wan import sub_steps
 from wan_core.planning.provenance import read_record
+from wan_core.stages import generate
 from wan_core.workflow import Workflow
 
 Make = Callable[..., Workflow]
@@ -273,3 +274,31 @@ def test_a_compiled_model_whose_memory_runs_out_is_swapped(
     assert np.array_equal(np.stack(list(read_frames(result.outputs[0]))), want)
     assert [one.exact for one in result.recoveries] == [True] * 3
     assert "all 2 blocks are swapped" in result.recoveries[-1].how
+
+
+def test_a_component_that_is_loaded_once_more_is_watched_once_more(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stage is repeated twice, the transformer leaves in between, and only the second one fails."""
+
+    def failing(name: str, *fails: bool) -> None:
+        real, left = getattr(generate, name), list(fails)
+
+        def call(*given: Any, **more: Any) -> Any:
+            if left and left.pop(0):
+                raise torch.OutOfMemoryError("full")
+            return real(*given, **more)
+
+        monkeypatch.setattr(generate, name, call)
+
+    failing("AttentionPatches", True)
+    failing("start_latents", False, True)
+
+    def backend(graph: Any, inputs: Sequence[Any]) -> Any:
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(compiled, "BACKEND", backend)
+    with Session() as session:
+        _, notes, said = run(make, True, session)
+    assert any("random transformer left the device" in text for text, _ in notes)
+    assert said == "nothing"
