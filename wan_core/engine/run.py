@@ -113,7 +113,7 @@ class Run:
 
         attempt = partial(self._attempt, stage, texts, made, model, components)
         # an input that can be read once only is used up
-        if not components or not all(getattr(s, "replayable", False) for s in made.values()):
+        if not components or not all(source.replayable for source in made.values()):
             return attempt()
         return self.recovery.persist(attempt, components, again=again)
 
