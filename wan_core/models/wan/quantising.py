@@ -189,7 +189,7 @@ def _infos(name: str, shape: tuple[int, ...], asked: Quantization) -> dict[str, 
         codes = TensorInfo(CODES[asked.dtype], (outputs, inputs), outputs * inputs)
         count = outputs if asked.scale == "channel" else 1
         scales = TensorInfo("F32", (count, 1), 4 * count)
-    assert codes.nbytes + scales.nbytes == weight_bytes(asked, shape)
+    assert (codes.nbytes, scales.nbytes) == weight_bytes(asked, shape)
     return {name: codes, _scale_of(name): scales}
 
 
