@@ -236,6 +236,22 @@ def test_what_stages_share_lies_there_once(folder: Path) -> None:
     assert model.unpacking_bytes("transformer") == 192 * 544 * 4
 
 
+def test_factors_beside_a_part_are_counted_in_it(folder: Path) -> None:
+    outputs, inputs = tensors()["text_embedding.0.weight"].shape
+    down, up = torch.ones(4, inputs), torch.ones(outputs, 4)
+    path = "text_embedding.0"
+    pair = {f"{path}.lora_down.weight": down, f"{path}.lora_up.weight": up}
+    save_file(pair, folder / "text.safetensors")
+    entry = 'loras = [{ file = "text.safetensors", merge = false }]'
+    with_pair, plain = (
+        plan(folder, model).models["main"].sizes["transformer"] for model in (entry, "")
+    )
+    added = 4 * (inputs + outputs) * 4 + 4 * 12
+    assert with_pair.parts == {"text_embedding": plain.parts["text_embedding"] + added}
+    assert (with_pair.units, with_pair.rest) == (plain.units, plain.rest)
+    assert with_pair.bytes == plain.bytes + added
+
+
 def test_the_table_of_budgets_counts_them_in_the_precision_of_its_card(folder: Path) -> None:
     """What is swapped lies in RAM with its factors, which take two bytes a number on a GPU."""
     with_loras = plan(folder, x(", merge = false"), x())

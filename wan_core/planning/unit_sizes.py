@@ -39,16 +39,17 @@ class UnitSizes:
     bytes: int
 
     def plus(self, more: Mapping[str, int]) -> UnitSizes:
-        """The same with more that lies in units, such as factors of LoRA files.
+        """The same with more that lies in units and parts, such as factors of LoRA files.
 
         Args:
-            more: unit -> bytes; ``""`` for what belongs to none.
+            more: unit or part -> bytes; ``""`` for what belongs to none.
         """
         units = {name: size + more.get(name, 0) for name, size in self.units.items()}
+        parts = {name: size + more.get(name, 0) for name, size in self.parts.items()}
         everywhere = sum(more.values())
-        outside = everywhere - sum(more.get(name, 0) for name in self.units)
+        outside = everywhere - sum(more.get(name, 0) for name in (*units, *parts))
         return attrs.evolve(
-            self, units=units, rest=self.rest + outside, bytes=self.bytes + everywhere
+            self, units=units, parts=parts, rest=self.rest + outside, bytes=self.bytes + everywhere
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 
 from wan_core.contract.loras import LoraUse
@@ -21,19 +21,25 @@ NUMBERS = 2
 """Beside any other patch: its scale and its factor."""
 
 
-def apart_sizes(file: LoraFile, use: LoraUse, shapes: Mapping[str, Shape]) -> dict[str, Stored]:
+def apart_sizes(
+    file: LoraFile,
+    use: LoraUse,
+    shapes: Mapping[str, Shape],
+    owner: Callable[[str], str] = unit_of,
+) -> dict[str, Stored]:
     """What a file adds to each unit; ``""`` stands for what belongs to no unit.
 
     A pair of rank r beside a weight ``[outputs, inputs]`` adds ``r * (inputs + outputs)`` values.
 
     Args:
         shapes: of the model's tensors.
+        owner: tells the unit that a tensor of the model belongs to.
     """
     values: Counter[str] = Counter()
     exact: Counter[str] = Counter()
     for patch in file.patches:
         if factor_of(use, patch):
-            unit = unit_of(patch.target)
+            unit = owner(patch.target)
             one = _stored(patch, file, shapes[patch.target])
             values[unit] += one.values
             exact[unit] += one.exact
