@@ -1,7 +1,7 @@
 """One block of a 14 B Wan transformer, compiled in several ways, side by side with diffusers' block.
 
     python benchmarks/block_variants.py --out result.json
-    python benchmarks/block_variants.py --tokens 75600 --variants ours cudnn gelu diffusers
+    python benchmarks/block_variants.py --tokens 75600 --variants ours cudnn qkv diffusers
 
 Random bfloat16 weights, the same in all variants of ours. Each variant is compiled, then all are timed in turn;
 printed are the median of the rounds, their spread, the time relative to diffusers' block (or else to ours), the
@@ -41,7 +41,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from wan_core.contract.attention import AttentionCall
 from wan_core.models.wan import BlockCall, Source, WanBlock, WanConfig, attention, rope_tables
-from wan_core.models.wan.sub_steps import FeedForward, SelfAttention
+from wan_core.models.wan.sub_steps import SelfAttention
 
 GRIDS = {32760: (21, 30, 52), 75600: (21, 45, 80), 3060: (3, 30, 34)}
 TEXT = 512
@@ -79,27 +79,12 @@ class FusedSelfAttention(SelfAttention):
         return out
 
 
-class GeluInProduct(FeedForward):
-    """GELU while the first product still is in float32: one pass less over the hidden tensor."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        first, last = self[0], self[2]
-        flat = x.flatten(0, -2)
-        hidden = torch._addmm_activation(first.bias, flat, first.weight.t(), use_gelu=True)
-        out: Tensor = last(hidden).view(x.shape)
-        return out
-
-
 def fuse(block: WanBlock) -> None:
     own = block.self_attn
     own.__class__ = FusedSelfAttention
     layers = (own.q, own.k, own.v)
     own.qkv_weight = torch.cat([layer.weight for layer in layers])
     own.qkv_bias = torch.cat([layer.bias for layer in layers])
-
-
-def gelu_in_product(block: WanBlock) -> None:
-    block.ffn.__class__ = GeluInProduct
 
 
 def rotate_by_halves(block: WanBlock) -> None:
@@ -116,20 +101,13 @@ def rotate_by_halves(block: WanBlock) -> None:
     block.self_attn.attend = attend
 
 
-def both(block: WanBlock) -> None:
-    fuse(block)
-    gelu_in_product(block)
-
-
 VARIANTS: dict[str, Variant] = {
     "ours": Variant(),
     "rows 8192": Variant(rows=8192),
     "rows 16384": Variant(rows=16384),
     "cudnn": Variant(within=lambda: sdpa_kernel(SDPBackend.CUDNN_ATTENTION)),
     "flash": Variant(within=lambda: sdpa_kernel(SDPBackend.FLASH_ATTENTION)),
-    "gelu": Variant(gelu_in_product),
     "qkv": Variant(fuse),
-    "gelu qkv": Variant(both),
     "rope": Variant(rotate_by_halves),
     "tuned": Variant(options={"max_autotune_pointwise": True, "coordinate_descent_tuning": True}),
 }

@@ -23,12 +23,13 @@ from wan_core.models.families import TINY_T2V
 from wan_core.planning import Library, Plan, make_plan
 from wan_core.planning.files import bundled
 from wan_core.planning.provenance import fingerprints, places, record
+from wan_core.planning.vram_table import table_of_budgets
 from wan_core.plugins import Found, Plugins, installed_entry_points
 from wan_core.weights import QuantLinear, open_weights
 from wan_core.weights.lora import LoraLinear
 from wan_core.weights.numbers import unpacked
 from wan_core.weights.quantised.packed import pack
-from wan_core.workflow import parse_workflow, to_toml
+from wan_core.workflow import MemorySpec, parse_workflow, to_toml
 
 TRANSFORMER = bundled("tiny/t2v.safetensors")
 STAGE = """
@@ -223,7 +224,7 @@ def test_what_stages_share_lies_there_once(folder: Path) -> None:
         ((1.0,), (1.0, 2.0), (0.0,), (1.0,)),
     ]
     # each counts where it lies: pairs of rank 4 beside weights of 192 and 544 columns and rows
-    of_file = model.loras[0].unit_bytes["transformer"]
+    of_file = model.loras[0].unit_bytes("transformer")
     pairs = 4 * (2 * (192 + 192) + (192 + 544)) * 4 + 3 * 4 * 12
     assert of_file["blocks.2"] == pairs
     assert of_file["blocks.0"] == pairs + 192 * 4 + 8
@@ -233,6 +234,39 @@ def test_what_stages_share_lies_there_once(folder: Path) -> None:
     added = model.resident_bytes("transformer") - plain.resident_bytes("transformer")
     assert added == 4 * sum(of_file.values())
     assert model.unpacking_bytes("transformer") == 192 * 544 * 4
+
+
+def test_factors_beside_a_part_are_counted_in_it(folder: Path) -> None:
+    outputs, inputs = tensors()["text_embedding.0.weight"].shape
+    down, up = torch.ones(4, inputs), torch.ones(outputs, 4)
+    path = "text_embedding.0"
+    pair = {f"{path}.lora_down.weight": down, f"{path}.lora_up.weight": up}
+    save_file(pair, folder / "text.safetensors")
+    entry = 'loras = [{ file = "text.safetensors", merge = false }]'
+    with_pair, plain = (
+        plan(folder, model).models["main"].sizes["transformer"] for model in (entry, "")
+    )
+    added = 4 * (inputs + outputs) * 4 + 4 * 12
+    assert with_pair.parts == {"text_embedding": plain.parts["text_embedding"] + added}
+    assert (with_pair.units, with_pair.rest) == (plain.units, plain.rest)
+    assert with_pair.bytes == plain.bytes + added
+
+
+def test_the_table_of_budgets_counts_them_in_the_precision_of_its_card(folder: Path) -> None:
+    """What is swapped lies in RAM with its factors, which take two bytes a number on a GPU."""
+    with_loras = plan(folder, x(", merge = false"), x())
+    rams = [
+        table_of_budgets(made, MemorySpec(blocks_to_swap=1), [2**33])[0].ram
+        for made in (with_loras, plan(folder, "", ""))
+    ]
+    model = with_loras.models["main"]
+    in_float32 = sum(model.apart_bytes("transformer").values())
+    exact = sum(
+        4 * one.exact
+        for lora in model.apart_of("transformer")
+        for one in lora.units["transformer"].values()
+    )
+    assert rams[0] - rams[1] == (in_float32 - exact) // 2 + exact > 0
 
 
 # -- runs -------------------------------------------------------------------------------------------------

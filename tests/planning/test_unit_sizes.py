@@ -30,7 +30,7 @@ from wan_core.models.wan.dialects import DIFFUSERS
 from wan_core.models.wan.files import KEEP_FLOAT32, transformer_config
 from wan_core.planning.files import PlannedFile
 from wan_core.planning.unit_sizes import UnitSizes, unit_sizes
-from wan_core.weights import Identity, open_weights
+from wan_core.weights import Identity, QuantLinear, open_weights
 from wan_core.weights.naming import matches
 
 TINY = Path(wan_core.models.__file__).parent / "tiny"
@@ -140,6 +140,22 @@ def test_ways_of_writing_a_transformer(tmp_path: Path, write: Write, dtype: str)
     _, stack = check("transformer", component, path, dtype)
     quantised = [m for m in stack.modules() if type(m).__name__ == "QuantLinear"]
     assert bool(quantised) == (write is not diffusers)
+
+
+def test_what_is_quantised_in_part_stays_so_where_its_codes_are_multiplied(tmp_path: Path) -> None:
+    held = load_file(TINY / "t2v.safetensors")
+    path = tmp_path / "t2v.safetensors"
+    scaled_fp8(path, held)
+    written = load_file(path)
+    for name in matrices(held):
+        if name.startswith("blocks.1."):
+            written[name] = held[name]
+            del written[name.replace(".weight", ".scale_weight")]
+    save_file(written, path)
+    component, asked = TINY_T2V.components["transformer"], Quantization(products="fp8")
+    _, stack = check("transformer", component, path, "bfloat16", quantization=asked)
+    codes = {n.split(".")[1] for n, m in stack.named_modules() if isinstance(m, QuantLinear)}
+    assert "1" not in codes and len(codes) > 1
 
 
 def test_a_quantised_text_encoder(tmp_path: Path) -> None:

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from wan_core.contract import Quantization
+from wan_core.contract import Component, Quantization, Stack
 from wan_core.contract.errors import WeightsError
 from wan_core.weights import QuantLinear, StateDict, identify
+from wan_core.weights.described import lora_targets
 from wan_core.weights.numbers import unpacked
 from wan_core.weights.quantised import packed as module
 from wan_core.weights.quantised.own import ENTRY, header_entry, weight_bytes
@@ -45,6 +46,7 @@ def test_values_are_those_of_the_nearest_codes() -> None:
     weight[2, 64:128] = 0
     kept = weight.clone()
     packed = pack(weight, "int4", by_channel=True)
+    assert packed.block_scales is not None
     assert torch.equal(weight, kept)
     assert packed.payload.shape == (5, 96)
     groups = weight.view(5, 3, 64)
@@ -55,7 +57,8 @@ def test_values_are_those_of_the_nearest_codes() -> None:
     assert torch.equal(dense, want.view(5, 192))
     assert (dense - weight).norm() < 0.12 * weight.norm()
     assert (dense[2, 64:128] == 0).all()
-    assert packed.payload.nbytes + 2 * 15 == weight_bytes(Quantization("int4"), weight.shape)
+    sizes = weight_bytes(Quantization("int4"), weight.shape)
+    assert sizes == (packed.payload.nbytes, packed.block_scales.nbytes) == (480, 30)
 
 
 def test_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,6 +87,12 @@ def test_it_is_called_by_its_name() -> None:
     assert precision.scheme == "int4"
     assert precision.title == "int4, groups of 64 with a scale each (wan-core)"
     assert precision.values == {"INT4": 256}
+
+
+def test_loras_of_a_stack_are_matched_with_the_shapes_of_its_weights() -> None:
+    component = Component("stack", load="m:load", stack=Stack())
+    shapes = lora_targets(component, file(W, S), ()).shapes
+    assert shapes == {"x.weight": (2, 128)}
 
 
 W, S = torch.zeros(2, 64, dtype=torch.uint8), torch.ones(2, 2).bfloat16()

@@ -72,9 +72,7 @@ def filled(
     official = stack.source
     source = merged(official, targets, request.loras, expert)
     module = on_meta(lambda: build(source))
-    # what is quantised already stays as it is, and so do the other matrices of such a file
-    blocks = tuple(stack.units.values())
-    packs = asked and not any(name.startswith(blocks) for name in official.layouts)
+    packs = asked and not stack.holds_codes
     load_into(
         module,
         source,

@@ -8,10 +8,9 @@ import attrs
 
 from wan_core.contract.errors import ResourceError, WorkflowError
 from wan_core.memory import gigabytes
-from wan_core.models.wan.files import IMAGE_EMBEDDING, TEXT_EMBEDDING
 from wan_core.planning.bounds import Bounds
 from wan_core.planning.phases import on_gpu
-from wan_core.planning.placements import Staged, demands_of, knobs_of
+from wan_core.planning.placements import PART_KNOBS, Staged, demands_of, knobs_of
 from wan_core.planning.placing import Demand, Knobs, Placed, choose
 from wan_core.planning.plan import PlannedModel
 from wan_core.planning.predict import CONTEXT
@@ -50,12 +49,8 @@ def check_knobs(workflow: Workflow, models: Mapping[str, PlannedModel]) -> None:
                 if most
                 else "leave the key out",
             )
-    named = (
-        ("offload_txt_emb", memory.offload_txt_emb, TEXT_EMBEDDING, "text"),
-        ("offload_img_emb", memory.offload_img_emb, IMAGE_EMBEDDING, "image"),
-    )
-    for key, asked, part, what in named:
-        if asked and not any(part in one.parts for one in stacks):
+    for (key, part), what in zip(PART_KNOBS.items(), ("text", "image"), strict=True):
+        if getattr(memory, key) and not any(part in one.parts for one in stacks):
             raise WorkflowError(
                 f"{key} = true, but the transformer has no {what} embedding",
                 where=workflow.source.where(f"memory.{key}"),
@@ -109,8 +104,7 @@ def _contradiction(
         said = {
             "blocks_to_swap": knobs.swapped,
             "prefetch_blocks": knobs.prefetch,
-            "offload_txt_emb": knobs.parts.get(TEXT_EMBEDDING),
-            "offload_img_emb": knobs.parts.get(IMAGE_EMBEDDING),
+            **{name: knobs.parts.get(part) for name, part in PART_KNOBS.items()},
         }
         given = {name: value for name, value in said.items() if value is not None}
         key = next(iter(given))

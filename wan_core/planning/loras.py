@@ -19,11 +19,12 @@ from wan_core.memory import gigabytes
 from wan_core.planning.files import PlannedFile, told_at
 from wan_core.planning.places import Places
 from wan_core.weights import Identity, fingerprint, identify, open_weights, printable
-from wan_core.weights.described import keeps_apart, lora_targets, takes_loras
+from wan_core.weights.described import keeps_apart, lora_targets, stored_stack, takes_loras
 from wan_core.weights.lora import LoraFile, LoraTargets
-from wan_core.weights.lora.sizes import apart_bytes, work_bytes
-from wan_core.weights.lora.uses import match, strength_of, told
+from wan_core.weights.lora.sizes import apart_sizes, work_sizes
+from wan_core.weights.lora.uses import match, strength_of, told, unit_of
 from wan_core.weights.sources import TensorSource
+from wan_core.weights.stacks import Stored
 
 PLAIN = frozenset(("", "mixed", "fp64", "fp32", "fp16", "bf16", "fp8_e4m3fn", "fp8_e5m2"))
 """Schemes in which every number stands by itself."""
@@ -41,9 +42,10 @@ class PlannedLora:
         notes: what the user should know.
         found: the library found it.
         apart: why it is kept apart from the weights; ``""`` = it is merged into them.
-        unit_bytes: of a file that is kept apart, slot -> unit (``"blocks.3"``, ``""`` for what belongs to none)
-            -> bytes that it adds there.
-        work: of such a file, slot -> bytes of the largest changed weight while it is computed with.
+        units: of a file that is kept apart, slot -> unit or part (``"blocks.3"``, ``""`` for what belongs to
+            none) -> what it adds there.
+        work: of such a file, slot -> what the largest changed weights take while they are computed with.
+        item: bytes of a value in the model's precision.
     """
 
     use: LoraUse
@@ -53,8 +55,17 @@ class PlannedLora:
     notes: tuple[str, ...] = ()
     found: bool = False
     apart: str = ""
-    unit_bytes: Mapping[str, Mapping[str, int]] = attrs.field(factory=dict)
-    work: Mapping[str, int] = attrs.field(factory=dict)
+    units: Mapping[str, Mapping[str, Stored]] = attrs.field(factory=dict)
+    work: Mapping[str, tuple[Stored, ...]] = attrs.field(factory=dict)
+    item: int = 4
+
+    def unit_bytes(self, slot: str) -> dict[str, int]:
+        """Bytes that a file that is kept apart adds to each unit of a slot."""
+        return {unit: sum(one.sizes(self.item)) for unit, one in self.units.get(slot, {}).items()}
+
+    def work_bytes(self, slot: str) -> int:
+        """Bytes of the largest changed weight of a slot while it is computed with."""
+        return max((sum(one.sizes(self.item)) for one in self.work.get(slot, ())), default=0)
 
     @property
     def key(self) -> Hashable:
@@ -74,7 +85,7 @@ class PlannedLora:
         )
         what = self.identity.model or str(self.identity)
         where = f", found in {self.use.file.parent}" if self.found else ""
-        size = gigabytes(sum(sum(units.values()) for units in self.unit_bytes.values()))
+        size = gigabytes(sum(sum(self.unit_bytes(slot).values()) for slot in self.units))
         how = f"kept apart ({self.apart}; {size})" if self.apart else "merged"
         return (
             f"{self.use.file.name}, {what}, strength {self.use.told}, "
@@ -123,14 +134,14 @@ def plan_loras(
             where=where("loras"),
             remedy="leave loras out, or name another family",
         )
-    targets = {slot: _targets(family, slot, files[slot], dialects.get(slot, ())) for slot in slots}
+    models = {slot: _changed(family, slot, files[slot], dialects.get(slot, ())) for slot in slots}
 
     def entry(index: int) -> Callable[[str], str]:
         return lambda key: where(f"loras.{index}.{key}")
 
     reasons = {slot: _why_apart(files[slot], of_stage, quantised_while_loading) for slot in slots}
     return tuple(
-        _plan(family, use, files, targets, entry(index), places, reasons, item)
+        _plan(family, use, files, models, entry(index), places, reasons, item)
         for index, use in enumerate(uses)
     )
 
@@ -178,17 +189,31 @@ def _decide(
     return why
 
 
-def _targets(
-    family: Family, slot: str, file: PlannedFile, dialects: tuple[Any, ...]
-) -> LoraTargets:
-    return lora_targets(family.components[slot], open_weights(file.path), dialects)
+@attrs.frozen(eq=False)
+class _Changed:
+    """A transformer as LoRA files see it.
+
+    Attributes:
+        targets: what they may change.
+        owner: tells the unit, or the part, that a tensor belongs to.
+    """
+
+    targets: LoraTargets
+    owner: Callable[[str], str]
+
+
+def _changed(family: Family, slot: str, file: PlannedFile, dialects: tuple[Any, ...]) -> _Changed:
+    component, source = family.components[slot], open_weights(file.path)
+    stack = stored_stack(component, source, dialects)
+    owner = stack.owner if stack else unit_of
+    return _Changed(lora_targets(component, source, dialects), owner)
 
 
 def _plan(
     family: Family,
     use: LoraUse,
     files: Mapping[str, PlannedFile],
-    targets: Mapping[str, LoraTargets],
+    models: Mapping[str, _Changed],
     where: Callable[[str], str],
     places: Places,
     reasons: Mapping[str, str],
@@ -208,7 +233,7 @@ def _plan(
         )
     fitted: dict[str, LoraFile] = {}
     notes: dict[str, None] = {}
-    for slot, own in targets.items():
+    for slot, own in models.items():
         expert = slot.partition(".")[2]
         if use.transformer != "both" and use.transformer != expert:
             if not expert:
@@ -220,7 +245,7 @@ def _plan(
             continue
         _check_width(family, path, identity, files[slot], where("file"))
         with told_at(where("file")):
-            fitted[slot] = match(use, source, own, expert)
+            fitted[slot] = match(use, source, own.targets, expert)
         notes |= dict.fromkeys(_notes(path, identity, fitted[slot], source))
     changes = {
         slot: len({p.target for p in one.patches if strength_of(use, p)})
@@ -243,8 +268,12 @@ def _plan(
         tuple(notes),
         path != use.file,
         why,
-        {slot: apart_bytes(one, use, targets[slot].shapes, item) for slot, one in held.items()},
-        {slot: work_bytes(one, use, targets[slot].shapes, item) for slot, one in held.items()},
+        {
+            slot: apart_sizes(one, use, models[slot].targets.shapes, models[slot].owner)
+            for slot, one in held.items()
+        },
+        {slot: work_sizes(one, use, models[slot].targets.shapes) for slot, one in held.items()},
+        item,
     )
 
 

@@ -40,7 +40,6 @@ from wan_core.planning.predict import ITEM_SIZE
 from wan_core.planning.quantising import quantised, why_products_are_exact
 from wan_core.planning.staging import plan_output, plan_stages
 from wan_core.planning.timing import predict_seconds
-from wan_core.planning.unit_sizes import sizes_by_slot
 from wan_core.plugins import Plugins
 from wan_core.weights import open_weights
 from wan_core.workflow import ModelSpec, Workflow
@@ -214,7 +213,6 @@ def _plan_model(
     dtype = precision(spec.precision, machine.device)
     backend = plugins.attention_backend(spec.attention)
     _check_attention(backend, planned, family, dtype, machine, where("attention"))
-    sizes = sizes_by_slot(family, planned, dialects, dtype, spec.quantization)
     loras = partial(
         plan_loras,
         family,
@@ -245,9 +243,7 @@ def _plan_model(
         },
         spec.compile,
     )
-    # factors that are kept apart lie in the units that they change
-    sized = {slot: size.plus(model.apart_bytes(slot)) for slot, size in sizes.items()}
-    return attrs.evolve(model, sizes=sized)
+    return model.on(machine.device, dtype)
 
 
 def _place_in(workflow: Workflow, table: str, key: str) -> str:

@@ -19,7 +19,13 @@ from wan_core.planning.timing import encoding_seconds, forward_seconds, has_rate
 from wan_core.planning.unit_sizes import UnitSizes
 from wan_core.workflow import MemorySpec
 
-__all__ = ["demands_of", "knobs_of", "place"]
+__all__ = ["PART_KNOBS", "demands_of", "knobs_of", "place"]
+
+PART_KNOBS: Mapping[str, str] = {
+    "offload_txt_emb": TEXT_EMBEDDING,
+    "offload_img_emb": IMAGE_EMBEDDING,
+}
+"""Keys of ``[memory]`` -> the part of a transformer that they are for."""
 
 Calibrations = tuple[Calibration | None, Calibration | None]
 Staged = Sequence[tuple[PlannedStage, Known | None]]
@@ -66,7 +72,7 @@ def knobs_of(memory: MemorySpec, model: PlannedModel, slot: str) -> Knobs:
     """What the workflow says of a component: its knobs are for transformers."""
     if slot not in model.family.slots("transformer"):
         return Knobs()
-    said = {TEXT_EMBEDDING: memory.offload_txt_emb, IMAGE_EMBEDDING: memory.offload_img_emb}
+    said = {part: getattr(memory, key) for key, part in PART_KNOBS.items()}
     parts = {part: away for part, away in said.items() if away is not None}
     return Knobs(memory.blocks_to_swap, memory.prefetch_blocks, parts)
 

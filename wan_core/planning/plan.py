@@ -23,7 +23,7 @@ from wan_core.planning.loras import PlannedLora
 from wan_core.planning.machine import Machine
 from wan_core.planning.placing import device_bytes, host_bytes, traffic
 from wan_core.planning.predict import ITEM_SIZE, Phase, unpacking
-from wan_core.planning.unit_sizes import UnitSizes
+from wan_core.planning.unit_sizes import UnitSizes, sizes_by_slot
 from wan_core.planning.wording import placed, taken
 from wan_core.workflow import StageSpec, Workflow
 
@@ -62,6 +62,23 @@ class PlannedModel:
     sizes: Mapping[str, UnitSizes] = attrs.field(factory=dict)
     placements: Mapping[str, Placement] = attrs.field(factory=dict)
 
+    def on(self, device: str, dtype: str) -> PlannedModel:
+        """The same on a device and in a precision, with the sizes that it has there and nothing placed yet."""
+        item = ITEM_SIZE[dtype]
+        sized = attrs.evolve(
+            self,
+            device=device,
+            dtype=dtype,
+            loras=_in_items(self.loras, item),
+            stage_loras={name: _in_items(own, item) for name, own in self.stage_loras.items()},
+            placements={},
+        )
+        sizes = sizes_by_slot(self.family, self.files, self.dialects, dtype, self.quantization)
+        # factors that are kept apart lie in the units that they change
+        return attrs.evolve(
+            sized, sizes={slot: one.plus(sized.apart_bytes(slot)) for slot, one in sizes.items()}
+        )
+
     def placement(self, slot: str) -> Placement:
         """Where the units of a component lie."""
         return self.placements.get(slot, RESIDENT)
@@ -88,7 +105,7 @@ class PlannedModel:
         """What lies beside the weights of a slot: unit -> bytes, ``""`` for what belongs to no unit."""
         found: Counter[str] = Counter()
         for lora in self.apart_of(slot):
-            found.update(lora.unit_bytes.get(slot, {}))
+            found.update(lora.unit_bytes(slot))
         return dict(found)
 
     @property
@@ -141,8 +158,12 @@ class PlannedModel:
     def unpacking_bytes(self, slot: str) -> int:
         """Bytes that a component needs to unpack its largest quantised weight, and to change its largest."""
         file = self.files.get(slot)
-        changing = max((lora.work.get(slot, 0) for lora in self.apart_of(slot)), default=0)
+        changing = max((lora.work_bytes(slot) for lora in self.apart_of(slot)), default=0)
         return changing + (unpacking(file.largest, ITEM_SIZE[self.dtype]) if file else 0)
+
+
+def _in_items(loras: Sequence[PlannedLora], item: int) -> tuple[PlannedLora, ...]:
+    return tuple(attrs.evolve(one, item=item) for one in loras)
 
 
 @attrs.frozen

@@ -75,10 +75,8 @@ def quantised(
     if file.packed[0]:
         return file
     values = sum(map(math.prod, shapes))
-    nbytes = sum(weight_bytes(asked, shape) for shape in shapes)
-    return attrs.evolve(
-        file, packed=(values, nbytes), largest=max(map(math.prod, shapes), default=0)
-    )
+    nbytes = sum(sum(weight_bytes(asked, shape)) for shape in shapes)
+    return attrs.evolve(file, packed=(values, nbytes), largest=max(map(math.prod, shapes)))
 
 
 def _check_products(

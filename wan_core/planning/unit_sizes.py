@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import prod
 from typing import Any
 
 import attrs
@@ -15,11 +14,9 @@ from wan_core.planning.files import PlannedFile
 from wan_core.planning.predict import ITEM_SIZE
 from wan_core.weights import open_weights
 from wan_core.weights.described import can_be_quantised, quantised_layers, stored_stack
+from wan_core.weights.quantised.own import weight_bytes
 
 __all__ = ["UnitSizes", "sizes_by_slot", "unit_sizes"]
-
-
-INT4_GROUP = 64
 
 
 @attrs.frozen
@@ -27,7 +24,8 @@ class UnitSizes:
     """What a component's weights take in memory, in bytes.
 
     Attributes:
-        units: name -> size, in the order of calls; as :func:`wan_core.memory.packed_bytes` of the loaded unit.
+        units: name -> size, in the order of calls; as :func:`wan_core.memory.packed_bytes` of the loaded unit,
+            but for what fills up the places of LoRA factors.
         parts: name -> size of what can lie in host memory beside units.
         on_host: those of ``parts`` that never come to the device then.
         rest: size of all other tensors.
@@ -41,16 +39,17 @@ class UnitSizes:
     bytes: int
 
     def plus(self, more: Mapping[str, int]) -> UnitSizes:
-        """The same with more that lies in units, such as factors of LoRA files.
+        """The same with more that lies in units and parts, such as factors of LoRA files.
 
         Args:
-            more: unit -> bytes; ``""`` for what belongs to none.
+            more: unit or part -> bytes; ``""`` for what belongs to none.
         """
         units = {name: size + more.get(name, 0) for name, size in self.units.items()}
+        parts = {name: size + more.get(name, 0) for name, size in self.parts.items()}
         everywhere = sum(more.values())
-        outside = everywhere - sum(more.get(name, 0) for name in self.units)
+        outside = everywhere - sum(more.get(name, 0) for name in (*units, *parts))
         return attrs.evolve(
-            self, units=units, rest=self.rest + outside, bytes=self.bytes + everywhere
+            self, units=units, parts=parts, rest=self.rest + outside, bytes=self.bytes + everywhere
         )
 
 
@@ -88,9 +87,9 @@ def unit_sizes(
     if stack is None:
         return None
     packed = None
-    if quantization and can_be_quantised(component):
+    if quantization and can_be_quantised(component) and not stack.holds_codes:
         shapes = quantised_layers(component, source, quantization, dialects)
-        packed = {name: _codes(shape, quantization) for name, shape in shapes.items()}
+        packed = {name: weight_bytes(quantization, shape) for name, shape in shapes.items()}
     item = ITEM_SIZE[dtype]
     tensors: dict[str, list[int]] = {"": [], **{name: [] for name in (*stack.units, *stack.parts)}}
     for name, stored in stack.tensors(dtype, packed).items():
@@ -103,10 +102,3 @@ def unit_sizes(
         sizes[""],
         sum(map(sum, tensors.values())),
     )
-
-
-def _codes(shape: tuple[int, ...], asked: Quantization) -> tuple[int, ...]:
-    """Bytes of the codes of a matrix, and of its scales."""
-    if asked.dtype == "int4":  # two codes a byte, a scale of two bytes for each group of inputs
-        return prod(shape) // 2, 2 * prod(shape) // INT4_GROUP
-    return prod(shape), 4 * (shape[0] if asked.scale == "channel" else 1)

@@ -15,7 +15,6 @@ from wan_core.planning.phases import predict_memory
 from wan_core.planning.placements import Staged, place
 from wan_core.planning.plan import Plan, PlannedModel, PlannedStage
 from wan_core.planning.timing import predict_seconds
-from wan_core.planning.unit_sizes import sizes_by_slot
 from wan_core.planning.wording import placed
 from wan_core.workflow import MemorySpec
 
@@ -89,8 +88,7 @@ def table_of_budgets(
 def _on(machine: Machine, plan: Plan, model: PlannedModel) -> PlannedModel:
     """A model as it would be on the machine."""
     dtype = precision(plan.workflow.models[model.name].precision, machine.device)
-    sizes = sizes_by_slot(model.family, model.files, model.dialects, dtype, model.quantization)
-    return attrs.evolve(model, device=machine.device, dtype=dtype, sizes=sizes, placements={})
+    return model.on(machine.device, dtype)
 
 
 def _row(

@@ -6,15 +6,17 @@ from collections.abc import Iterator
 
 from wan_core.contract.placement import Placement
 from wan_core.memory import gigabytes
+from wan_core.models.encoders.files import EMBEDDING
+from wan_core.models.wan.files import IMAGE_EMBEDDING, TEXT_EMBEDDING
 from wan_core.planning.predict import Phase
 from wan_core.planning.unit_sizes import UnitSizes
 
 __all__ = ["makeup", "placed", "taken"]
 
 PARTS = {
-    "shared": "its table of words is looked up in host memory",
-    "text_embedding": "its text embedding in host memory",
-    "img_emb": "its image embedding in host memory",
+    EMBEDDING: "its table of words is looked up in host memory",
+    TEXT_EMBEDDING: "its text embedding in host memory",
+    IMAGE_EMBEDDING: "its image embedding in host memory",
 }
 
 

@@ -87,11 +87,11 @@ def stored_stack(
 
 
 def lora_targets(component: Component, source: TensorSource, dialects: Dialects) -> LoraTargets:
-    """What LoRA files may change of a component that takes some."""
+    """What LoRA files may change of a component that takes some: shapes are those of weights, not of codes."""
     if component.lora_targets:
         own: LoraTargets = resolve(component.lora_targets)(source, dialects)
         return own
-    official = _official(component, source, dialects)
+    official = unpacked(_official(component, source, dialects))
     return LoraTargets({name: info.shape for name, info in official.tensors.items()}, dialects)
 
 

@@ -63,6 +63,13 @@ class StoredStack:
     keep_half: tuple[str, ...] = ()
     unpacks: tuple[str, ...] = ()
 
+    @property
+    def holds_codes(self) -> bool:
+        """Whether matrices of units are quantised in the file. Then nothing else of it is quantised while it is
+        loaded: what is not is meant to stay."""
+        blocks = tuple(self.units.values())
+        return any(name.startswith(blocks) for name in self.source.layouts)
+
     def tensors(
         self, dtype: str, packed: Mapping[str, tuple[int, ...]] | None = None
     ) -> dict[str, Stored]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from wan_core.contract.errors import WeightsError
 from wan_core.memory.units import Unit, rest_of
 from wan_core.models.encoders.dialects import UMT5_DIALECTS, UMT5_HF
+from wan_core.models.encoders.files import EMBEDDING
 from wan_core.weights.loading import Keep, load_into
 from wan_core.weights.naming import in_official_names
 from wan_core.weights.numbers import unpacked
@@ -24,7 +25,7 @@ from wan_core.weights.sources import TensorSource
 
 __all__ = ["UMT5Config", "UMT5Encoder", "build_umt5", "load_umt5"]
 
-TABLES = ("shared",)
+TABLES = (EMBEDDING,)
 
 
 @attrs.frozen

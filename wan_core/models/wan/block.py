@@ -136,7 +136,7 @@ class WanBlock(nn.Module):
         parts = pieces(x.shape[1], rows, m[3].shape[1])
         if not may_write():
             normed = modulated_norm(x, m[3], m[4], self.eps, dtype)
-            packed = [one for one in self.ffn if isinstance(getattr(one, "base", one), QuantLinear)]
+            packed = [one for one in self.ffn if isinstance(one, QuantLinear)]
             with unpacked_once(self.ffn) if packed and len(parts) > 1 else nullcontext():
                 made = [self.ffn(normed[:, tokens]) for tokens, _ in parts]
             return gated_add(x, torch.cat(made, dim=1) if len(made) > 1 else made[0], m[5])

@@ -15,6 +15,7 @@ from wan_core.weights.lora import LoraTargets
 from wan_core.weights.naming import matches
 from wan_core.weights.numbers import refuse_unread_numbers, unpacked
 from wan_core.weights.quantised.own import suits
+from wan_core.weights.quantised.source import UnpackedSource
 from wan_core.weights.safetensors_header import shown
 from wan_core.weights.stacks import StoredStack
 
@@ -34,6 +35,15 @@ KEEP_FLOAT32 = (
 
 TEXT_EMBEDDING, IMAGE_EMBEDDING = "text_embedding", "img_emb"
 """Modules beside the blocks that can lie in host memory: they are called once a step, before the blocks."""
+
+
+def official_source(source: TensorSource, dialects: Sequence[Dialect] = ()) -> UnpackedSource:
+    """A transformer's file as one of plain tensors under official names.
+
+    Args:
+        dialects: that plugins bring.
+    """
+    return unpacked(in_official_names(source, (*DIALECTS, *dialects)))
 
 
 def transformer_config(source: TensorSource, known: Mapping[str, Any]) -> WanConfig:
@@ -60,7 +70,7 @@ def verify_transformer(source: TensorSource, known: Mapping[str, Any]) -> None:
     Raises:
         WeightsError: naming the first of them.
     """
-    official = unpacked(in_official_names(source, DIALECTS))
+    official = official_source(source)
     config = transformer_config(official, known)
     _check_sight(source, config, known)
     expected = expected_shapes(config)
@@ -99,11 +109,9 @@ def lora_targets(source: TensorSource, dialects: Sequence[Dialect] = ()) -> Lora
     Args:
         dialects: that plugins bring.
     """
-    known = (*DIALECTS, *dialects)
-    official = unpacked(
-        in_official_names(source, known)
-    )  # shapes are those of weights, not of codes
-    return LoraTargets({name: info.shape for name, info in official.tensors.items()}, known)
+    official = official_source(source, dialects)  # shapes are those of weights, not of codes
+    shapes = {name: info.shape for name, info in official.tensors.items()}
+    return LoraTargets(shapes, (*DIALECTS, *dialects))
 
 
 def quantised_layers(
@@ -121,7 +129,7 @@ def quantised_layers(
     Args:
         dialects: that plugins bring.
     """
-    official = unpacked(in_official_names(source, (*DIALECTS, *dialects)))
+    official = official_source(source, dialects)
     return block_matrices(transformer_config(official, known), quantization)
 
 
@@ -133,7 +141,7 @@ def stored_units(
     Args:
         dialects: that plugins bring.
     """
-    official = unpacked(in_official_names(source, (*DIALECTS, *dialects)))
+    official = official_source(source, dialects)
     config = transformer_config(official, known)
     units = {}
     for index in range(config.num_layers):

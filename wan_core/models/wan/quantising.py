@@ -13,11 +13,14 @@ from wan_core.contract.errors import WeightsError, WorkflowError
 from wan_core.contract.loras import LoraUse
 from wan_core.contract.options import show
 from wan_core.contract.quantization import Quantization, idle_pattern
-from wan_core.models.wan.dialects import DIALECTS
-from wan_core.models.wan.files import lora_targets, quantised_layers, verify_transformer
-from wan_core.weights import TensorInfo, TensorSource, in_official_names, open_weights
+from wan_core.models.wan.files import (
+    lora_targets,
+    official_source,
+    quantised_layers,
+    verify_transformer,
+)
+from wan_core.weights import TensorInfo, TensorSource, open_weights
 from wan_core.weights.lora import merged
-from wan_core.weights.numbers import unpacked
 from wan_core.weights.quantised.own import ENTRY, GROUP, header_entry, weight_bytes
 from wan_core.weights.safetensors_header import shown
 from wan_core.weights.writing import check_weights_target, write_safetensors
@@ -129,7 +132,7 @@ def prepare(
         WorkflowError: ``keep`` names nothing, or nothing is left to quantise.
     """
     verify_transformer(source, {})
-    official = unpacked(in_official_names(source, DIALECTS))
+    official = official_source(source)
     if official.layouts:
         raise WeightsError(
             "the file is quantised already",
@@ -189,7 +192,7 @@ def _infos(name: str, shape: tuple[int, ...], asked: Quantization) -> dict[str, 
         codes = TensorInfo(CODES[asked.dtype], (outputs, inputs), outputs * inputs)
         count = outputs if asked.scale == "channel" else 1
         scales = TensorInfo("F32", (count, 1), 4 * count)
-    assert codes.nbytes + scales.nbytes == weight_bytes(asked, shape)
+    assert (codes.nbytes, scales.nbytes) == weight_bytes(asked, shape)
     return {name: codes, _scale_of(name): scales}
 
 

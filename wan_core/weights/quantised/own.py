@@ -78,12 +78,12 @@ def suits(dtype: str, shape: Sequence[int]) -> bool:
     return dtype != "int4" or shape[1] % GROUP == 0
 
 
-def weight_bytes(asked: Quantization, shape: Sequence[int]) -> int:
-    """Bytes of the codes and scales of a matrix."""
+def weight_bytes(asked: Quantization, shape: Sequence[int]) -> tuple[int, int]:
+    """Bytes of the codes of a matrix, and of its scales."""
     outputs, inputs = shape
-    if asked.dtype == "int4":
-        return outputs * inputs // 2 + 2 * outputs * (inputs // GROUP)
-    return outputs * inputs + 4 * (outputs if asked.scale == "channel" else 1)
+    if asked.dtype == "int4":  # two codes a byte, a scale of two bytes for each group of inputs
+        return outputs * inputs // 2, 2 * outputs * (inputs // GROUP)
+    return outputs * inputs, 4 * (outputs if asked.scale == "channel" else 1)
 
 
 def _refused(source: TensorSource, how: str) -> WeightsError:
