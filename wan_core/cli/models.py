@@ -11,7 +11,7 @@ import attrs
 import click
 
 from wan_core.cli.failures import tell
-from wan_core.cli.options import Strict, debug_option, discover, to_json, without_option
+from wan_core.cli.options import debug_option, discover, leading_to, to_json, without_option
 from wan_core.cli.text import columns
 from wan_core.contract.descriptions import Component, Family, Pictures, Preset, PublishedFile
 from wan_core.contract.options import show
@@ -20,24 +20,13 @@ from wan_core.memory import gigabytes
 from wan_core.planning.library import Library, configured
 
 
-class _Models(Strict):
-    """``models [NAME]``, and ``models pull NAME``."""
+def _pull() -> click.Command:
+    from wan_core.cli.pull.command import pull
 
-    def make_context(
-        self,
-        info_name: str | None,
-        args: list[str],
-        parent: click.Context | None = None,
-        **extra: Any,
-    ) -> click.Context:
-        if args[:1] == ["pull"]:
-            from wan_core.cli.pull.command import pull
-
-            return pull.make_context(f"{info_name} pull", args[1:], parent, **extra)
-        return super().make_context(info_name, args, parent, **extra)
+    return pull
 
 
-@click.command(cls=_Models)
+@click.command(cls=leading_to("pull", _pull))
 @click.argument("name", required=False)
 @without_option
 @click.option("--json", is_flag=True, help="Print one JSON object.")

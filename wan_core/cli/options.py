@@ -58,6 +58,29 @@ class Strict(click.Command):
         return argument
 
 
+def leading_to(name: str, command: Callable[[], click.Command]) -> type[Strict]:
+    """The class of a command that has another one below it: ``models``, and ``models pull NAME``.
+
+    Args:
+        name: of the other one, as the first argument.
+        command: finds it; called when it is asked for.
+    """
+
+    class Leading(Strict):
+        def make_context(
+            self,
+            info_name: str | None,
+            args: list[str],
+            parent: click.Context | None = None,
+            **extra: Any,
+        ) -> click.Context:
+            if args[:1] == [name]:
+                return command().make_context(f"{info_name} {name}", args[1:], parent, **extra)
+            return super().make_context(info_name, args, parent, **extra)
+
+    return Leading
+
+
 def _note_debug(context: click.Context, _: click.Parameter, asked: bool) -> None:
     if asked:
         context.ensure_object(Settings).debug = True

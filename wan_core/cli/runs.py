@@ -9,7 +9,7 @@ import attrs
 import click
 
 from wan_core.cli.failures import presentable, tell
-from wan_core.cli.options import Strict, debug_option, discover, to_json
+from wan_core.cli.options import Strict, debug_option, discover, leading_to, to_json
 from wan_core.cli.text import columns
 from wan_core.cli.unfinished import asked_before, plans_to_go_on
 from wan_core.cli.wanted import Wanted
@@ -25,22 +25,11 @@ if TYPE_CHECKING:
     from wan_core.planning import Plan
 
 
-class _Runs(Strict):
-    """``runs``, and ``runs decode RUN``."""
-
-    def make_context(
-        self,
-        info_name: str | None,
-        args: list[str],
-        parent: click.Context | None = None,
-        **extra: Any,
-    ) -> click.Context:
-        if args[:1] == ["decode"]:
-            return decode.make_context(f"{info_name} decode", args[1:], parent, **extra)
-        return super().make_context(info_name, args, parent, **extra)
+def _decode() -> click.Command:
+    return decode
 
 
-@click.command(cls=_Runs)
+@click.command(cls=leading_to("decode", _decode))
 @click.option("--json", is_flag=True, help="Print one JSON object.")
 @debug_option
 def runs(json: bool) -> None:

@@ -9,7 +9,6 @@ import attrs
 from wan_core.contract.errors import ResourceError, WorkflowError
 from wan_core.memory import gigabytes
 from wan_core.planning.bounds import Bounds
-from wan_core.planning.phases import on_gpu
 from wan_core.planning.placements import PART_KNOBS, Staged, demands_of, knobs_of
 from wan_core.planning.placing import Demand, Knobs, Placed, choose
 from wan_core.planning.plan import PlannedModel
@@ -67,7 +66,7 @@ def refuse_contradictions(
         ResourceError: the first transformer that does not fit because of them.
     """
     for model in models.values():
-        budget = bounds.vram if on_gpu(model) else None
+        budget = bounds.vram if model.on_gpu else None
         if budget is None:
             continue
         for slot, demand in demands_of(model, staged):
@@ -82,7 +81,7 @@ def refuse_contradictions(
 
 def simulated(models: Mapping[str, PlannedModel]) -> list[str]:
     """A note where blocks are swapped without a GPU."""
-    swaps = any(not on_gpu(m) and p.swapped for m in models.values() for p in m.placements.values())
+    swaps = any(not m.on_gpu and p.swapped for m in models.values() for p in m.placements.values())
     return [SIMULATED] if swaps else []
 
 

@@ -82,17 +82,12 @@ def predict_memory(stage: PlannedStage, known: Known | None) -> list[Phase]:
     return [_phase(stage.name, need, known.model) for need in needs_of(stage, known)]
 
 
-def on_gpu(model: PlannedModel) -> bool:
-    """Whether a model computes on a GPU."""
-    return model.device.startswith("cuda")
-
-
 def _phase(stage: str, need: Need, model: PlannedModel) -> Phase:
     placement = model.placement(need.slot)
     weights = model.resident_bytes(need.slot)
     weights += max((model.resident_bytes(slot) for slot in need.beside), default=0)
     activations = need.activations.get(placement.rows, max(need.activations.values()))
-    if not on_gpu(model):
+    if not model.on_gpu:
         return Phase(stage, need.part, need.slot, weights, activations)
     if placement.device == "cpu":
         host = weights + activations
@@ -127,7 +122,7 @@ def _sampling(known: Known, rows: int | None) -> int:
         image_rows=known.image_rows,
         contexts=known.contexts,
         rows=rows,
-        compiled=model.compile and on_gpu(model),
+        compiled=model.compile and model.on_gpu,
     )
 
 

@@ -11,7 +11,7 @@ from wan_core.models.wan.files import IMAGE_EMBEDDING, TEXT_EMBEDDING
 from wan_core.planning.bounds import Bounds
 from wan_core.planning.calibration import Calibration
 from wan_core.planning.known import Known
-from wan_core.planning.phases import ROWS, TEXT_ACTIVATIONS, Need, needs_of, on_gpu
+from wan_core.planning.phases import ROWS, TEXT_ACTIVATIONS, Need, needs_of
 from wan_core.planning.placing import Demand, Effort, Knobs, Placed, choose, traffic
 from wan_core.planning.plan import PlannedModel, PlannedStage
 from wan_core.planning.predict import CONTEXT, held_back
@@ -50,7 +50,7 @@ def place(
     """
     placed = {}
     for name, model in models.items():
-        budget = bounds.vram if on_gpu(model) else None
+        budget = bounds.vram if model.on_gpu else None
         placements = {}
         demands = dict(demands_of(model, staged, found[0]))
         for slot in model.family.slots("transformer"):
@@ -109,7 +109,7 @@ def demands_of(
 
 def reserved_by(model: PlannedModel) -> Callable[[int, int], int]:
     """Bytes of a device for so many of weights and of activations, with all that is there besides."""
-    if not on_gpu(model):
+    if not model.on_gpu:
         return lambda weights, activations: weights + activations
     return lambda weights, activations: weights + activations + held_back(activations) + CONTEXT
 

@@ -84,10 +84,15 @@ class PlannedModel:
         return self.placements.get(slot, RESIDENT)
 
     @property
+    def on_gpu(self) -> bool:
+        """Whether it computes on a GPU."""
+        return self.device.startswith("cuda")
+
+    @property
     def rounds_inputs(self) -> bool:
         """Whether its transformer multiplies in 8 bits, if its card can."""
         asked = self.quantization is not None and self.quantization.products == "fp8"
-        return asked and self.dtype == "bfloat16" and self.device.startswith("cuda")
+        return asked and self.dtype == "bfloat16" and self.on_gpu
 
     def loras_of(self, slot: str) -> tuple[PlannedLora, ...]:
         """Those that are merged into the weights of a slot."""
@@ -129,7 +134,7 @@ class PlannedModel:
         if not self._swaps(slot):
             return self.weight_bytes(slot)
         here = device_bytes(self.sizes[slot], self.placement(slot))
-        return here if self.device.startswith("cuda") else here + self.host_bytes(slot)
+        return here if self.on_gpu else here + self.host_bytes(slot)
 
     def weight_bytes(self, slot: str) -> int:
         """Bytes of a component's weights: quantised ones as stored, others in this model's precision; with the
