@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: demo test lint fuzz soak bench clean
@@ -37,8 +38,8 @@ bench: .venv/installed  ## start-up time, and the demo's time and memory
 	$(PIP) --editable .
 	@touch $@
 
-.venv/installed-dev: .venv/installed
-	$(PIP) --editable '.[dev]'
+.venv/installed-dev: .venv/installed $(PLUGINS:%=%/pyproject.toml)
+	$(PIP) --editable '.[dev]' $(PLUGINS:%=--editable %)
 	@touch $@
 
 clean:

@@ -1,0 +1,16 @@
+"""ATI: objects of a picture follow trajectories that the user draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wan_core.contract import Description
+from wan_core.hookspecs import hookimpl
+
+WAN_CORE_CONTRACT = (1, 0)
+
+
+@hookimpl
+def wan_register() -> Sequence[Description]:
+    """What this plugin brings."""
+    return []
