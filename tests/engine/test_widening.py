@@ -243,8 +243,8 @@ def test_the_plan_counts_what_becomes_wider(folder: Path) -> None:
             (use("diff", ", strength = [1, 0.5]"),),
             {},
             "w.toml, line 6, model.loras.0.file: diff.safetensors changes patch_embedding.weight, which gets "
-            "more input channels while it is loaded, so it can't have a strength for each step; put it into the "
-            "loras of the model, with one strength.",
+            "more input channels while it is loaded, so it can't have a strength for each step; put it into "
+            "the loras of the model, with one strength.",
         ),
         (
             (use("diff"),),
