@@ -1,11 +1,11 @@
 """Every hook of wan-core: when it is called, with what, and what it returns.
 
 A plugin is a module (or object) named by an entry point in the group ``wan_core``. It says which version of
-the contract it was made for, and marks the hooks it answers::
+the contract it was made for (one of a smaller minor version is served, too), and marks the hooks it answers::
 
     from wan_core.hookspecs import hookimpl
 
-    WAN_CORE_CONTRACT = (1, 0)
+    WAN_CORE_CONTRACT = (1, 1)
 
     @hookimpl
     def wan_register():
@@ -75,9 +75,9 @@ def wan_condition(request: ConditioningRequest, conditioning: Conditioning) -> C
     Called: once a stage for each feature that the stage asks for, in order, after the family's own
     conditioning (the prompt) is in place and before the first step.
 
-    Arguments: ``request`` has the feature's options, sizes in pixels and latent shapes ``[channels,
-    frames, height, width]``, and the components should something have to be encoded. ``conditioning`` is
-    frozen.
+    Arguments: ``request`` has the feature's options, sizes in pixels, also those of the pictures that the
+    stage is given before they are fitted, latent shapes ``[channels, frames, height, width]``, and the
+    components should something have to be encoded. ``conditioning`` is frozen.
 
     Returns: the next conditioning, ``attrs.evolve(conditioning, slot=…)``, touching only the slots that
     the feature's description says it writes; or None to leave it as it is.

@@ -19,6 +19,7 @@ from wan_core.contract.errors import (
     WeightsError,
     WorkflowError,
 )
+from wan_core.contract.loras import LoraUse
 from wan_core.models.encoders import TokenizerFile, find_tokenizer, open_tokenizer
 from wan_core.planning.bounds import Bounds, bounds_of
 from wan_core.planning.budget import check_budget, shortages
@@ -40,6 +41,7 @@ from wan_core.planning.predict import ITEM_SIZE
 from wan_core.planning.quantising import quantised, why_products_are_exact
 from wan_core.planning.staging import plan_output, plan_stages
 from wan_core.planning.timing import predict_seconds
+from wan_core.planning.widening import widened
 from wan_core.plugins import Plugins
 from wan_core.weights import open_weights
 from wan_core.workflow import ModelSpec, Workflow
@@ -86,7 +88,7 @@ def make_plans(
 
 def _files_named(workflow: Workflow) -> object:
     """What decides the files of all models: their tables, and the LoRA files of stages."""
-    return workflow.models, [(one.name, one.model, one.loras) for one in workflow.stages]
+    return workflow.models, [(one.name, one.model, one.loras) for one in workflow.every_stage]
 
 
 def _plan_models(
@@ -123,9 +125,14 @@ def _plan(
     phases = tuple(phase for stage, one in known for phase in predict_memory(stage, one))
     refuse_contradictions(workflow, models, known, bounds)
     check_budget(workflow, bounds, phases, models)
+    filled = {s.name: attrs.evolve(s.spec, options=s.needs.options, post=()) for s in stages}
     resolved = attrs.evolve(
         workflow,
-        stages=tuple(attrs.evolve(s.spec, options=s.needs.options) for s in stages),
+        # as it is written: what post asks for stays there
+        stages=tuple(
+            attrs.evolve(filled[s.name], post=tuple(filled[one.name] for one in s.post))
+            for s in workflow.stages
+        ),
     )
     inexact = [
         f"attention {m.attention} is inexact: results differ from the reference"
@@ -196,7 +203,10 @@ def _plan_model(
         return workflow.source.where(f"models.{name}.{key}")
 
     family = plugins.family(spec.family)
-    planned, companions = plan_files(family, spec.files, where, plugins, places)
+    with_loras = bool(family.loras or spec.loras)
+    planned, companions = plan_files(
+        family, spec.files, where, plugins, places, with_loras=with_loras
+    )
     slots = family.slots("transformer")
     stored = any(planned[slot].packed[0] for slot in slots if slot in planned)
     dialects = {slot: plugins.dialects_of(c.kind) for slot, c in family.components.items()}
@@ -222,6 +232,13 @@ def _plan_model(
         item=ITEM_SIZE[dtype],
         quantised_while_loading=spec.quantization is not None and not stored,
     )
+    of_family = loras(
+        tuple(LoraUse(places.bundled(one, where("family"))) for one in family.loras),
+        where=lambda _: where("family"),
+    )
+    own = loras(spec.loras, where=where)
+    if with_loras:
+        planned = widened(family, planned, (*of_family, *own), dialects, where)
     model = PlannedModel(
         name,
         family,
@@ -232,16 +249,17 @@ def _plan_model(
         machine.device,
         dtype,
         backend.name,
-        loras(spec.loras, where=where),
+        own,
         spec.quantization,
         {
             stage.name: loras(
                 stage.loras, where=partial(_place_in, workflow, stage.key), of_stage=True
             )
-            for stage in workflow.stages
+            for stage in workflow.every_stage
             if stage.loras and stage.model == name
         },
         spec.compile,
+        family_loras=of_family,
     )
     return model.on(machine.device, dtype)
 
