@@ -32,7 +32,15 @@ def read_array(stream: IO[bytes]) -> NDArray[Any]:
             shape, by_column, kind = np.lib.format.read_array_header_1_0(stream)
         else:
             shape, by_column, kind = np.lib.format.read_array_header_2_0(stream)
-    except (ValueError, SyntaxError, TypeError, EOFError, OverflowError, RecursionError, MemoryError) as error:
+    except (
+        ValueError,
+        SyntaxError,
+        TypeError,
+        EOFError,
+        OverflowError,
+        RecursionError,
+        MemoryError,
+    ) as error:
         raise TracksError("this is no NumPy array, or a damaged one") from error
     if kind.hasobject or kind.kind not in "iufb" or kind.names:
         raise TracksError(
@@ -69,7 +77,15 @@ def read_archive(data: bytes) -> dict[str, NDArray[Any]]:
                         f"the archive unpacks to more than {MOST_BYTES} bytes, and is refused"
                     )
             return {one.filename.removesuffix(".npy"): _member(archive, one) for one in members}
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, ValueError, zlib.error) as error:
+    except (
+        zipfile.BadZipFile,
+        NotImplementedError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        zlib.error,
+    ) as error:
         raise TracksError("the NumPy archive is damaged") from error
 
 

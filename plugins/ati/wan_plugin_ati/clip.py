@@ -1,8 +1,8 @@
 """Drawings laid out over a clip: for each video frame where each point is. Imports no torch.
 
-ATI's own files have 121 samples a track: 24 a second for 5 seconds. Upstream picks 81 of them and knows no other
-clip. Here tracks of 121 samples are picked from by the same rule for clips of any length (that of ComfyUI's core,
-which is upstream's at 81 frames), and tracks of other lengths are spread over the clip.
+ATI's own files have 121 samples a track: 24 a second for 5 seconds. Upstream picks 81 of them and knows no
+other clip. Here tracks of 121 samples are picked from by the same rule for clips of any length (that of
+ComfyUI's core, which is upstream's at 81 frames), and tracks of other lengths are spread over the clip.
 """
 
 from __future__ import annotations

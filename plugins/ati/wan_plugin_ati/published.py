@@ -32,7 +32,9 @@ def read_published(path: Path) -> Drawing:
     try:
         check_pickle(path)
     except WeightsError as error:
-        problem = error.problem.replace("Python objects other than tensors", "Python code or objects")
+        problem = error.problem.replace(
+            "Python objects other than tensors", "Python code or objects"
+        )
         problem = problem.replace("a pickled state dict", "a track file")
         raise TracksError(problem, remedy=REMEDY) from error
     return of_archive(_bytes_in(path))
@@ -46,7 +48,9 @@ def of_archive(data: bytes) -> Drawing:
     """
     arrays = read_archive(data)
     if MEMBER not in arrays:
-        raise TracksError(f'the archive has no member "{MEMBER}", so it is none of ATI\'s', remedy=REMEDY)
+        raise TracksError(
+            f'the archive has no member "{MEMBER}", so it is none of ATI\'s', remedy=REMEDY
+        )
     return drawing_of_array(_in_order(arrays[MEMBER]), FORM, units="pixels")
 
 
@@ -63,7 +67,9 @@ def _bytes_in(path: Path) -> bytes:
         raise TracksError(problem, remedy=REMEDY) from error
     except Exception as error:
         # damaged archives fail in many ways, none of them documented
-        raise TracksError(f"the file can't be read ({type(error).__name__})", remedy=REMEDY) from error
+        raise TracksError(
+            f"the file can't be read ({type(error).__name__})", remedy=REMEDY
+        ) from error
     if not isinstance(held, bytes):
         what = "a tensor" if isinstance(held, torch.Tensor) else type(held).__name__
         raise TracksError(f"the file holds {what}, not the bytes of tracks", remedy=REMEDY)
@@ -74,7 +80,8 @@ def _in_order(array: NDArray[Any]) -> NDArray[np.float32]:
     """``[tracks, samples, 3]`` in pixels; samples may come first, as upstream's other tools write them."""
     if array.ndim != 4 or array.shape[2:] != (1, 3):
         raise TracksError(
-            f"the array has the shape {shape_of(array)}, not (tracks, {SAMPLES}, 1, 3)", remedy=REMEDY
+            f"the array has the shape {shape_of(array)}, not (tracks, {SAMPLES}, 1, 3)",
+            remedy=REMEDY,
         )
     if array.shape[1] != SAMPLES and array.shape[0] == SAMPLES:
         array = array.swapaxes(0, 1)

@@ -1,7 +1,7 @@
 """Track texts of the spline editors of ComfyUI, in every form that is about.
 
-``[{"x": 1, "y": 2}, …]`` is one track; a list of such lists is several; a list of texts has a track in each; one
-list more around it is a batch of drawings. Some write single quotes. Points may be ``[x, y]`` as well.
+``[{"x": 1, "y": 2}, …]`` is one track; a list of such lists is several; a list of texts has a track in each;
+one list more around it is a batch of drawings. Some write single quotes. Points may be ``[x, y]`` as well.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def _load(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except RecursionError as error:
-        raise TracksError("the text is no JSON of tracks: its lists are nested without end") from error
+        raise TracksError(
+            "the text is no JSON of tracks: its lists are nested without end"
+        ) from error
     except json.JSONDecodeError:
         raise
     except ValueError as error:

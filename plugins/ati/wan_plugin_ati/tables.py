@@ -57,7 +57,9 @@ def read_toml(text: str) -> Drawing:
     try:
         return of_table(tomllib.loads(text), "drawing (TOML)")
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise TracksError(f"the text is no TOML: {str(error).lower() or 'nested too deep'}") from error
+        raise TracksError(
+            f"the text is no TOML: {str(error).lower() or 'nested too deep'}"
+        ) from error
 
 
 def of_table(table: Mapping[str, Any], form: str) -> Drawing:
@@ -185,5 +187,7 @@ def _row(head: list[str], row: list[str], line: int) -> dict[str, Any]:
             try:
                 point[column] = float(cell)
             except ValueError as error:
-                raise TracksError(f"line {line}: {column} must be a number, not {show(cell)}") from error
+                raise TracksError(
+                    f"line {line}: {column} must be a number, not {show(cell)}"
+                ) from error
     return point

@@ -1,7 +1,7 @@
 """What a drawing of tracks is: points in time, as the user drew them. Imports no torch.
 
-A *track* is the path of one point of the picture through the clip; a *drawing* is all tracks of one file. Files of
-any form become this (:mod:`wan_plugin_ati.files`), and :mod:`wan_plugin_ati.clip` lays it out over a clip.
+A *track* is the path of one point of the picture through the clip; a *drawing* is all tracks of one file. Files
+of any form become this (:mod:`wan_plugin_ati.files`), and :mod:`wan_plugin_ati.clip` lays it out over a clip.
 """
 
 from __future__ import annotations
@@ -75,9 +75,7 @@ class Drawing:
     repaired: tuple[str, ...] = ()
 
 
-def drawing_of(
-    lists: Sequence[tuple[str, Sequence[Any]]], form: str, **said: Any
-) -> Drawing:
+def drawing_of(lists: Sequence[tuple[str, Sequence[Any]]], form: str, **said: Any) -> Drawing:
     """A drawing of named lists of points.
 
     A point is ``{"x": …, "y": …}``, with ``"visible"`` and ``"at"`` (its time) where that is known, or
