@@ -28,26 +28,23 @@ def overlaid(source: ChunkSource, request: PostProcessRequest) -> Overlay:
     layout = layout_of(request.options, drawing, request.size, request.pictures)
     laid = lay_out(drawing, layout)
     points = on_picture(laid, layout.window, request.size.width, request.size.height)
-    return Overlay(source, points, laid.seen)
+    return Overlay(source, points, laid.seen, source.replayable)
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Overlay:
     """Frames of ``source`` with points over them; what they do not cover stays as it is.
 
     Attributes:
         points: ``[frames, tracks, 2]``, pixels of the video.
         seen: ``[frames, tracks]``.
+        replayable: as the source.
     """
 
     source: ChunkSource
     points: Floats
     seen: NDArray[np.bool_]
-
-    @property
-    def replayable(self) -> bool:
-        """Whether it may be read again: as its source."""
-        return bool(getattr(self.source, "replayable", False))
+    replayable: bool = False
 
     def __iter__(self) -> Iterator[Tensor]:
         frame = 0
