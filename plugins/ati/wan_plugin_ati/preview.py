@@ -126,14 +126,14 @@ def of_files(tracks: AtiOptions, picture: Path, frames: int | None = None) -> Sc
 
 
 def write(scene: Scene, path: Path, *, overwrite: bool = False) -> Path:
-    """Write a picture (``.png``) with the ways of all tracks, or a video with moving points.
+    """Write a picture (``.png``) with the ways of all tracks, or a video (``%05d.png``, too) with moving points.
 
     Raises:
         MediaError: the suffix is not known, or the file is there already.
         ResourceError: the folder may not be written to.
     """
     height, width = scene.picture.shape[:2]
-    if path.suffix.lower() == STILL:
+    if path.suffix.lower() == STILL and "%" not in path.name:
         _check_still(path, overwrite)
         _write_still(path, _frame(scene, 0))
         return path
