@@ -126,7 +126,7 @@ def of_files(tracks: AtiOptions, picture: Path, frames: int | None = None) -> Sc
 
 
 def write(scene: Scene, path: Path, *, overwrite: bool = False) -> Path:
-    """Write a picture (``.png``) with the ways of all tracks, or a video (``%05d.png``, too) with moving points.
+    """Write a picture (``.png``) with the ways of all tracks, or a video of moving points.
 
     Raises:
         MediaError: the suffix is not known, or the file is there already.
