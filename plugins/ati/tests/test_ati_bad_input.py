@@ -308,6 +308,18 @@ def test_notes(
     assert re.search(f"feature ati: .*{note}", said), said
 
 
+def test_a_last_image_is_hardly_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text(GOOD)(tmp_path / "t.json")
+    stage = 'image = "p.png"\nlast_image = "p.png"\nprompt = "a red circle"'
+    code, said = plan(tmp_path, monkeypatch, capsys, TRACKS, stage=stage)
+    assert code == 0
+    assert "feature ati: tracks take the channels .* may not end with last_image" in said.replace(
+        "that say which frames are given, so the video", ".*"
+    )
+
+
 def test_good_tracks_on_a_good_size_are_no_reason_for_a_note(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
