@@ -14,8 +14,8 @@ from wan_core.models.vae import WanVAE
 from zoo import given, tiny_clip, track_edit, train_video
 from zoo.train_video import Captions, Size, encoder_of, text_rows
 from zoo.training import Clock, say
-from zoo.world import KINDS, canvas, render
-from zoo.world.draw import Scenes
+from zoo.world import KINDS, render
+from zoo.world.draw import Scenes, canvas
 from zoo.world.heldout import assert_trainable
 from zoo.world.kinds import plain, tracked
 from zoo.world.kinds.kind import Kind

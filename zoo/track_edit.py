@@ -39,7 +39,8 @@ def edit(y: Tensor, tracks: Tensor, temperature: float, topk: int = TOPK) -> Ten
     reach = torch.tensor([width / short, height / short], device=y.device)
     starts = (tracks[:, 0, :, 1:3] / reach).clamp(-1, 1)[:, None]
     features = F.grid_sample(y[:, MASK:, 0], starts, align_corners=False)[:, :, 0]
-    groups = tracks[:, 1:].unflatten(1, (-1, GROUP))
+    later = tracks[:, 1:]
+    groups = later.reshape(len(later), -1, GROUP, *later.shape[2:])
     seen = groups[..., 3].clamp(0, 1)
     count = seen.sum(2)
     centre = (groups[..., 1:3] * seen[..., None]).sum(2) / (count[..., None] + 1e-5)
@@ -54,8 +55,8 @@ def edit(y: Tensor, tracks: Tensor, temperature: float, topk: int = TOPK) -> Ten
         weight = torch.zeros_like(weight).scatter_(2, kept.indices, kept.values)
     total = weight.sum(2)
     pasted = torch.einsum("bcn,btnhw->bcthw", features, weight)
-    later = pasted + y[:, MASK:, 1:] * (1 - total.clamp(0, 1))[:, None]
-    latents = torch.cat([y[:, MASK:, :1], later], dim=2)
+    mixed = pasted + y[:, MASK:, 1:] * (1 - total.clamp(0, 1))[:, None]
+    latents = torch.cat([y[:, MASK:, :1], mixed], dim=2)
     mask = torch.cat([torch.ones_like(total[:, :1]), total], dim=1)
     return torch.cat([mask[:, None].expand(-1, MASK, -1, -1, -1), latents], dim=1)
 
