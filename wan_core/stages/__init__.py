@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from wan_core.stages.generate import text_conditioning as text_conditioning
     from wan_core.stages.previews import Previewer as Previewer
     from wan_core.stages.previews import previewer as previewer
+    from wan_core.stages.sights import nearly as nearly
 
 __getattr__, __dir__, __all__ = exports(
     __name__,
@@ -19,5 +20,6 @@ __getattr__, __dir__, __all__ = exports(
         "text_conditioning": "generate",
         "Previewer": "previews",
         "previewer": "previews",
+        "nearly": "sights",
     },
 )

@@ -52,7 +52,7 @@ def plan(context: PlanContext) -> StageNeeds:
     if context.options.sigmas is not None:
         with naming(context, "sigmas"):
             check_levels(context.options.sigmas)
-    given, notes = fill_given(context)
+    given, notes, pictures = fill_given(context)
     options = fill(given, preset)
     _check_size(context, options, preset)
     _check_solver(context, options, family)
@@ -78,6 +78,7 @@ def plan(context: PlanContext) -> StageNeeds:
         branches=2 if guided else 1,
         notes=tuple(notes),
         steps=min(options.end_step or options.steps, options.steps) - begin_of(options),
+        pictures=pictures,
     )
 
 

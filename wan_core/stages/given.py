@@ -11,7 +11,7 @@ from wan_core.contract.errors import WorkflowError
 from wan_core.contract.requests import PlanContext
 from wan_core.media import area_size, best_size
 from wan_core.stages.options import MOST_PIXELS, GenerateOptions
-from wan_core.stages.sights import PICTURES, Sight, by, look, look_at_mask, naming, nearly
+from wan_core.stages.sights import PICTURES, Sight, Size, by, look, look_at_mask, naming, nearly
 
 STRENGTH = 0.7
 """Of video to video where the user says nothing; with a mask everything in it is made anew."""
@@ -20,8 +20,9 @@ ONLY_WITH = {"overlap": "continues", "strength": "video", "mask": "video", "vide
 """Options that say something about another one."""
 
 
-def fill_given(context: PlanContext) -> tuple[GenerateOptions, list[str]]:
-    """The options with size, number of frames, overlap and strength filled in, and notes for the user.
+def fill_given(context: PlanContext) -> tuple[GenerateOptions, list[str], dict[str, Size]]:
+    """The options with size, number of frames, overlap and strength filled in, notes for the user, and how
+    large what is given is itself.
 
     Options that nothing given has to do with stay as they are.
 
@@ -47,7 +48,7 @@ def fill_given(context: PlanContext) -> tuple[GenerateOptions, list[str]]:
     if options.mask is not None:
         assert options.frames
         look_at_mask(context, options.mask, sights["video"].size, options.frames)
-    return options, notes
+    return options, notes, {name: sight.size for name, sight in sights.items()}
 
 
 _GIVEN = (*PICTURES, "continues", "video")

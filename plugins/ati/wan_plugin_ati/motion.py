@@ -12,22 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-TEMPERATURE = 220.0
+from wan_plugin_ati.temperature import TEMPERATURE, scaled_temperature
+
+__all__ = ["edit", "scaled_temperature"]
+
 TOPK = 2
 MASK_CHANNELS = 4
 GROUP = 4
-PUBLISHED_SHORT_SIDE = 60  # latent rows of the published weights' clips
 _EPSILON = 1e-5
-
-
-def scaled_temperature(height: int, width: int) -> float:
-    """The temperature that reaches as many cells on a latent grid of this size as 220 does on 60 rows.
-
-    Neighbouring cells are 2 / (m - 1) apart, m the short side, so their weight stays the same when the
-    temperature grows with (m - 1) squared.
-    """
-    shortest = min(height, width)
-    return TEMPERATURE * ((shortest - 1) / (PUBLISHED_SHORT_SIDE - 1)) ** 2
 
 
 def edit(

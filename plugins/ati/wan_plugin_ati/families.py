@@ -1,0 +1,40 @@
+"""The family ``ati-14b``: Wan 2.1 image to video under other weights, and what fits the feature. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from wan_core.contract import Family, PublishedFile
+from wan_core.models.families import TINY_I2V, WAN21_I2V_14B_480P, WAN21_I2V_14B_720P
+
+FEATURE = "ati"
+TRANSFORMER = "transformer"
+
+_TRANSFORMER_FILES = (PublishedFile("bytedance-research/ATI", "diffusion_pytorch_model*"),)
+"""The shards and their index, whose number nobody has written down. All other parts are Wan's own."""
+
+
+def _ati(base: Family) -> Family:
+    """The same parts with ATI's transformer, and the preset of its makers."""
+    transformer = attrs.evolve(base.components[TRANSFORMER], published=_TRANSFORMER_FILES)
+    preset = attrs.evolve(base.preset, steps=40, shift=5.0, guidance=5.0, frames=81, fps=16)
+    return attrs.evolve(
+        base,
+        name="ati-14b",
+        title="ATI: image to video along trajectories, 14 B parameters (Wan 2.1)",
+        components={**base.components, TRANSFORMER: transformer},
+        preset=preset,
+        features=(FEATURE,),
+    )
+
+
+ATI_14B = _ati(WAN21_I2V_14B_480P)
+FAMILIES = (ATI_14B,)
+
+FITTING = (WAN21_I2V_14B_480P, WAN21_I2V_14B_720P, TINY_I2V)
+"""Families that are told of a picture in the way that the feature edits; their weights never saw tracks."""
+
+TEMPERATURES: Mapping[str, float | str] = {}
+"""Family -> temperature that its weights were trained with, where that is not ATI's own."""

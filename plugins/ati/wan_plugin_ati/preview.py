@@ -1,0 +1,222 @@
+"""What tracks look like on their picture, before a second is spent on a GPU. No weights and no torch are loaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from wan_core.contract import (
+    Family,
+    FeatureCheck,
+    MediaError,
+    PlanContext,
+    ResourceError,
+    StageNeeds,
+    VideoSize,
+    WorkflowError,
+)
+from wan_core.contract.lazy import resolve
+from wan_core.contract.options import show
+from wan_core.media import area_size, check_target, fit, read_still, write_video
+from wan_core.plugins import Plugins
+from wan_core.workflow import FeatureSpec, StageSpec, Workflow, load_workflow
+from wan_plugin_ati.checking import check, summary
+from wan_plugin_ati.clip import Laid, Layout, lay_out
+from wan_plugin_ati.drawing import Picture, draw_over, layer_of, on_picture
+from wan_plugin_ati.families import ATI_14B, FEATURE
+from wan_plugin_ati.options import AtiOptions, drawing_from
+from wan_plugin_ati.placing import layout_of
+from wan_plugin_ati.tracks import Drawing
+
+STILL = ".png"
+GREY = 128
+
+
+@attrs.frozen(eq=False)
+class Scene:
+    """Tracks with the picture that they were drawn on.
+
+    Attributes:
+        picture: ``[height, width, 3]`` in the size of the video.
+        notes: what is odd, for the user.
+    """
+
+    picture: Picture
+    drawing: Drawing
+    layout: Layout
+    laid: Laid
+    notes: tuple[str, ...] = ()
+
+    def told(self) -> list[tuple[str, str]]:
+        """What was read, in titled lines."""
+        return summary(self.drawing, self.layout, self.laid)
+
+
+def of_workflow(path: Path, overrides: Sequence[str] = (), stage: str | None = None) -> Scene:
+    """The tracks of a workflow's stage.
+
+    Args:
+        overrides: as ``--set`` has them.
+        stage: its name; None = the first that asks for tracks.
+
+    Raises:
+        WanCoreError: whatever planning would refuse, but for the files of the model.
+    """
+    plugins = Plugins.discover()
+    workflow = load_workflow(path, overrides, plugins=plugins)
+    spec, asked = _asked(workflow, stage)
+    family = plugins.family(workflow.models[spec.model or ""].family)
+    needs = _needs(workflow, spec, family, plugins)
+    if needs.size is None:
+        raise WorkflowError(f"stage {spec.name} makes no video", where=path.name)
+    request = FeatureCheck(
+        feature=FEATURE,
+        options=asked.options,
+        stage=spec.name,
+        where=lambda option: workflow.source.where(f"{asked.key}.{option}"),
+        folder=workflow.source.folder,
+        family=family,
+        size=needs.size,
+        steps=needs.steps,
+        pictures=needs.pictures,
+    )
+    notes = tuple(check(request))
+    picture = getattr(needs.options, "image", None)
+    return _scene(asked.options, picture, request, notes)
+
+
+def of_files(tracks: AtiOptions, picture: Path, size: VideoSize | None = None) -> Scene:
+    """Tracks on a picture, as ``ati-14b`` would read them.
+
+    Args:
+        size: of the video; None = what the family makes of the picture.
+
+    Raises:
+        WanCoreError: as the feature's check.
+    """
+    height, width = read_still(picture).pixels.shape[:2]
+    preset = ATI_14B.preset
+    if size is None:
+        area = preset.width * preset.height
+        size = VideoSize(
+            *area_size(width, height, area, preset.size_multiple), preset.frames, preset.fps
+        )
+    request = FeatureCheck(
+        feature=FEATURE,
+        options=tracks,
+        stage="preview",
+        where=lambda option: "",
+        folder=Path(),
+        family=ATI_14B,
+        size=size,
+        pictures={"image": (width, height)},
+    )
+    return _scene(tracks, picture, request, tuple(check(request)))
+
+
+def write(scene: Scene, path: Path, *, overwrite: bool = False) -> Path:
+    """Write a picture (``.png``) with the ways of all tracks, or a video with moving points.
+
+    Raises:
+        MediaError: the suffix is not known, or the file is there already.
+        ResourceError: the folder may not be written to.
+    """
+    height, width = scene.picture.shape[:2]
+    if path.suffix.lower() == STILL:
+        _check_still(path, overwrite)
+        _write_still(path, _frame(scene, 0))
+        return path
+    size = {"width": width - width % 2, "height": height - height % 2}
+    check_target(path, **size, fps=scene.layout.fps, overwrite=overwrite)
+    return write_video(path, _frames(scene), scene.layout.fps, overwrite=overwrite).path
+
+
+def _asked(workflow: Workflow, stage: str | None) -> tuple[StageSpec, FeatureSpec]:
+    names = [spec.name for spec in workflow.stages]
+    if stage is not None and stage not in names:
+        raise WorkflowError(
+            f"there is no stage {show(stage)}", remedy="there are " + ", ".join(names)
+        )
+    for spec in workflow.stages:
+        for asked in spec.apply:
+            if asked.use == FEATURE and stage in (None, spec.name):
+                return spec, asked
+    raise WorkflowError(
+        f"no stage of {workflow.source.name} asks for {FEATURE}"
+        if stage is None
+        else f"stage {show(stage)} does not ask for {FEATURE}",
+        remedy=f'add [[stages.apply]] with use = "{FEATURE}" and tracks = "FILE"',
+    )
+
+
+def _needs(workflow: Workflow, spec: StageSpec, family: Family, plugins: Plugins) -> StageNeeds:
+    """What the stage would make."""
+    description = plugins.stage(spec.use)
+    if not description.plan:
+        return StageNeeds(spec.options)
+    context = PlanContext(
+        stage=spec.name,
+        options=spec.options,
+        where=lambda option: workflow.source.where(f"{spec.key}.{option}"),
+        folder=workflow.source.folder,
+        family=family,
+        solver=plugins.solver,
+    )
+    with plugins.attributed(description):
+        needs: StageNeeds = resolve(description.plan)(context)
+    return needs
+
+
+def _scene(
+    options: AtiOptions, picture: Path | None, request: FeatureCheck, notes: tuple[str, ...]
+) -> Scene:
+    drawing = drawing_from(options)
+    layout = layout_of(options, drawing, request.size, request.pictures)
+    size = request.size
+    pixels: Picture = np.full((size.height, size.width, 3), GREY, np.uint8)
+    if picture is not None:
+        cut = layout.window.left > 0 or layout.window.top > 0
+        pixels = fit(
+            read_still(picture).pixels, size.width, size.height, "cover" if cut else "stretch"
+        )
+    return Scene(pixels, drawing, layout, lay_out(drawing, layout), notes)
+
+
+def _frames(scene: Scene) -> Iterator[NDArray[np.uint8]]:
+    # most formats want even sides; a picture loses a row at most
+    height, width = (side - side % 2 for side in scene.picture.shape[:2])
+    for frame in range(scene.layout.frames):
+        yield _frame(scene, frame)[None, :height, :width]
+
+
+def _frame(scene: Scene, frame: int) -> Picture:
+    height, width = scene.picture.shape[:2]
+    points = on_picture(scene.laid, scene.layout.window, width, height)
+    return draw_over(scene.picture, layer_of(points, scene.laid.seen, frame, width, height))
+
+
+def _check_still(path: Path, overwrite: bool) -> None:
+    if path.is_dir():
+        raise MediaError(f"{path} is a folder", remedy="name a file")
+    if path.exists() and not overwrite:
+        raise MediaError(f"{path} exists already", remedy="say --overwrite, or name another file")
+
+
+def _write_still(path: Path, picture: Picture) -> None:
+    """The file appears when it is complete."""
+    hidden = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture).save(hidden, "PNG")
+        hidden.replace(path)
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise ResourceError(f"the picture can't be written ({why})", where=str(path)) from error
+    finally:
+        hidden.unlink(missing_ok=True)
