@@ -15,7 +15,7 @@ from wan_core.contract.errors import WeightsError, WorkflowError, nearest
 from wan_core.contract.lazy import resolve
 from wan_core.contract.options import with_article
 from wan_core.contract.text import TWO_FILES
-from wan_core.planning.fitting import bundled, identify_for, misfit
+from wan_core.planning.fitting import identify_for, misfit
 from wan_core.planning.places import Places
 from wan_core.plugins import Plugins
 from wan_core.weights import Identity, fingerprint, open_weights, printable, strip_prefixes
@@ -140,7 +140,7 @@ def _choose(
         path = places.locate(family, Path(given[slot]), where(slot))
         return path, path != given[slot]
     if component.bundled:
-        return bundled(component.bundled), False
+        return places.bundled(component.bundled, where("family")), False
     if here := places.library.component(component.published):
         return here, True
     name, _, expert = slot.partition(".")

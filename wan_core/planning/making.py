@@ -19,6 +19,7 @@ from wan_core.contract.errors import (
     WeightsError,
     WorkflowError,
 )
+from wan_core.contract.loras import LoraUse
 from wan_core.models.encoders import TokenizerFile, find_tokenizer, open_tokenizer
 from wan_core.planning.bounds import Bounds, bounds_of
 from wan_core.planning.budget import check_budget, shortages
@@ -242,6 +243,10 @@ def _plan_model(
             if stage.loras and stage.model == name
         },
         spec.compile,
+        family_loras=loras(
+            tuple(LoraUse(places.bundled(one, where("family"))) for one in family.loras),
+            where=lambda _: where("family"),
+        ),
     )
     return model.on(machine.device, dtype)
 
