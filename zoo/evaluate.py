@@ -145,7 +145,7 @@ def run_soak(options: argparse.Namespace) -> dict[str, Any]:
     """all figures of the bundled models, through the product; exits 1 when one is missed"""
     from zoo.soak import soak, table
 
-    figures = soak(quick=options.quick, workers=options.workers)
+    figures = soak(quick=options.quick, workers=options.workers, only=options.only)
     print(table(figures))
     return figures
 
@@ -200,6 +200,7 @@ def _parser() -> argparse.ArgumentParser:
 
     whole = command(run_soak)
     whole.add_argument("--quick", action="store_true", help="a small part of everything")
+    whole.add_argument("--only", nargs="+", default=(), help="names of parts, such as tracks")
     whole.add_argument("--workers", type=int, help="processes (default: one a core, at most four)")
     return parser
 
