@@ -1,7 +1,7 @@
 """The part of the soak about objects that follow tracks, with the plugin of tracks as users have it.
 
-The first frame is given as a PNG and the tracks as a TOML file; the video is read back from a file that keeps every
-pixel. The same clips are drawn again without tracks, from the same seeds.
+The first frame is given as a PNG and the tracks as a TOML file; the video is read back from a file that keeps
+every pixel. The same clips are drawn again without tracks, from the same seeds.
 """
 
 from __future__ import annotations

@@ -19,6 +19,8 @@ FORMS = ("still", "line", "curve", "winding", "arc", "back")
 SHARES = {"still": 0.06, "line": 0.3, "curve": 0.28, "winding": 0.16, "arc": 0.12, "back": 0.08}
 LAWS = ("steady", "changing", "stops")
 LAW_SHARES = {"steady": 0.35, "changing": 0.35, "stops": 0.3}
+#: knots of a video frame of 33, and the farthest that a path goes in one
+FRAME, FASTEST = 2, 0.09
 #: lengths of a line, as fractions of the room
 LINE = (0.15, 1.1)
 
@@ -53,7 +55,11 @@ def paths(forms: Tensor, laws: Tensor, generator: torch.Generator) -> Tensor:
             _line((math.pi * progress).sin(), generator),
         ]
     )
-    return candidates[forms, torch.arange(count)].clamp(0, 1)
+    places = candidates[forms, torch.arange(count)].clamp(0, 1)
+    # a path that would be too fast anywhere becomes smaller
+    fastest = (places[:, FRAME:] - places[:, :-FRAME]).norm(dim=-1).amax(1)
+    middle = places.mean(1, keepdim=True)
+    return middle + (FASTEST / fastest.clamp(min=FASTEST))[:, None, None] * (places - middle)
 
 
 def laws_of(laws: Tensor, generator: torch.Generator) -> Tensor:

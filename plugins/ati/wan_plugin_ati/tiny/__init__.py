@@ -1,4 +1,4 @@
-"""The family ``tiny-ati``: the bundled toy model of pictures that begin to move, led by tracks. Imports no torch.
+"""The family ``tiny-ati``: the core's toy model of pictures that begin to move, led by tracks. No torch.
 
 Its weights are the core's own and a LoRA that comes with this package.
 """
@@ -12,8 +12,8 @@ import attrs
 from wan_core.contract.lazy import resolve
 from wan_core.models.families import TINY_I2V
 
-#: words that the LoRA was trained with, beside those of the core's model
-TAUGHT = frozenset("and curved drawn follow follows path paths track".split())
+TAUGHT = frozenset({"and", "curved", "drawn", "follow", "follows", "path", "paths", "track"})
+"""Words that the LoRA was trained with, beside those of the core's model."""
 
 TINY_ATI = attrs.evolve(
     TINY_I2V,
