@@ -20,6 +20,7 @@ from wan_core.models.vae import WanVAE
 from zoo import given, tiny_clip, track_edit
 from zoo.sample import Size, first_noise, sample
 from zoo.track_judge import centres
+from zoo.train_video import text_rows
 from zoo.training import say
 from zoo.world import FRAMES, HEIGHT, WIDTH, render
 from zoo.world.draw import Scenes
@@ -206,7 +207,7 @@ def track_test(
     model: nn.Module,
     vae: WanVAE,
     tower: Any,
-    rows: Mapping[str, Tensor],
+    tiny: Path,
     out: Path,
     *,
     count: int = 64,
@@ -214,11 +215,11 @@ def track_test(
     size: Size = SIZE,
     plan: Iterable[Mapping[str, Any]] | None = None,
 ) -> list[dict[str, Any]]:
-    """Measure with each setting until ``seconds`` are over; sheets of the first go to ``out``.
+    """Measure with each setting until ``seconds`` are over, with one at least; its sheets go to ``out``.
 
     Args:
         model: velocity of latents.
-        rows: text rows of ``sentences(scenes_for(count))`` and of the empty prompt, by text.
+        tiny: folder of the text encoder.
         plan: settings; None = ``sweep()``.
     """
     if not count:
@@ -226,19 +227,19 @@ def track_test(
     start, results = time.monotonic(), []
     device = next(model.parameters()).device
     wanted = asked(count, vae, tower, device, size)
-    told = torch.stack([rows[sentence] for sentence in sentences(wanted.scenes)])
+    rows = text_rows(tiny, ["", *sentences(wanted.scenes)], device)
     colours = colours_of(wanted.scenes)
     noise = first_noise(range(FIRST_SEED, FIRST_SEED + count), size)
     for number, setting in enumerate(sweep() if plan is None else plan):
-        if time.monotonic() - start > seconds:
+        if results and time.monotonic() - start > seconds:
             say("no time for more settings")
             break
         drawn = [
             sample(
                 model,  # type: ignore[arg-type]
                 vae,
-                told,
-                rows[""],
+                rows[1:],
+                rows[0],
                 noise,
                 channels=channels,
                 image_tokens=wanted.tokens,

@@ -22,7 +22,7 @@ from zoo import image_model, lora_model, tiny_clip, track_edit, track_test, trai
 from zoo.image_model import Trainee
 from zoo.lora_model import Trained, adopt
 from zoo.track_bank import Bank, Batch, edited, fill
-from zoo.train_video import Size, compile_blocks, sigmas, text_rows
+from zoo.train_video import Size, compile_blocks, sigmas
 from zoo.training import (
     Average,
     Clock,
@@ -98,6 +98,13 @@ def begin(options: argparse.Namespace, device: torch.device) -> tuple[Trainee, T
                 parameter.copy_(state[name])
     model.to(device).train()
     return model, trained
+
+
+def load(tiny: Path, lora: Path, device: torch.device) -> Trainee:
+    """The image-to-video model in the folder ``tiny`` with a LoRA file of tracks."""
+    model = image_model.load(tiny / image_model.FILE, torch.device("cpu"))
+    lora_model.read_into(adopt(model), lora, load_file(tiny / image_model.FILE))
+    return model.to(device).eval()
 
 
 def is_factor(name: str, parameter: Tensor) -> bool:
@@ -224,13 +231,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     say(f"tracks done: {json.dumps(figures)}")
 
     lora_model.read_into(trained, options.out / FILE, base)  # what is measured is what was written
-    texts = ["", *dict.fromkeys(track_test.sentences(track_test.scenes_for(options.prompts)))]
-    rows = dict(zip(texts, text_rows(options.tiny, texts, device), strict=True))
     figures["drawn"] = track_test.track_test(
         model.eval(),
         vae,
         tower,
-        rows,
+        options.tiny,
         options.out,
         count=options.prompts,
         seconds=options.sweep_seconds,

@@ -14,7 +14,6 @@ from wan_core.weights.lora import LoraTargets, merge, read_lora
 from zoo import image_model, lora_model, tiny_clip, track_test, train_ati, train_vae
 from zoo.evaluate import BUNDLED
 from zoo.track_bank import fill, where
-from zoo.train_video import text_rows
 from zoo.world import KINDS, render
 
 CPU = torch.device("cpu")
@@ -67,9 +66,7 @@ def test_the_product_matches_every_tensor_and_computes_what_was_trained(trained:
     product = image_model.Trainee()
     product.load_state_dict(merged)
 
-    model = image_model.load(BASE, CPU)
-    own = lora_model.adopt(model)
-    lora_model.read_into(own, trained / train_ati.FILE, base)
+    model = train_ati.load(BUNDLED, trained / train_ati.FILE, CPU)
     untrained = image_model.load(BASE, CPU)
     latents, times, rows, tokens = inputs()
     wanted = model(latents, times, rows, image_tokens=tokens)
@@ -133,10 +130,8 @@ def _colours(attributes: Tensor) -> list[list[str]]:
 def test_tracks_are_measured_with_and_without(tmp_path: Path) -> None:
     vae = train_vae.load(BUNDLED / "vae.safetensors", CPU)
     tower = tiny_clip.load(BUNDLED / tiny_clip.FILE, CPU)
-    texts = ["", *dict.fromkeys(track_test.sentences(track_test.scenes_for(4)))]
-    rows = dict(zip(texts, text_rows(BUNDLED, texts, CPU), strict=True))
     results = track_test.track_test(
-        image_model.load(BASE, CPU), vae, tower, rows, tmp_path, count=4, size=(9, 48, 48),
+        image_model.load(BASE, CPU), vae, tower, BUNDLED, tmp_path, count=4, size=(9, 48, 48),
         plan=[{"steps": 1, "shift": 3.0, "guidance": 1.0, "solver": "euler"}],
     )  # fmt: skip
     (result,) = results
