@@ -2,8 +2,8 @@
 
 ``python -m zoo first`` trains the text encoder and the VAE (side by side), ``python -m zoo second``
 the transformer on top of them and evaluates it; ``all`` is both. ``python -m zoo third`` goes on from
-finished weights to the image-to-video model, ``python -m zoo ati`` from there to the LoRA of tracks. Weights are
-copied into the packages only by hand.
+finished weights to the image-to-video model, ``python -m zoo ati`` from there to the LoRA of tracks.
+Weights are copied into the packages only by hand.
 """
 
 from __future__ import annotations

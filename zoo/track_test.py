@@ -224,7 +224,8 @@ def track_test(
     """
     if not count:
         return []
-    start, results = time.monotonic(), []
+    start = time.monotonic()
+    results: list[dict[str, Any]] = []
     device = next(model.parameters()).device
     wanted = asked(count, vae, tower, device, size)
     rows = text_rows(tiny, ["", *sentences(wanted.scenes)], device)

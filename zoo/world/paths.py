@@ -59,7 +59,10 @@ def paths(forms: Tensor, laws: Tensor, generator: torch.Generator) -> Tensor:
     # a path that would be too fast anywhere becomes smaller
     fastest = (places[:, FRAME:] - places[:, :-FRAME]).norm(dim=-1).amax(1)
     middle = places.mean(1, keepdim=True)
-    return middle + (FASTEST / fastest.clamp(min=FASTEST))[:, None, None] * (places - middle)
+    calm: Tensor = middle + (FASTEST / fastest.clamp(min=FASTEST))[:, None, None] * (
+        places - middle
+    )
+    return calm
 
 
 def laws_of(laws: Tensor, generator: torch.Generator) -> Tensor:
