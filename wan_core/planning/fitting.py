@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -37,12 +38,18 @@ def bundled(name: str) -> Path:
     )
 
 
-def misfit(component: Component, identity: Identity) -> tuple[str, Any, Any] | None:
-    """What a file differs in from what the component has, the first of it: key, the file's, the component's."""
+def misfit(
+    component: Component, identity: Identity, widened: Collection[str] = ()
+) -> tuple[str, Any, Any] | None:
+    """What a file differs in from what the component has, the first of it: key, the file's, the component's.
+
+    Args:
+        widened: keys by which the component may have more than the file, as LoRA files add the rest.
+    """
     known: dict[str, Any] = {**identity.details, "variant": identity.variant}
     for key, wanted in component.config.items():
         found = known.get(key)
-        if found and found != wanted:
+        if found and found != wanted and not (key in widened and found < wanted):
             return key, found, wanted
     return None
 

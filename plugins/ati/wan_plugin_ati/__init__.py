@@ -17,7 +17,7 @@ from wan_core.contract import (
 from wan_core.hookspecs import hookimpl
 from wan_plugin_ati.families import FAMILIES, FEATURE, FITTING
 
-WAN_CORE_CONTRACT = (1, 0)
+WAN_CORE_CONTRACT = (1, 1)
 
 
 @hookimpl

@@ -38,6 +38,10 @@ def check(request: FeatureCheck) -> list[str]:
     notes += _on_samples(drawing, layout)
     notes += _on_canvas(request, layout)
     notes += note_on_reach(options, request.family.name, request.size)
+    if "last_image" in request.pictures:
+        notes.append(
+            "tracks take the channels that say which frames are given, so the video may not end with last_image"
+        )
     if FEATURE not in request.family.features:
         notes.append(
             f"family {request.family.name} was not made for tracks, and its weights do not follow them; "

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from wan_core.contract import VideoSize, WorkflowError
+from wan_core.contract import WorkflowError
 from wan_core.contract.options import OptionError, show
-from wan_plugin_ati.families import ATI_14B
 
 if TYPE_CHECKING:
     from wan_plugin_ati.preview import Scene
@@ -55,7 +54,7 @@ def ati() -> None:
     help="A .png with all ways, or .mp4, .gif … with moving points.",
 )
 @click.option(
-    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override the workflow."
+    "-s", "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override the workflow."
 )
 @click.option("--stage", help="The stage of the workflow, where several ask for tracks.")
 @click.option("--width", type=int, help="Width in pixels of what the tracks were drawn on.")
@@ -109,7 +108,6 @@ def preview(
 
 
 def _of_files(source: str, picture: str, frames: int | None, reading: dict[str, Any]) -> Scene:
-    from wan_core.media import area_size, probe_still
     from wan_plugin_ati.options import AtiOptions
     from wan_plugin_ati.preview import of_files
 
@@ -118,14 +116,4 @@ def _of_files(source: str, picture: str, frames: int | None, reading: dict[str, 
         options = AtiOptions(tracks=Path(source), **given)
     except OptionError as error:
         raise WorkflowError(f"--{error}".rstrip("."), remedy=error.remedy) from error
-    preset = ATI_14B.preset
-    if frames is not None and (frames - 1) % preset.frame_step:
-        below = (frames - 1) // preset.frame_step * preset.frame_step + 1
-        raise WorkflowError(
-            f"{frames} frames can't be made: the number must be {preset.frame_step} * n + 1",
-            remedy=f"use {below} or {below + preset.frame_step}",
-        )
-    info = probe_still(picture)
-    area = preset.width * preset.height
-    sides = area_size(info.width, info.height, area, preset.size_multiple)
-    return of_files(options, Path(picture), VideoSize(*sides, frames or preset.frames, preset.fps))
+    return of_files(options, Path(picture), frames)

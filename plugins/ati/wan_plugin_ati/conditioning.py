@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import attrs
 import torch
 from torch import Tensor
@@ -28,34 +26,30 @@ def condition(request: ConditioningRequest, conditioning: Conditioning) -> Condi
     drawing = drawing_from(options)
     layout = layout_of(options, drawing, request.size, request.pictures)
     tracks = torch.from_numpy(processed(lay_out(drawing, layout), layout.window))
-    changed = {
-        latents: _edited(told, tracks, request, request.latent_shapes[latents][0])
-        for latents, told in conditioning.concat.items()
-        if latents in request.latent_shapes
-    }
-    if not any(part is not old for parts in changed.values() for part, old in parts):
+    found = False
+    concat = dict(conditioning.concat)
+    for latents in concat.keys() & request.latent_shapes.keys():
+        parts_now: list[Timed] = []
+        for part in concat[latents]:
+            is_picture = part.value.shape[1] == MASK_CHANNELS + request.latent_shapes[latents][0]
+            found |= is_picture
+            parts_now += _with_tracks(part, tracks, request) if is_picture else [part]
+        concat[latents] = tuple(parts_now)
+    if not found:
         raise WorkflowError(
             f"stage {request.stage} is told of no picture, so tracks have nothing to move",
             remedy='add image = "FILE"',
         )
-    new = {latents: tuple(part for part, _ in parts) for latents, parts in changed.items()}
-    return attrs.evolve(conditioning, concat={**conditioning.concat, **new})
+    return attrs.evolve(conditioning, concat=concat)
 
 
-def _edited(
-    told: Sequence[Timed], tracks: Tensor, request: ConditioningRequest, channels: int
-) -> list[tuple[Timed, Timed]]:
-    """Parts of the channels, each beside what it comes from: the picture's edited, others as they are."""
+def _with_tracks(part: Timed, tracks: Tensor, request: ConditioningRequest) -> list[Timed]:
+    """The picture's channels in parts: edited for the steps that are asked for, as they are for the others."""
     options: AtiOptions = request.options
-    found: list[tuple[Timed, Timed]] = []
-    for part in told:
-        if part.value.shape[1] != MASK_CHANNELS + channels:
-            found.append((part, part))
-            continue
-        y = part.value[0]
-        temperature = temperature_of(options, request.family.name, *y.shape[-2:])
-        led = edit(y, tracks, temperature=temperature, topk=options.topk)[None]
-        for is_led, steps in parts(part.steps, spans(request.steps, options.start, options.end)):
-            value = led if is_led else part.value
-            found.append((attrs.evolve(part, value=value, steps=steps), part))
-    return found
+    y = part.value[0]
+    temperature = temperature_of(options, request.family.name, *y.shape[-2:])
+    edited = edit(y, tracks, temperature=temperature, topk=options.topk)[None]
+    return [
+        attrs.evolve(part, value=edited if is_led else part.value, steps=steps)
+        for is_led, steps in parts(part.steps, spans(request.steps, options.start, options.end))
+    ]

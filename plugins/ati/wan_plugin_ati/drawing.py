@@ -62,7 +62,7 @@ def layer_of(points: Floats, seen: NDArray[np.bool_], frame: int, width: int, he
         )
     if fine > 1:
         image = image.resize((width, height), Image.Resampling.BOX)
-    return np.asarray(image)
+    return np.array(image)
 
 
 def draw_over(picture: Picture, layer: Layer) -> Picture:

@@ -1,4 +1,4 @@
-"""What tracks look like on their picture, before a second is spent on a GPU. No weights and no torch are loaded."""
+"""What tracks look like on their picture, before a second is spent on a GPU. Loads no weights."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from wan_core import Plugins, Workflow, load_workflow
 from wan_core.contract import (
     Family,
     FeatureCheck,
@@ -24,8 +25,7 @@ from wan_core.contract import (
 from wan_core.contract.lazy import resolve
 from wan_core.contract.options import show
 from wan_core.media import area_size, check_target, fit, read_still, write_video
-from wan_core.plugins import Plugins
-from wan_core.workflow import FeatureSpec, StageSpec, Workflow, load_workflow
+from wan_core.workflow import FeatureSpec, StageSpec
 from wan_plugin_ati.checking import check, summary
 from wan_plugin_ati.clip import Laid, Layout, lay_out
 from wan_plugin_ati.drawing import Picture, draw_over, layer_of, on_picture
@@ -36,6 +36,8 @@ from wan_plugin_ati.tracks import Drawing
 
 STILL = ".png"
 GREY = 128
+LEAST_SIDE = 384
+"""Pixels of the short side; smaller pictures are shown in larger pixels."""
 
 
 @attrs.frozen(eq=False)
@@ -43,7 +45,7 @@ class Scene:
     """Tracks with the picture that they were drawn on.
 
     Attributes:
-        picture: ``[height, width, 3]`` in the size of the video.
+        picture: ``[height, width, 3]`` in the proportions of the video.
         notes: what is odd, for the user.
     """
 
@@ -91,22 +93,25 @@ def of_workflow(path: Path, overrides: Sequence[str] = (), stage: str | None = N
     return _scene(asked.options, picture, request, notes)
 
 
-def of_files(tracks: AtiOptions, picture: Path, size: VideoSize | None = None) -> Scene:
-    """Tracks on a picture, as ``ati-14b`` would read them.
+def of_files(tracks: AtiOptions, picture: Path, frames: int | None = None) -> Scene:
+    """Tracks on a picture, as a workflow with ``ati-14b`` would read them.
 
     Args:
-        size: of the video; None = what the family makes of the picture.
+        frames: of the video; None = the family's preset.
 
     Raises:
-        WanCoreError: as the feature's check.
+        WanCoreError: as the feature's check; no video has so many frames.
     """
-    height, width = read_still(picture).pixels.shape[:2]
     preset = ATI_14B.preset
-    if size is None:
-        area = preset.width * preset.height
-        size = VideoSize(
-            *area_size(width, height, area, preset.size_multiple), preset.frames, preset.fps
+    frames = preset.frames if frames is None else frames
+    if (frames - 1) % preset.frame_step:
+        below = (frames - 1) // preset.frame_step * preset.frame_step + 1
+        raise WorkflowError(
+            f"{frames} frames can't be made: the number must be {preset.frame_step} * n + 1",
+            remedy=f"use {below} or {below + preset.frame_step}",
         )
+    height, width = read_still(picture).pixels.shape[:2]
+    sides = area_size(width, height, preset.width * preset.height, preset.size_multiple)
     request = FeatureCheck(
         feature=FEATURE,
         options=tracks,
@@ -114,21 +119,21 @@ def of_files(tracks: AtiOptions, picture: Path, size: VideoSize | None = None) -
         where=lambda option: "",
         folder=Path(),
         family=ATI_14B,
-        size=size,
+        size=VideoSize(*sides, frames, preset.fps),
         pictures={"image": (width, height)},
     )
     return _scene(tracks, picture, request, tuple(check(request)))
 
 
 def write(scene: Scene, path: Path, *, overwrite: bool = False) -> Path:
-    """Write a picture (``.png``) with the ways of all tracks, or a video with moving points.
+    """Write a picture (``.png``) with the ways of all tracks, or a video of moving points.
 
     Raises:
         MediaError: the suffix is not known, or the file is there already.
         ResourceError: the folder may not be written to.
     """
     height, width = scene.picture.shape[:2]
-    if path.suffix.lower() == STILL:
+    if path.suffix.lower() == STILL and "%" not in path.name:
         _check_still(path, overwrite)
         _write_still(path, _frame(scene, 0))
         return path
@@ -185,6 +190,9 @@ def _scene(
         pixels = fit(
             read_still(picture).pixels, size.width, size.height, "cover" if cut else "stretch"
         )
+    # what is drawn over a tiny picture would hide it
+    larger = max(1, LEAST_SIDE // min(size.width, size.height))
+    pixels = pixels.repeat(larger, axis=0).repeat(larger, axis=1)
     return Scene(pixels, drawing, layout, lay_out(drawing, layout), notes)
 
 
