@@ -15,10 +15,15 @@ from wan_core.models.families import TINY_I2V
 TAUGHT = frozenset({"and", "curved", "drawn", "follow", "follows", "path", "paths", "track"})
 """Words that the LoRA was trained with, beside those of the core's model."""
 
+assert TINY_I2V.pictures is not None
+# it was trained from first pictures alone: tracks have the channels that would tell of other given frames
+_PICTURES = attrs.evolve(TINY_I2V.pictures, takes=("image",))
+
 TINY_ATI = attrs.evolve(
     TINY_I2V,
     name="tiny-ati",
     title="bundled toy model: shapes of a picture follow the tracks that you draw, for demos and tests",
+    pictures=_PICTURES,
     features=("ati",),
     loras=("wan_plugin_ati:tiny/ati.safetensors",),
     warn="wan_plugin_ati.tiny:warn",
