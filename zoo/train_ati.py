@@ -231,17 +231,23 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     say(f"tracks done: {json.dumps(figures)}")
 
     lora_model.read_into(trained, options.out / FILE, base)  # what is measured is what was written
-    figures["drawn"] = track_test.track_test(
-        model.eval(),
-        vae,
-        tower,
-        options.tiny,
-        options.out,
-        count=options.prompts,
-        seconds=options.sweep_seconds,
-        size=size,
-    )
-    note(options.out / "ati.json", figures)
+    untrained = image_model.load(options.tiny / image_model.FILE, device)
+    for name, drawing, plan, seconds in (
+        ("drawn", model.eval(), None, options.sweep_seconds),
+        ("untrained", untrained, [track_test.PRESET], 0.0),
+    ):
+        figures[name] = track_test.track_test(
+            drawing,
+            vae,
+            tower,
+            options.tiny,
+            options.out / name,
+            count=options.prompts,
+            seconds=seconds,
+            size=size,
+            plan=plan,
+        )
+        note(options.out / "ati.json", figures)
     return figures
 
 
