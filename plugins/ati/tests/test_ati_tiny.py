@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 import wan_plugin_ati.tiny
+from wan_plugin_ati.families import FAMILIES
+from wan_plugin_ati.tiny import TINY_ATI
+
 from wan_core import Session, parse_workflow
 from wan_core.contract.lazy import resolve
 from wan_core.media import read_frames
 from wan_core.models.families import TINY_I2V
-from wan_plugin_ati.families import FAMILIES
-from wan_plugin_ati.tiny import TINY_ATI
 
 PICTURE = Path(__file__).parents[1] / "examples" / "pictures" / "tiny.png"
 WEIGHTS = Path(wan_plugin_ati.tiny.__file__).with_name("ati.safetensors")
@@ -41,7 +41,7 @@ def test_it_is_the_cores_model_and_a_lora() -> None:
     (lora,) = TINY_ATI.loras
     package, _, inside = lora.partition(":")
     assert package == "wan_plugin_ati"
-    assert WEIGHTS == Path(wan_plugin_ati.__file__).parent / inside
+    assert Path(wan_plugin_ati.__file__).parent / inside == WEIGHTS
 
 
 def test_words_of_its_own_training_are_known_and_others_are_named() -> None:
