@@ -126,6 +126,8 @@ FILES: list[tuple[str, str, Writer, str]] = [
     ("odd cell", "t.csv", text("x,y\n1,two\n"), 'line 2: y must be a number, not "two"'),
     ("NaN cell", "t.csv", text("x,y\nnan,2\n"), "is no number \\(NaN\\)"),
     ("no array", "t.npy", text("hello"), "no NumPy array, or a damaged one"),
+    ("open bracket", "t.npy", header("((("), "no NumPy array, or a damaged one"),
+    ("long of Python 2", "t.npy", header("(2L, 5, 2)"), "cut short: 0 bytes of 80"),
     ("objects", "t.npy", lambda p: np.save(p, np.array([{}], object)), "Python objects"),
     ("huge", "t.npy", header("(100000, 100000, 2)"), "would take 80000000000 bytes"),
     ("negative", "t.npy", header("(-1, 5, 2)"), "would take -40 bytes"),

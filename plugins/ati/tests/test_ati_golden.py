@@ -15,7 +15,8 @@ from wan_plugin_ati.golden import HANDLERS
 from wan_core.testing.golden import Verdict, find_cases, run_case
 
 OWN = Path(__file__).parent / "golden"
-BESIDE = Path(__file__).parents[3].parent / "shared" / "golden" / "ati"
+ABOVE = Path(__file__).resolve().parents
+BESIDE = ABOVE[min(4, len(ABOVE) - 1)] / "shared" / "golden" / "ati"
 MORE = Path(os.environ.get("ATI_GOLDEN", BESIDE))
 CASES = find_cases(folder for folder in (OWN, MORE) if folder.is_dir())
 

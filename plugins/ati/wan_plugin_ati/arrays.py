@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 import zipfile
 import zlib
 from typing import IO, Any
@@ -26,22 +27,7 @@ def read_array(stream: IO[bytes]) -> NDArray[Any]:
     Raises:
         TracksError: it is none, holds something else than numbers, is cut short or too large.
     """
-    try:
-        version = np.lib.format.read_magic(stream)
-        if version == (1, 0):
-            shape, by_column, kind = np.lib.format.read_array_header_1_0(stream)
-        else:
-            shape, by_column, kind = np.lib.format.read_array_header_2_0(stream)
-    except (
-        ValueError,
-        SyntaxError,
-        TypeError,
-        EOFError,
-        OverflowError,
-        RecursionError,
-        MemoryError,
-    ) as error:
-        raise TracksError("this is no NumPy array, or a damaged one") from error
+    shape, by_column, kind = _header(stream)
     if kind.hasobject or kind.kind not in "iufb" or kind.names:
         raise TracksError(
             "the array holds Python objects or other things than numbers, and is refused",
@@ -55,6 +41,19 @@ def read_array(stream: IO[bytes]) -> NDArray[Any]:
         raise TracksError(f"the array is cut short: {len(data)} bytes of {size} are there")
     array: NDArray[Any] = np.frombuffer(data, kind)
     return array.reshape(shape, order="F" if by_column else "C")
+
+
+def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    try:
+        with warnings.catch_warnings():
+            # NumPy warns of headers that Python 2 wrote
+            warnings.simplefilter("ignore", UserWarning)
+            if np.lib.format.read_magic(stream) == (1, 0):
+                return np.lib.format.read_array_header_1_0(stream)
+            return np.lib.format.read_array_header_2_0(stream)
+    except Exception as error:
+        # damaged headers fail in many ways, none of them documented
+        raise TracksError("this is no NumPy array, or a damaged one") from error
 
 
 def read_archive(data: bytes) -> dict[str, NDArray[Any]]:

@@ -17,8 +17,8 @@ COLOURS = (
 OUTLINE = (0, 0, 0)
 FAINT = 110
 """Opacity of the path that is still to come, of 255."""
-FINE = 3
-"""Times finer than the picture a layer is drawn, for smooth edges."""
+SMALL = 2**17
+"""Pixels of a picture over which it is drawn three times finer, for smooth edges; over larger ones twice."""
 
 Picture = NDArray[np.uint8]
 Layer = NDArray[np.uint8]
@@ -40,7 +40,7 @@ def layer_of(points: Floats, seen: NDArray[np.bool_], frame: int, width: int, he
         points: in pixels of the picture, ``[frames, tracks, 2]``.
         seen: ``[frames, tracks]``.
     """
-    fine = FINE if width * height <= 2**20 else 1
+    fine = 3 if width * height <= SMALL else 2
     image = Image.new("RGBA", (width * fine, height * fine), (0, 0, 0, 0))
     draw = ImageDraw.Draw(image)
     thick = max(1, round(min(width, height) * fine / 160))

@@ -43,5 +43,5 @@ FAMILIES = (ATI_14B,)
 FITTING = (WAN21_I2V_14B_480P, WAN21_I2V_14B_720P, TINY_I2V)
 """Families that are told of a picture in the way that the feature edits; their weights never saw tracks."""
 
-TEMPERATURES: Mapping[str, float | str] = {}
+TEMPERATURES: Mapping[str, float | str] = {"tiny-ati": "scaled"}
 """Family -> temperature that its weights were trained with, where that is not ATI's own."""

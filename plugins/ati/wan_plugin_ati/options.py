@@ -112,7 +112,7 @@ class AtiOptions:
         default=None,
         allowed=f'a number from 0 to {MOST_TEMPERATURE}, or "{SCALED}"',
         help=f'how narrow the spot around a point is; "{SCALED}" is 220 brought to the size of the latents',
-        unset="what the family was trained with: 220",
+        unset=f'what the family was trained with: 220, of tiny-ati "{SCALED}"',
         raw=True,
     )
     topk: int = integer(
