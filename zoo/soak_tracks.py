@@ -7,6 +7,7 @@ every pixel. The same clips are drawn again without tracks, from the same seeds.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from wan_core import Session
 from wan_core.plugins import Plugins
 from zoo.checks import Check, Extent, Figures, Pool, session_of
 from zoo.product import video_of, write_picture
@@ -51,31 +53,50 @@ def tracks_text(tracks: Tensor) -> str:
     return "\n".join(lines) + "\n"
 
 
-def draw(folder: Path, count: int, number: int) -> tuple[Tensor, Tensor]:
-    """Clip ``number`` of ``count`` with its tracks and without: where the judge sees objects in each."""
-    session, own = session_of(folder)
-    whole = scenes_for(count)
-    scene: Scenes = {name: value[number : number + 1] for name, value in whole.items()}
+def film(
+    session: Session, own: Path, scene: Scenes, seed: int, ways: Sequence[bool] = (True, False)
+) -> list[Tensor]:
+    """A scene's first frame set in motion by the product, with its tracks (True) and without.
+
+    Args:
+        own: a folder for the files.
+
+    Returns:
+        clips ``[3, frames, height, width]`` uint8.
+    """
     objects = int(scene["numbers"][0])
     clip = render(tracked.TRACKED, scene, "cpu", (1, *SIZE[1:]))[0]
     write_picture(own / "first.png", ((clip[:, 0] + 1) * 127.5).round().byte())
     truth = tracked.tracks_of(scene, *SIZE)[0, :, :objects]
     (own / "tracks.toml").write_text(tracks_text(truth), encoding="utf-8")
-    colours = colours_of(scene)[0]
-    seen = []
-    for apply in ([{"use": FEATURE, "tracks": "tracks.toml"}], []):
-        video = video_of(
+    feature = {"use": FEATURE, "tracks": "tracks.toml"}
+    return [
+        video_of(
             session,
             sentences(scene)[0],
-            FIRST_SEED + number,
+            seed,
             own,
             family=FAMILY,
             output="clip.mkv",
             image="first.png",
-            apply=apply,
+            apply=[feature] if told else [],
         )
-        seen.append(centres(video, colours)[0])
-    return seen[0], seen[1]
+        for told in ways
+    ]
+
+
+def scene_of(count: int, number: int) -> Scenes:
+    """Scene ``number`` of ``count`` of the evaluation."""
+    return {name: value[number : number + 1] for name, value in scenes_for(count).items()}
+
+
+def draw(folder: Path, count: int, number: int) -> tuple[Tensor, Tensor]:
+    """Clip ``number`` of ``count`` with its tracks and without: where the judge sees objects in each."""
+    session, own = session_of(folder)
+    scene = scene_of(count, number)
+    with_them, alone = film(session, own, scene, FIRST_SEED + number)
+    (colours,) = colours_of(scene)
+    return centres(with_them, colours)[0], centres(alone, colours)[0]
 
 
 def check_tracks(pool: Pool, extent: Extent, folder: Path) -> Figures:
