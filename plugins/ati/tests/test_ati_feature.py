@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +31,7 @@ from wan_core.contract import (
 )
 from wan_core.media import read_frames
 from wan_core.models.families import WAN21_I2V_14B_480P
+from wan_core.testing import inner_names
 
 SIZE = VideoSize(96, 64, 9, 16)
 SHAPE = (16, 3, 8, 12)
@@ -187,24 +186,8 @@ def test_the_plugin_is_whole() -> None:
     assert "ati-14b" in plugins.families and "ati" in plugins.commands
 
 
-def public(module: str, name: str) -> bool:
-    if module == "wan_core.hookspecs" or module.startswith("wan_core.contract"):
-        return True
-    imported = importlib.import_module(module)
-    return hasattr(imported, "__path__") and name in imported.__all__
-
-
 def test_only_public_names_of_the_core_are_used() -> None:
-    folder = Path(wan_plugin_ati.__file__).parent
-    used = [
-        (node.module, alias.name)
-        for path in folder.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text("utf-8")))
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "wan_core"
-        for alias in node.names
-    ]
-    assert len(used) > 30
-    assert [one for one in used if not public(str(one[0]), one[1])] == []
+    assert inner_names(Path(wan_plugin_ati.__file__).parent) == {}
 
 
 class Clip:

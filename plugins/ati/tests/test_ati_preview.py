@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from wan_core.cli import main
-from wan_core.media import probe, read_frames
+from wan_core.media import probe, read_frames, write_video
 
 WORKFLOW = """
 format = 1
@@ -91,6 +91,27 @@ def test_a_track_file_on_a_picture(capsys: pytest.CaptureFixture[str]) -> None:
 def test_overrides_reach_the_workflow(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = preview(capsys, "w.toml", "-s", "stages.0.frames=17", "-o", "out.png")
     assert code == 0 and "17 frames" in out
+
+
+def test_a_stage_that_goes_on_from_another(capsys: pytest.CaptureFixture[str]) -> None:
+    first = '[[stages]]\nuse = "generate"\nname = "first"\nprompt = "a ball"\nimage = "p.png"\n'
+    text = WORKFLOW.replace('image = "p.png"', 'continues = "first.video"')
+    Path("w.toml").write_text(text.replace("[[stages]]", first + "[[stages]]", 1))
+    code, out, err = preview(capsys, "w.toml", "-o", "out.png")
+    assert (code, err) == (0, "")
+    # the first stage makes 880x432 of the picture, and its video is what the tracks are drawn on
+    assert "canvas:  880x432" in out
+    assert "tracks are shown on grey" in out
+    assert tuple(np.asarray(Image.open("out.png"))[5, 5]) == (128, 128, 128)
+
+
+def test_a_video_is_shown_by_its_first_frame(capsys: pytest.CaptureFixture[str]) -> None:
+    frames = np.zeros((3, 96, 192, 3), np.uint8)
+    frames[0] = (10, 200, 90)
+    write_video("p.mkv", [frames], 8)
+    code, _, err = preview(capsys, "t.csv", "--picture", "p.mkv", "-o", "out.png")
+    assert (code, err) == (0, "")
+    assert tuple(np.asarray(Image.open("out.png"))[-5, -5]) == (10, 200, 90)
 
 
 BAD = [

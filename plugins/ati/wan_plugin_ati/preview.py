@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import attrs
@@ -13,7 +14,6 @@ from PIL import Image
 
 from wan_core import Plugins, Workflow, load_workflow
 from wan_core.contract import (
-    Family,
     FeatureCheck,
     MediaError,
     PlanContext,
@@ -24,7 +24,15 @@ from wan_core.contract import (
 )
 from wan_core.contract.lazy import resolve
 from wan_core.contract.options import show
-from wan_core.media import area_size, check_target, fit, read_still, write_video
+from wan_core.media import (
+    area_size,
+    check_target,
+    fit,
+    is_still,
+    read_frames,
+    read_still,
+    write_video,
+)
 from wan_core.workflow import FeatureSpec, StageSpec
 from wan_plugin_ati.checking import check, summary
 from wan_plugin_ati.clip import Laid, Layout, lay_out
@@ -73,15 +81,19 @@ def of_workflow(path: Path, overrides: Sequence[str] = (), stage: str | None = N
     plugins = Plugins.discover()
     workflow = load_workflow(path, overrides, plugins=plugins)
     spec, asked = _asked(workflow, stage)
-    family = plugins.family(workflow.models[spec.model or ""].family)
-    needs = _needs(workflow, spec, family, plugins)
+    if spec.model is None:
+        raise WorkflowError(
+            f"stage {spec.name} has no model that tracks could lead", where=path.name
+        )
+    family = plugins.family(workflow.models[spec.model].family)
+    needs = _needs(workflow, spec, plugins)
     if needs.size is None:
         raise WorkflowError(f"stage {spec.name} makes no video", where=path.name)
     request = FeatureCheck(
         feature=FEATURE,
         options=asked.options,
         stage=spec.name,
-        where=lambda option: workflow.source.where(f"{asked.key}.{option}"),
+        where=partial(_place, workflow, asked.key),
         folder=workflow.source.folder,
         family=family,
         size=needs.size,
@@ -90,7 +102,10 @@ def of_workflow(path: Path, overrides: Sequence[str] = (), stage: str | None = N
     )
     notes = tuple(check(request))
     picture = getattr(needs.options, "image", None)
-    return _scene(asked.options, picture, request, notes)
+    if isinstance(picture, Path):
+        return _scene(asked.options, picture, request, notes)
+    note = "no file holds the picture: tracks are shown on grey"
+    return _scene(asked.options, None, request, (*notes, note))
 
 
 def of_files(tracks: AtiOptions, picture: Path, frames: int | None = None) -> Scene:
@@ -110,7 +125,7 @@ def of_files(tracks: AtiOptions, picture: Path, frames: int | None = None) -> Sc
             f"{frames} frames can't be made: the number must be {preset.frame_step} * n + 1",
             remedy=f"use {below} or {below + preset.frame_step}",
         )
-    height, width = read_still(picture).pixels.shape[:2]
+    height, width = _first(picture).shape[:2]
     sides = area_size(width, height, preset.width * preset.height, preset.size_multiple)
     request = FeatureCheck(
         feature=FEATURE,
@@ -160,22 +175,33 @@ def _asked(workflow: Workflow, stage: str | None) -> tuple[StageSpec, FeatureSpe
     )
 
 
-def _needs(workflow: Workflow, spec: StageSpec, family: Family, plugins: Plugins) -> StageNeeds:
-    """What the stage would make."""
-    description = plugins.stage(spec.use)
-    if not description.plan:
-        return StageNeeds(spec.options)
-    context = PlanContext(
-        stage=spec.name,
-        options=spec.options,
-        where=lambda option: workflow.source.where(f"{spec.key}.{option}"),
-        folder=workflow.source.folder,
-        family=family,
-        solver=plugins.solver,
-    )
-    with plugins.attributed(description):
-        needs: StageNeeds = resolve(description.plan)(context)
+def _needs(workflow: Workflow, wanted: StageSpec, plugins: Plugins) -> StageNeeds:
+    """What the stage would make, of what those before it make."""
+    inputs: dict[str, VideoSize | None] = {}
+    for spec in workflow.stages:
+        description = plugins.stage(spec.use)
+        needs = StageNeeds(spec.options)
+        if description.plan:
+            family = plugins.family(workflow.models[spec.model].family) if spec.model else None
+            context = PlanContext(
+                stage=spec.name,
+                options=spec.options,
+                where=partial(_place, workflow, spec.key),
+                folder=workflow.source.folder,
+                family=family,
+                solver=plugins.solver,
+                inputs=dict(inputs),
+            )
+            with plugins.attributed(description):
+                needs = resolve(description.plan)(context)
+        if spec is wanted:
+            break
+        inputs |= {f"{spec.name}.{output}": needs.size for output in description.outputs}
     return needs
+
+
+def _place(workflow: Workflow, key: str, option: str) -> str:
+    return workflow.source.where(f"{key}.{option}")
 
 
 def _scene(
@@ -187,13 +213,18 @@ def _scene(
     pixels: Picture = np.full((size.height, size.width, 3), GREY, np.uint8)
     if picture is not None:
         cut = layout.window.left > 0 or layout.window.top > 0
-        pixels = fit(
-            read_still(picture).pixels, size.width, size.height, "cover" if cut else "stretch"
-        )
+        pixels = fit(_first(picture), size.width, size.height, "cover" if cut else "stretch")
     # what is drawn over a tiny picture would hide it
     larger = max(1, LEAST_SIDE // min(size.width, size.height))
     pixels = pixels.repeat(larger, axis=0).repeat(larger, axis=1)
     return Scene(pixels, drawing, layout, lay_out(drawing, layout), notes)
+
+
+def _first(path: Path) -> Picture:
+    """A picture, or the first frame of a video."""
+    if is_still(path):
+        return read_still(path).pixels
+    return next(read_frames(path))
 
 
 def _frames(scene: Scene) -> Iterator[NDArray[np.uint8]]:
