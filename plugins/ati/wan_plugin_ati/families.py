@@ -8,6 +8,7 @@ import attrs
 
 from wan_core.contract import Family, PublishedFile
 from wan_core.models.families import TINY_I2V, WAN21_I2V_14B_480P, WAN21_I2V_14B_720P
+from wan_plugin_ati.tiny import TINY_ATI
 
 FEATURE = "ati"
 TRANSFORMER = "transformer"
@@ -38,7 +39,7 @@ def _ati(base: Family) -> Family:
 
 
 ATI_14B = _ati(WAN21_I2V_14B_480P)
-FAMILIES = (ATI_14B,)
+FAMILIES = (ATI_14B, TINY_ATI)
 
 FITTING = (WAN21_I2V_14B_480P, WAN21_I2V_14B_720P, TINY_I2V)
 """Families that are told of a picture in the way that the feature edits; their weights never saw tracks."""
