@@ -25,6 +25,8 @@ SHINE = 0.35
 SATURATED = 0.985
 #: a background differs from its object by more than this (0..1)
 VISIBLE = 0.08
+#: differences from the background up to this are none
+NOISE = 0.03
 ROUNDS = 4
 
 
@@ -68,7 +70,8 @@ def read(clip: Tensor) -> Reading:
         places, near = _places(outline)
         plane = _object_plane(pixels, outline, places)
         own = _from_object(pixels, plane, places)
-        share = away / (away + own + 1e-6)
+        clear = (away - NOISE).clamp(min=0)
+        share = clear / (clear + own + 1e-6)
         outline = ((share - 0.25) / 0.5).clamp(0, 1) * near
     level, slope_x, slope_y = plane.sum(dim=1).tolist()
     angle = math.atan2(slope_y, slope_x)

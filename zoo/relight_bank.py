@@ -146,7 +146,7 @@ def fill(
     parts: dict[str, list[Tensor]] = {name: [] for name in ("front", "behind", "after", "where")}
     numbers, captions, made = Numbers(), [], 0
     while made < count and not (made and clock.over):
-        scenes = plain.scenes_of(rows[choice(batch, len(rows), generator)], generator)
+        scenes = plain.scenes_of(rows[choice(batch, len(rows), generator)], generator, relit.TAUGHT)
         light = choice(batch, len(LIGHTS), generator)
         new = relit.graded(relit.elsewhere(scenes, generator), light, generator)
         if not heldout:

@@ -24,14 +24,15 @@ from zoo.sample import first_noise, sample
 from zoo.train_vae import summary
 from zoo.training import command, note, prepare, psnr, say
 from zoo.world import FRAMES, HEIGHT, WIDTH
-from zoo.world.heldout import evaluation_combinations
 from zoo.world.kinds.plain import scenes_of
 from zoo.world.relit import (
+    SHOWN,
     Size,
     backgrounds,
     elsewhere,
     foregrounds,
     graded,
+    shown_combinations,
     targets,
     targets_on,
     told,
@@ -44,7 +45,7 @@ PRESET: dict[str, Any] = {"steps": 20, "shift": 3.0, "guidance": 3.0, "solver": 
 #: what is relit: an evenly lit clip, one that is lit otherwise, and both on a new background
 TASKS = ("even", "lit", "new background")
 #: frames that show what a clip is about
-SHOWN = (0, 8, 16, 24, 32)
+PICTURED = (0, 8, 16, 24, 32)
 
 
 def sweep() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -85,13 +86,13 @@ def lights_of(count: int) -> Tensor:
 def case_of(task: str, count: int, device: torch.device, size: Size) -> Case:
     """Clips of held-out combinations; in the last task that is what they become."""
     generator = torch.Generator().manual_seed(86 + TASKS.index(task))
-    scenes = scenes_of(evaluation_combinations(count), generator)
+    scenes = scenes_of(shown_combinations(count), generator, SHOWN)
     light = lights_of(count)
     if task != "new background":
         given = foregrounds(scenes, task == "even", generator, device, size)
         wanted = targets(scenes, light, device, size)
         return Case(given.cpu(), None, wanted.cpu(), light, told(scenes, light))
-    new, own = graded(scenes, light, generator), elsewhere(scenes, generator)
+    new, own = graded(scenes, light, generator), elsewhere(scenes, generator, apart=True)
     # every other foreground is lit
     even, lit = (foregrounds(own, flag, generator, device, size) for flag in (True, False))
     pick = (torch.arange(count, device=device) % 2 == 0)[:, None, None, None, None]
@@ -184,7 +185,7 @@ def relight_test(
             for mistake in figures["mistakes"][:8]:
                 say(f"  {mistake} ({case.captions[int(mistake.split(':')[0])]})")
             name = f"relit-{task.replace(' ', '-')}.png"
-            write_sheet(case, drawn, out / name, [f for f in SHOWN if f < size[0]])
+            write_sheet(case, drawn, out / name, [f for f in PICTURED if f < size[0]])
     return results
 
 

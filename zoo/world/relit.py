@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from zoo.world import captions as text
-from zoo.world.draw import Scenes, canvas, choice, uniform
-from zoo.world.heldout import is_heldout
+from zoo.world.draw import Scenes, canvas, uniform
+from zoo.world.heldout import combinations, evaluation_combinations, is_heldout
 from zoo.world.kinds import lit, plain
-from zoo.world.words import BACKGROUND_RGB, BACKGROUNDS, LIGHTS
+from zoo.world.words import BACKGROUND_RGB, BACKGROUNDS, COLOURS, LIGHTS, RADIUS
 
 Size = tuple[int, int, int]
 
@@ -27,6 +27,11 @@ Size = tuple[int, int, int]
 ASKED = {"bulge": 0.5, "gloss": 0.2, "shadow": 0.4, "grade": 0.18}
 #: share of new backgrounds that are graded like the asked light, not from anywhere
 AGREEING = 0.5
+#: radius of small and large objects: those that are taught, and those that are shown to the judge of light
+TAUGHT = {"small": (RADIUS["small"][0], 0.14), "large": RADIUS["large"]}
+SHOWN = {"small": (0.125, 0.14), "large": RADIUS["large"]}
+#: colours and backgrounds of one hue: in shade they are the same
+ALIKE = (("white", "gray"), ("blue", "navy"), ("cyan", "teal"), ("orange", "brown"))
 #: how much a new background is graded
 GRADES = (0.05, 0.25)
 
@@ -46,22 +51,37 @@ def under_any(scenes: Scenes, generator: torch.Generator) -> Scenes:
     return scenes | {name: drawn[name] for name in _LIT}
 
 
-def elsewhere(scenes: Scenes, generator: torch.Generator) -> Scenes:
-    """The same objects on other backgrounds; no combination is held out."""
-    count = len(scenes["radius"])
+def elsewhere(scenes: Scenes, generator: torch.Generator, *, apart: bool = False) -> Scenes:
+    """The same objects on other backgrounds; no combination is held out.
+
+    Args:
+        apart: no object is of the hue of its new background.
+    """
     attributes = scenes["attributes"].clone()
-    own = attributes[:, 4].clone()
-    step = 1 + choice(count, len(BACKGROUNDS) - 1, generator)
-    attributes[:, 4] = (own + step) % len(BACKGROUNDS)
-    # of one object and motion at most one background is held out, so some other one is free
-    second = torch.where(step == len(BACKGROUNDS) - 1, 1, step + 1)
-    attributes[:, 4] = torch.where(
-        is_heldout(attributes), (own + second) % len(BACKGROUNDS), attributes[:, 4]
-    )
+    count, options = len(attributes), len(BACKGROUNDS)
+    every = attributes[:, None].repeat(1, options, 1)
+    every[..., 4] = torch.arange(options)
+    free = ~is_heldout(every) & (every[..., 4] != attributes[:, None, 4])
+    if apart:
+        free &= ~alike(every)
+    attributes[:, 4] = torch.multinomial(free.float(), 1, generator=generator)[:, 0]
     ground = torch.tensor(list(BACKGROUND_RGB.values()))[attributes[:, 4]]
     ground = ground * uniform(count, 0.92, 1.06, generator)[:, None]
     ground = ground + (torch.rand(count, 3, generator=generator) - 0.5) * 0.016
     return scenes | {"attributes": attributes, "ground": ground.clamp(0, 1)}
+
+
+def alike(attributes: Tensor) -> Tensor:
+    """Whether objects are of the hue of their backgrounds, so that shade hides them: ``[...]`` bool."""
+    colour, background = attributes[..., 1, None], attributes[..., 4, None]
+    pairs = torch.tensor([(COLOURS.index(c), BACKGROUNDS.index(b)) for c, b in ALIKE])
+    return ((colour == pairs[:, 0]) & (background == pairs[:, 1])).any(-1)
+
+
+def shown_combinations(count: int) -> Tensor:
+    """Held-out combinations that use all words about equally, none of one hue: ``[count, 5]``."""
+    rows = evaluation_combinations(len(combinations(heldout=True)))
+    return rows[~alike(rows)][:count]
 
 
 def graded(scenes: Scenes, light: Tensor, generator: torch.Generator) -> Scenes:
