@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--vae-minutes", type=float, default=5.6)
     parser.add_argument("--video-minutes", type=float, default=8.1)
     parser.add_argument("--image-minutes", type=float, default=6.5)
-    parser.add_argument("--unilumos-minutes", type=float, default=6.0)
+    parser.add_argument("--unilumos-minutes", type=float, default=7.0)
     options = parser.parse_args(arguments)
     out, tiny = str(options.out), str(options.tiny or options.out)
     if options.part == "third":

@@ -26,7 +26,9 @@ SATURATED = 0.985
 #: a background differs from its object by more than this (0..1)
 VISIBLE = 0.08
 #: differences from the background up to this are none
-NOISE = 0.03
+NOISE = 0.02
+#: between these distances of an object from its background, hue begins to tell them apart
+HUES = (0.06, 0.16)
 ROUNDS = 4
 
 
@@ -60,7 +62,8 @@ def read(clip: Tensor) -> Reading:
     """Look at one clip ``[3, frames, height, width]``, uint8 or float in -1..1."""
     whole = clip.float() / 255 if clip.dtype == torch.uint8 else (clip.float() + 1) / 2
     pixels = whole.clamp(0, 1)
-    away = _from_background(pixels)
+    ground = _ground(pixels)
+    away = _from(ground, pixels)
     top = away.flatten(1).quantile(0.995, dim=1).median()
     outline = (away > torch.clamp(0.4 * top, min=VISIBLE)).float()
     plane = torch.tensor([[1.0, 0.0, 0.0]]).T.expand(3, 3)
@@ -69,9 +72,7 @@ def read(clip: Tensor) -> Reading:
             break
         places, near = _places(outline)
         plane = _object_plane(pixels, outline, places)
-        own = _from_object(pixels, plane, places)
-        clear = (away - NOISE).clamp(min=0)
-        share = clear / (clear + own + 1e-6)
+        share = _share(pixels, ground, away, torch.einsum("kfhw,kc->cfhw", places, plane))
         outline = ((share - 0.25) / 0.5).clamp(0, 1) * near
     level, slope_x, slope_y = plane.sum(dim=1).tolist()
     angle = math.atan2(slope_y, slope_x)
@@ -112,8 +113,8 @@ def _basis(height: int, width: int) -> Tensor:
     return torch.stack([torch.ones_like(x), x, y])
 
 
-def _from_background(pixels: Tensor) -> Tensor:
-    """How far each pixel is from its background, in shadow or not: ``[frames, height, width]``."""
+def _ground(pixels: Tensor) -> Tensor:
+    """The background, ``[3, 1, height, width]``."""
     height, width = pixels.shape[-2:]
     basis = _basis(height, width)
     thick = max(1, min(height, width) // 24)
@@ -125,7 +126,11 @@ def _from_background(pixels: Tensor) -> Tensor:
         fit = torch.linalg.lstsq(terms * weight, values * weight).solution
         error = (values - terms @ fit).norm(dim=1, keepdim=True)
         weight = 1 / (1 + (error / 0.02) ** 2)
-    ground = torch.einsum("khw,kc->chw", basis, fit)[:, None].clamp(0, 1)
+    return torch.einsum("khw,kc->chw", basis, fit)[:, None].clamp(0, 1)
+
+
+def _from(ground: Tensor, pixels: Tensor) -> Tensor:
+    """How far each pixel is from its background, in shadow or not: ``[frames, height, width]``."""
     factor = (pixels * ground).sum(0) / ground.square().sum(0).clamp(min=1e-4)
     shaded = ground * factor.clamp(*SHADES)
     return (pixels - shaded).square().sum(0).sqrt()
@@ -168,9 +173,22 @@ def _object_plane(pixels: Tensor, outline: Tensor, places: Tensor) -> Tensor:
     return torch.stack(planes, dim=1)
 
 
-def _from_object(pixels: Tensor, plane: Tensor, places: Tensor) -> Tensor:
-    """How far each pixel is from the object's plane, which may shine: ``[frames, height, width]``."""
-    own = torch.einsum("kfhw,kc->cfhw", places, plane).clamp(0, 1)
+def _share(pixels: Tensor, ground: Tensor, away: Tensor, plane: Tensor) -> Tensor:
+    """How much of each pixel is the object, ``[frames, height, width]`` in 0..1.
+
+    Args:
+        away: how far the pixels are from their background.
+        plane: what the object looks like in each pixel, ``[3, frames, height, width]``.
+    """
+    own = plane.clamp(0, 1)
+    far = _from(ground, own)
+    clear = (away - NOISE).clamp(min=0)
+    # on the way from the background to an object that differs in hue
+    mixed = (clear / (far - NOISE).clamp(min=1e-3)).clamp(0, 1)
+    # of one that differs in brightness alone, whichever explains the pixel better
     error = pixels - own
     shine = error.mean(0).clamp(0, SHINE)
-    return (error - shine).square().sum(0).sqrt()
+    near = (error - shine).square().sum(0).sqrt()
+    nearer = clear / (clear + near + 1e-6)
+    trust = ((far - HUES[0]) / (HUES[1] - HUES[0])).clamp(0, 1)
+    return torch.lerp(nearer, mixed, trust)

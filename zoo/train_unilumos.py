@@ -39,7 +39,7 @@ from zoo.training import (
 )
 
 #: held-out pairs that the loss is measured on
-UNSEEN = 512
+UNSEEN = 256
 #: how much more a place counts where the object is
 OBJECT = 3.0
 STATE = "unilumos.state.safetensors"
@@ -80,7 +80,7 @@ def unseen_loss(loss_of: Loss, bank: Bank, batch: int, device: torch.device) -> 
 
 def _parser() -> argparse.ArgumentParser:
     parser = training_parser(
-        __doc__, minutes=6.0, batch=256, muon_lr=0.01, adam_lr=1.5e-3, state=STATE
+        __doc__, minutes=7.0, batch=256, muon_lr=0.008, adam_lr=1.5e-3, state=STATE
     )
     parser.add_argument("--tiny", type=Path, required=True, help="folder of the other weights")
     parser.add_argument("--rank", type=int, default=relight_model.RANK)
@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=1_000_000, help="stop here if time is left")
     parser.add_argument("--clips", type=int, default=64, help="that are relit at the end")
     parser.add_argument(
-        "--sweep-seconds", type=float, default=90, help="no further setting is tried after"
+        "--sweep-seconds", type=float, default=80, help="no further setting is tried after"
     )
     return parser
 
@@ -133,6 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         relight_model.is_factor,
         muon_lr=options.muon_lr,
         adam_lr=options.adam_lr,
+        decay=0.02,
         betas=(0.9, 0.98),
     )
     average = Average(model, 0.9995)

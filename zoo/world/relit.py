@@ -24,7 +24,7 @@ from zoo.world.words import BACKGROUND_RGB, BACKGROUNDS, COLOURS, LIGHTS, RADIUS
 Size = tuple[int, int, int]
 
 #: strengths of the asked light: how far the object bulges, shines, shades, and how far the ground is graded
-ASKED = {"bulge": 0.5, "gloss": 0.2, "shadow": 0.4, "grade": 0.18}
+ASKED = {"bulge": 0.42, "gloss": 0.2, "shadow": 0.3, "grade": 0.18}
 #: share of new backgrounds that are graded like the asked light, not from anywhere
 AGREEING = 0.5
 #: radius of small and large objects: those that are taught, and those that are shown to the judge of light
@@ -158,7 +158,7 @@ def retold(scenes: Scenes, light: Tensor, generator: torch.Generator) -> list[st
     sentences = []
     for row, number in zip(scenes["attributes"].tolist(), light.tolist(), strict=True):
         told_by = float(torch.rand((), generator=generator))
-        scene = text.paraphrase(row, generator) if told_by < 0.6 else ""
+        scene = text.paraphrase(row, generator) if told_by < 0.3 else ""
         sentences.append(f"{scene}{', ' * bool(scene)}lit from the {LIGHTS[number]}")
     return sentences
 
