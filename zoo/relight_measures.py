@@ -29,27 +29,32 @@ def read_all(clips: Tensor, threads: int = 8) -> list[Reading]:
         torch.set_num_threads(before)
 
 
-def relit(given: Sequence[Reading], drawn: Sequence[Reading], light: Tensor) -> dict[str, Any]:
+def relit(
+    given: Sequence[Reading], drawn: Sequence[Reading], light: Tensor, wanted: Tensor
+) -> dict[str, Any]:
     """Figures of relit clips.
 
     Args:
         given: of what was given: the foregrounds.
         drawn: of what came out.
         light: asked lights, ``[clips]``.
+        wanted: the rendered truth, ``[clips, 3, frames, height, width]``.
 
     Returns:
         ``right``: share of right directions; ``shuffled``: the same held against other clips' words;
-        ``outline``: IoU with the foreground's object, mean and worst; ``flicker``: how often that of the
-        foregrounds, inside of the object and of the whole picture; ``mistakes``.
+        ``outline``: IoU with the foreground's object, mean and worst; ``flicker``: of the whole picture how
+        often that of the foregrounds and that of the truth, and of the object in levels of 255; ``mistakes``.
     """
     pairs = list(zip(given, drawn, strict=True))
+    after = [flicker(d.whole) for d in drawn]
     outlines = [likeness(one, other) for one, other in pairs]
     return directions(drawn, light) | {
         "outline": summary(outlines),
         "outline_below_0.9": round(mean_of([float(value < 0.9) for value in outlines]), 4),
         "flicker": {
-            "inside": _ratio([(flicker(g.inside), flicker(d.inside)) for g, d in pairs]),
-            "whole": _ratio([(flicker(g.whole), flicker(d.whole)) for g, d in pairs]),
+            "input": _ratio([flicker(g.whole) for g in given], after),
+            "truth": _ratio([flicker(levels) for levels in brightness(wanted)], after),
+            "object": round(mean_of([flicker(d.inside) for d in drawn]), 3),
         },
     }
 
@@ -69,7 +74,10 @@ def directions(drawn: Sequence[Reading], light: Tensor) -> dict[str, Any]:
     }
 
 
-def _ratio(pairs: Sequence[tuple[float, float]]) -> float:
-    """The mean of what came out over the mean of what was given."""
-    before, after = (mean_of(column) for column in zip(*pairs, strict=True))
-    return round(after / max(before, 1e-6), 3)
+def brightness(clips: Tensor) -> Tensor:
+    """Mean of each frame of ``[clips, 3, frames, height, width]`` (-1..1), in 0..1: ``[clips, frames]``."""
+    return (clips.mean(dim=(1, 3, 4)) + 1) / 2
+
+
+def _ratio(before: Sequence[float], after: Sequence[float]) -> float:
+    return round(mean_of(after) / max(mean_of(before), 1e-6), 3)

@@ -174,7 +174,7 @@ def relight_test(
             batch=64 if device.type == "cuda" else 4,
             **setting,
         )
-        figures = relit(given, read_all(drawn), case.light)
+        figures = relit(given, read_all(drawn), case.light, case.wanted)
         near = summary(psnr(drawn, case.wanted).tolist())
         results.append({"task": task, "setting": setting, "psnr": near} | figures)
         say(
