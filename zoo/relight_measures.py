@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -30,7 +30,10 @@ def read_all(clips: Tensor, threads: int = 8) -> list[Reading]:
 
 
 def relit(
-    given: Sequence[Reading], drawn: Sequence[Reading], light: Tensor, wanted: Tensor
+    given: Sequence[Reading],
+    drawn: Sequence[Reading],
+    light: Tensor,
+    others: Mapping[str, Tensor],
 ) -> dict[str, Any]:
     """Figures of relit clips.
 
@@ -38,12 +41,13 @@ def relit(
         given: of what was given: the foregrounds.
         drawn: of what came out.
         light: asked lights, ``[clips]``.
-        wanted: the rendered truth, ``[clips, 3, frames, height, width]``.
+        others: what flicker is held against beside the foregrounds: name -> ``brightness`` of its clips.
 
     Returns:
         ``right``: share of right directions; ``shuffled``: the same held against other clips' words;
         ``outline``: IoU with the foreground's object, mean and worst; ``flicker``: of the whole picture how
-        often that of the foregrounds and that of the truth, and of the object in levels of 255; ``mistakes``.
+        often that of the foregrounds (``input``) and of the others, and that of the object in levels of 255;
+        ``mistakes``.
     """
     pairs = list(zip(given, drawn, strict=True))
     after = [flicker(d.whole) for d in drawn]
@@ -53,7 +57,10 @@ def relit(
         "outline_below_0.9": round(mean_of([float(value < 0.9) for value in outlines]), 4),
         "flicker": {
             "input": _ratio([flicker(g.whole) for g in given], after),
-            "truth": _ratio([flicker(levels) for levels in brightness(wanted)], after),
+            **{
+                name: _ratio([flicker(levels) for levels in steady], after)
+                for name, steady in others.items()
+            },
             "object": round(mean_of([flicker(d.inside) for d in drawn]), 3),
         },
     }

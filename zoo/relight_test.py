@@ -19,7 +19,7 @@ from wan_core.models.vae import WanVAE
 from wan_core.models.wan import WanTransformer
 from zoo import relight_model, train_text, train_vae
 from zoo.measures import sheet
-from zoo.relight_measures import read_all, relit
+from zoo.relight_measures import brightness, read_all, relit
 from zoo.sample import first_noise, sample
 from zoo.train_vae import summary
 from zoo.training import command, note, prepare, psnr, say
@@ -122,6 +122,12 @@ def channels_of(case: Case, vae: WanVAE, device: torch.device) -> Tensor:
     return torch.cat([front, behind], dim=1)
 
 
+@torch.no_grad()
+def decoded(vae: WanVAE, latents: Tensor) -> Tensor:
+    """Clips in -1..1 on the CPU."""
+    return torch.cat([vae.decode(part).clamp(-1, 1).cpu() for part in torch.split(latents, 16)])
+
+
 def rows_of(tiny: Path, captions: Sequence[str], device: torch.device) -> Tensor:
     """Text rows of the empty prompt and of these."""
     words, ids = train_text.load(tiny, device)
@@ -152,7 +158,7 @@ def relight_test(
     device = next(model.parameters()).device
     vae = train_vae.load(tiny / "vae.safetensors", device)
     noise = first_noise(range(FIRST_SEED, FIRST_SEED + clips), size)
-    known: dict[str, tuple[Case, Tensor, Tensor, Any]] = {}
+    known: dict[str, tuple[Case, Tensor, Tensor, Any, dict[str, Tensor]]] = {}
     for task, setting in sweep() if plan is None else plan:
         if time.monotonic() - start > seconds:
             say("no time for more settings")
@@ -161,8 +167,13 @@ def relight_test(
         if fresh:
             case = case_of(task, clips, device, size)
             rows = rows_of(tiny, case.captions, device)
-            known[task] = (case, channels_of(case, vae, device), rows, read_all(case.given))
-        case, channels, rows, given = known[task]
+            channels = channels_of(case, vae, device)
+            steady = {
+                "coded": brightness(decoded(vae, channels[:, : relight_model.CHANNELS])),
+                "truth": brightness(case.wanted),
+            }
+            known[task] = (case, channels, rows, read_all(case.given), steady)
+        case, channels, rows, given, steady = known[task]
         begun = time.monotonic()
         drawn = sample(
             model,
@@ -174,7 +185,7 @@ def relight_test(
             batch=64 if device.type == "cuda" else 4,
             **setting,
         )
-        figures = relit(given, read_all(drawn), case.light, case.wanted)
+        figures = relit(given, read_all(drawn), case.light, steady)
         near = summary(psnr(drawn, case.wanted).tolist())
         results.append({"task": task, "setting": setting, "psnr": near} | figures)
         say(

@@ -24,7 +24,7 @@ import wan_core
 from zoo.checks import Check, Pool, session_of
 from zoo.light_judge import Reading, read
 from zoo.product import read_clip
-from zoo.relight_measures import FLICKER, OUTLINE, RIGHT, relit
+from zoo.relight_measures import FLICKER, OUTLINE, RIGHT, brightness, relit
 from zoo.relight_test import FIRST_SEED, SIZE, TASKS, Case, case_of
 from zoo.training import note, say
 
@@ -105,7 +105,7 @@ def soak(
             case = _case(task, clips)
             one = partial(relight, Path(folder), task, clips)
             given, drawn = zip(*pool.map(one, range(clips)), strict=True)
-            figures[task] = relit(given, drawn, case.light, case.wanted)
+            figures[task] = relit(given, drawn, case.light, {"truth": brightness(case.wanted)})
             checks += checks_of(task, figures[task])
             say(f"{task}: {figures[task]}")
     figures["checks"] = [attrs.asdict(check) | {"ok": check.ok} for check in checks]

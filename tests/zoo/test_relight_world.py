@@ -8,7 +8,7 @@ from torch import Tensor
 
 from zoo.light_judge import flicker, likeness, nearest_light, read
 from zoo.relight_bank import fill, pooled
-from zoo.relight_measures import directions, relit
+from zoo.relight_measures import brightness, directions, relit
 from zoo.relight_test import lights_of
 from zoo.world.draw import Scenes
 from zoo.world.heldout import combinations, is_heldout
@@ -65,7 +65,7 @@ def test_the_judge_is_right_on_rendered_truth(scenes: Scenes, light: Tensor) -> 
         (other, targets_on(made, light, CPU, SIZE)),
     ):
         seen = [read(clip) for clip in clips]
-        figures = relit(given, seen, light, clips)
+        figures = relit(given, seen, light, {"truth": brightness(clips)})
         assert figures["right"] >= 0.99, figures["mistakes"]
         assert figures["shuffled"] <= 0.125 + 3 * (0.125 * 0.875 / COUNT) ** 0.5
         assert figures["outline"]["mean"] >= 0.97
@@ -106,7 +106,7 @@ def test_mistakes_and_flicker_are_counted(scenes: Scenes, light: Tensor) -> None
     assert figures["mistakes"] == [f"0: {LIGHTS[int(asked[0])]} -> {LIGHTS[int(light[0])]}"]
     pulse = torch.tensor([1.0, 0.8, 1.0]).view(1, 1, 3, 1, 1)
     dimmed = [read(clip) for clip in ((clips + 1) * pulse - 1)]
-    assert relit(seen, dimmed, asked, clips)["flicker"]["input"] > 3
+    assert relit(seen, dimmed, asked, {})["flicker"]["input"] > 3
     assert flicker(torch.tensor([0.0, 0.2, 0.0])) == pytest.approx(51)
 
 
