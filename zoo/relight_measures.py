@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from zoo.light_judge import Reading, flicker, likeness, read
-from zoo.train_vae import summary
 from zoo.training import mean_of
 from zoo.world.words import LIGHTS
 
@@ -53,7 +52,7 @@ def relit(
     after = [flicker(d.whole) for d in drawn]
     outlines = [likeness(one, other) for one, other in pairs]
     return directions(drawn, light) | {
-        "outline": summary(outlines),
+        "outline": {"mean": round(mean_of(outlines), 3), "worst": round(min(outlines), 3)},
         "outline_below_0.9": round(mean_of([float(value < 0.9) for value in outlines]), 4),
         "flicker": {
             "input": _ratio([flicker(g.whole) for g in given], after),

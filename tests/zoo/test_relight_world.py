@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tomllib
+
 import pytest
 import torch
 from torch import Tensor
@@ -10,6 +12,7 @@ from zoo.light_judge import flicker, likeness, nearest_light, read
 from zoo.relight_bank import fill, pooled
 from zoo.relight_measures import brightness, directions, relit
 from zoo.relight_test import lights_of
+from zoo.soak_unilumos import checks_of, workflow_text
 from zoo.world.draw import Scenes
 from zoo.world.heldout import combinations, is_heldout
 from zoo.world.kinds.lit import LIGHT_ANGLES
@@ -182,3 +185,23 @@ def test_a_bank_gives_every_mode_with_what_belongs_to_it() -> None:
         assert bool((bank.targets[:, int(new)] == latents).flatten(1).all(1).any())
     untold = (drawn.rows == bank.rows[0]).flatten(1).all(1)
     assert 0.05 < float(untold.float().mean()) < 0.18
+
+
+def test_the_soak_holds_each_task_against_its_bounds() -> None:
+    figures = {
+        "right": 0.9,
+        "outline": {"mean": 0.9},
+        "flicker": {"input": 1.3, "truth": 1.1},
+    }
+    assert [check.ok for check in checks_of("even", figures)] == [True, True, False]
+    assert [check.ok for check in checks_of("new background", figures)] == [True, True, True]
+    worse = figures | {"right": 0.89, "outline": {"mean": 0.89}}
+    assert [check.ok for check in checks_of("lit", worse)] == [False, False, False]
+    stage = tomllib.loads(workflow_text('a "red" circle', 7, True))["stages"][0]
+    assert stage == {
+        "use": "unilumos",
+        "prompt": 'a "red" circle',
+        "seed": 7,
+        "video": "foreground.mkv",
+        "background": "background.mkv",
+    }
