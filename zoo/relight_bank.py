@@ -22,6 +22,8 @@ MODES = {"foreground": 0.45, "both": 0.45, "background": 0.05, "nothing": 0.05}
 NAMES = tuple(MODES)
 #: share of foregrounds that are evenly lit, and of new backgrounds in which the object's place is noise
 EVEN, MASKED = 0.5, 0.7
+#: how far latents of foregrounds are off, on average
+OFF = 0.05
 #: how often the scene is told in other words
 RETOLD = 0.2
 
@@ -82,6 +84,9 @@ class Bank:
         new = (mode == NAMES.index("both")) | (mode == NAMES.index("background"))
         lit = (~dice(EVEN)).long()
         front = torch.where(seen, self.foregrounds[index, lit], self.nothing)
+        # a video is no rendered clip: its latents are a little off
+        off = torch.randn(front.shape, device=device, generator=generator)
+        front = torch.where(seen, front + OFF * off, front)
         behind = torch.where(new[:, None, None, None, None], self.backgrounds[index], self.nothing)
         caption = self.captions[index, new.long(), dice(RETOLD).long()]
         caption = torch.where(dice(UNTOLD), 0, caption)

@@ -21,16 +21,22 @@ import torch
 from torch import Tensor
 
 import wan_core
+from wan_core.models.vae import WanVAE
 from zoo.checks import Check, Pool, session_of
 from zoo.light_judge import Reading, read
-from zoo.product import read_clip
+from zoo.product import bundled_vae, read_clip
 from zoo.relight_measures import FLICKER, OUTLINE, RIGHT, brightness, relit
-from zoo.relight_test import FIRST_SEED, SIZE, TASKS, Case, case_of
+from zoo.relight_test import FIRST_SEED, SIZE, TASKS, Case, case_of, coded
 from zoo.training import note, say
 
 FAMILY, STAGE = "tiny-unilumos", "unilumos"
 CPU = torch.device("cpu")
 MOST_WORKERS = 4
+
+
+@cache
+def _vae() -> WanVAE:
+    return bundled_vae()
 
 
 @cache
@@ -60,21 +66,25 @@ def workflow_text(prompt: str, seed: int, behind: bool) -> str:
     )
 
 
-def relight(folder: Path, task: str, count: int, number: int) -> tuple[Reading, Reading]:
-    """Give one clip to the product: what the judge reads from the foreground's file and from the result's.
+def relight(folder: Path, task: str, count: int, number: int) -> tuple[Reading, Reading, Tensor]:
+    """Give one clip to the product, as the VAE gives it back: a rendered one does not flicker at all.
 
     A new background comes with the noise in it already.
+
+    Returns:
+        what the judge reads from the foreground's file and from the result's, and the brightness of the truth.
     """
     torch.set_num_threads(1)
     session, own = session_of(folder)
     case = _case(task, count)
-    write_lossless(own / "foreground.mkv", case.given[number])
+    write_lossless(own / "foreground.mkv", coded(_vae(), case.given[number : number + 1])[0])
     if case.behind is not None:
         write_lossless(own / "background.mkv", case.behind[number])
     text = workflow_text(case.captions[number], FIRST_SEED + number, case.behind is not None)
     workflow = wan_core.parse_workflow(text, folder=own)
     (path,) = session.run(workflow).outputs
-    return read(read_clip(own / "foreground.mkv")), read(read_clip(Path(path)))
+    truth = brightness(coded(_vae(), case.wanted[number : number + 1]))[0]
+    return read(read_clip(own / "foreground.mkv")), read(read_clip(Path(path))), truth
 
 
 def checks_of(task: str, figures: dict[str, Any]) -> list[Check]:
@@ -104,8 +114,8 @@ def soak(
         for task in tasks:
             case = _case(task, clips)
             one = partial(relight, Path(folder), task, clips)
-            given, drawn = zip(*pool.map(one, range(clips)), strict=True)
-            figures[task] = relit(given, drawn, case.light, {"truth": brightness(case.wanted)})
+            given, drawn, truth = zip(*pool.map(one, range(clips)), strict=True)
+            figures[task] = relit(given, drawn, case.light, {"truth": torch.stack(truth)})
             checks += checks_of(task, figures[task])
             say(f"{task}: {figures[task]}")
     figures["checks"] = [attrs.asdict(check) | {"ok": check.ok} for check in checks]

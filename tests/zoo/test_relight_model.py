@@ -113,7 +113,7 @@ def test_clips_are_relit_and_measured(trained: Path, tmp_path: Path) -> None:
     assert [result["task"] for result in results] == list(relight_test.TASKS)
     for result in results:
         assert 0 <= result["right"] <= 1
-        assert set(result["flicker"]) == {"input", "coded", "truth", "object"}
+        assert set(result["flicker"]) == {"input", "truth", "object"}
     assert {file.name for file in tmp_path.iterdir()} == {
         "relit-even.png", "relit-lit.png", "relit-new-background.png"
     }  # fmt: skip
