@@ -288,6 +288,8 @@ class StageNeeds:
         notes: things the user should know.
         state: what the denoiser will keep across calls; counted as memory of sampling.
         steps: number of sampling steps that are run; None when there are none.
+        encodes: task -> frames that its VAE encodes in it, in the order of a run, for predictions;
+            None = as the options ``image``, ``last_image``, ``continues`` and ``video`` of ``generate`` say.
     """
 
     options: Any
@@ -297,6 +299,7 @@ class StageNeeds:
     notes: tuple[str, ...] = ()
     state: tuple[StateSpec, ...] = ()
     steps: int | None = None
+    encodes: Mapping[str, int] | None = None
 
 
 @attrs.frozen(eq=False)

@@ -75,9 +75,12 @@ class Known:
 
 
 def tokens(size: VideoSize, stride: tuple[int, int, int] = (4, 8, 8)) -> int:
-    """Tokens of the transformer's sequence: latent frames x height/16 x width/16 for patch (1, 2, 2)."""
+    """Tokens of the transformer's sequence: latent frames x height/16 x width/16 for patch (1, 2, 2).
+
+    Latents of odd size are padded to whole patches.
+    """
     frames = (size.frames - 1) // stride[0] + 1
-    return frames * (size.height // (stride[1] * 2)) * (size.width // (stride[2] * 2))
+    return frames * -(-size.height // (stride[1] * 2)) * -(-size.width // (stride[2] * 2))
 
 
 def what_is_known(stage: PlannedStage, models: Mapping[str, PlannedModel]) -> Known | None:
@@ -96,6 +99,8 @@ def what_is_known(stage: PlannedStage, models: Mapping[str, PlannedModel]) -> Kn
     given = _given(stage.needs.options)
     contexts = stage.contexts(model)
     encoded = _encoded(given, stage.needs.options, transformer, size)
+    if stage.needs.encodes is not None:
+        encoded = dict(stage.needs.encodes)
     if contexts:  # of each what stays, and what is made anew
         encoded = {**encoded, CONTEXTS: 2 * contexts * size.frames}
     return Known(

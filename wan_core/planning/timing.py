@@ -47,7 +47,7 @@ def predict_seconds(
     known = [
         (stage, one)
         for stage, one in stages
-        if one and stage.spec.use == "generate" and one.model.device == machine.device
+        if one and _is_standard(stage) and one.model.device == machine.device
     ]
     if not known:
         return {}, ""
@@ -73,6 +73,11 @@ def predict_seconds(
             if task:
                 _add(seconds, f"{stage.name} / {task}", taken)
     return seconds, ""
+
+
+def _is_standard(stage: PlannedStage) -> bool:
+    """Whether its work is that of the standard loop, which a stage of a plugin says with what it encodes."""
+    return stage.spec.use == "generate" or stage.needs.encodes is not None
 
 
 def _tasks(
