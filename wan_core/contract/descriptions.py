@@ -125,8 +125,8 @@ class Component:
         bundled: file inside the installed package, used when the workflow names none.
         published: the files of the makers that fill the slot: what ``wan-core models pull`` fetches, and what
             a workflow gets that names none.
-        alternatives: other published forms of the same weights, one file each: a workflow that names no file gets
-            one that is here where the first are not; they are not fetched.
+        alternatives: other published forms of the same weights, one file each: a workflow that names none
+            gets one that is here where the first are not; they are not fetched.
         needs_file: False when the component makes its own weights.
         optional: the family does without it. It is planned, identified and loaded only where the workflow's
             ``[model]`` table names a file for it; it is never found by itself and not fetched with the others.
