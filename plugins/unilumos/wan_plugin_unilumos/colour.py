@@ -4,8 +4,8 @@ Source of what LumosBench computes: alibaba-damo-academy/Lumos-Custom, ``UniLumo
 values, taken as they are (no gamma is undone), times the matrix of sRGB; Y of them is called illuminance there.
 Source of the colour temperature: Kang et al. 2002, "Design of advanced color temperature control system for
 HDTV applications", whose polynomials give the chromaticity of a temperature from 1667 to 25000 K. Here the
-temperature is the one whose chromaticity lies nearest, in the plane of CIE 1960 (u, v), in which that distance is
-defined.
+temperature is the one whose chromaticity lies nearest, in the plane of CIE 1960 (u, v), in which that distance
+is defined.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import attrs
 
 from wan_core.contract import PlanContext, WorkflowError
-from wan_core.media import Masking, Part, check_mask, is_still, probe_clip
+from wan_core.media import Masking, Part, check_mask, is_still, probe, probe_clip
 from wan_core.stages import look_at_picture, naming
 from wan_plugin_unilumos.choosing import Pick, at_rate, frame_indices
 
@@ -71,13 +71,11 @@ def look(context: PlanContext, option: str) -> Clip | None:
             still = look_at_picture(value)
             return Clip(option, still.size, None, 0, notes=still.notes)
         info = probe_clip(value)
-        return Clip(
-            option,
-            (info.width, info.height),
-            info.source_frames,
-            float(info.fps),
-            notes=info.notes,
-        )
+        # what a file says is not rounded by its clock; numbered pictures say nothing
+        stated = probe(value).fps
+        fps = float(stated if info.steady else info.fps) if stated else 0.0
+        size = (info.width, info.height)
+        return Clip(option, size, info.source_frames, fps, notes=info.notes)
 
 
 def pick_of(
