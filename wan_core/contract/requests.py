@@ -290,6 +290,7 @@ class StageNeeds:
         steps: number of sampling steps that are run; None when there are none.
         encodes: task -> frames that its VAE encodes in it, in the order of a run, for predictions;
             None = as the options ``image``, ``last_image``, ``continues`` and ``video`` of ``generate`` say.
+        planned: whatever else planning found out that the stage's ``run`` needs; it is not looked into.
     """
 
     options: Any
@@ -300,6 +301,7 @@ class StageNeeds:
     state: tuple[StateSpec, ...] = ()
     steps: int | None = None
     encodes: Mapping[str, int] | None = None
+    planned: Any = None
 
 
 @attrs.frozen(eq=False)
@@ -331,6 +333,7 @@ class StageContext:
         folder: the folder that relative paths start from.
         device, dtype: what the model runs in.
         previews: somebody wants to see the video grow (:func:`wan_core.stages.previewer` sends it).
+        planned: what the stage's ``plan`` gave as :attr:`StageNeeds.planned`.
     """
 
     stage: str
@@ -354,3 +357,4 @@ class StageContext:
     dtype: torch.dtype
     previews: bool = False
     kept: Callable[[Mapping[str, Sequence[int]]], Mapping[str, Tensor] | None] = nothing_kept
+    planned: Any = None

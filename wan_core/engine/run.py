@@ -129,6 +129,7 @@ class Run:
         context = StageContext(
             stage=stage.name,
             options=stage.needs.options,
+            planned=stage.needs.planned,
             family=model.family if model else None,
             size=stage.needs.size,
             components=components[0] if components else None,

@@ -108,14 +108,18 @@ def _with_mask(
     return attrs.evolve(conditioning, pin={**conditioning.pin, VIDEO: pinned})
 
 
-def text_conditioning(context: StageContext) -> Conditioning:
-    """The prompt for every branch, and the negative prompt for the branch ``"uncond"``."""
+def text_conditioning(context: StageContext, prompt: str | None = None) -> Conditioning:
+    """The prompt for every branch, and the negative prompt for the branch ``"uncond"``.
+
+    Args:
+        prompt: what the stage's ``plan`` made of the option ``prompt``; None = the option as it is.
+    """
 
     def rows(prompt: str) -> dict[str, Timed]:
         text = context.text[prompt].to(context.device, context.dtype)
         return {VIDEO: Timed(text.unsqueeze(0))}
 
-    conditioning = Conditioning(text=rows(context.options.prompt))
+    conditioning = Conditioning(text=rows(context.options.prompt if prompt is None else prompt))
     negative = context.options.negative_prompt
     if negative in context.text:
         conditioning = conditioning.with_branch("uncond", text=rows(negative))

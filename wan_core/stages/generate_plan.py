@@ -63,6 +63,7 @@ def plan_sampling(
     notes: Sequence[str] = (),
     *,
     any_size: bool = False,
+    prompt: str | None = None,
     encodes: Mapping[str, int] | None = None,
 ) -> StageNeeds:
     """What a stage needs that samples with the standard loop (:func:`wan_core.stages.sampled`).
@@ -72,6 +73,8 @@ def plan_sampling(
             fills in the rest.
         notes: that come first.
         any_size: the family's makers recommend no size for what is given.
+        prompt: what the text encoder is told; None = the option ``prompt`` as it is. Options say what the user
+            said, so that a plan can be written down and run.
         encodes: what the stage's VAE encodes first; see :class:`StageNeeds`.
 
     Raises:
@@ -91,7 +94,8 @@ def plan_sampling(
     _check_part(context, options)
     _check_guidance(context, options, preset)
     notes = [*notes, *notes_on_steps(options)]
-    if family.warn and (note := resolve(family.warn)(options.prompt)):
+    prompt = options.prompt if prompt is None else prompt
+    if family.warn and (note := resolve(family.warn)(prompt)):
         notes.append(note)
     if preset.sizes and not any_size and (options.width, options.height) not in preset.sizes:
         sizes = ", ".join(f"{w}x{h}" for w, h in preset.sizes)
@@ -104,7 +108,7 @@ def plan_sampling(
     return StageNeeds(
         options=options,
         size=VideoSize(options.width, options.height, options.frames, preset.fps),
-        prompts=(options.prompt, options.negative_prompt) if guided else (options.prompt,),
+        prompts=(prompt, options.negative_prompt) if guided else (prompt,),
         branches=2 if guided else 1,
         notes=tuple(notes),
         steps=min(options.end_step or options.steps, options.steps) - begin_of(options),

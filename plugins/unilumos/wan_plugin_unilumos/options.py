@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import attrs
 
 from wan_core.contract.options import choice, number, path, source, text
 from wan_core.stages import SamplingOptions
-from wan_plugin_unilumos.choosing import Pick
 from wan_plugin_unilumos.words import light
 
 
@@ -63,14 +61,3 @@ class RelightOptions(SamplingOptions):
         default=None,
         help="seconds in place of frames; the makers say 4",
     )
-
-
-@attrs.frozen
-class Relight(RelightOptions):
-    """The same, planned.
-
-    Attributes:
-        picks: option -> which of its frames are taken.
-    """
-
-    picks: Mapping[str, Pick] = attrs.field(factory=dict)

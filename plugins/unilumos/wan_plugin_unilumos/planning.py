@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import attrs
 
@@ -11,7 +10,7 @@ from wan_core.contract import PlanContext, Preset, StageNeeds, WorkflowError
 from wan_core.stages import plan_sampling, sized_like
 from wan_plugin_unilumos.choosing import Pick
 from wan_plugin_unilumos.looking import Clip, check_subject, look, pick_of
-from wan_plugin_unilumos.options import Relight, RelightOptions
+from wan_plugin_unilumos.options import RelightOptions
 from wan_plugin_unilumos.words import ATTRIBUTES, composed
 
 LED_BY = ("video", "background")
@@ -54,13 +53,17 @@ def plan(context: PlanContext) -> StageNeeds:
     if leading and options.mask is not None:
         check_subject(context, options, leading, picks[leading.option])
     notes += _held(options, clips, picks)
-    words = composed(
+    encodes = dict.fromkeys(tasks(options), options.frames or context.family.preset.frames)
+    needs = plan_sampling(context, options, notes, prompt=words_of(options), encodes=encodes)
+    assert needs.size is not None
+    return attrs.evolve(needs, size=attrs.evolve(needs.size, fps=fps), planned=picks)
+
+
+def words_of(options: RelightOptions) -> str:
+    """What the text encoder is told."""
+    return composed(
         options.prompt, {one.option: getattr(options, one.option) for one in ATTRIBUTES}
     )
-    planned: Any = {**attrs.asdict(options, recurse=False), "prompt": words, "picks": picks}
-    needs = plan_sampling(context, Relight(**planned), notes, encodes=_encodes(options))
-    assert needs.size is not None
-    return attrs.evolve(needs, size=attrs.evolve(needs.size, fps=fps))
 
 
 def _check_together(context: PlanContext, options: RelightOptions) -> None:
@@ -170,7 +173,7 @@ def _notes(options: RelightOptions, clips: dict[str, Clip]) -> list[str]:
             for one in ATTRIBUTES
             if getattr(options, one.option) is None
         )
-        notes.append(f"of the light that is not said otherwise it is said {rest}")
+        notes.append(f"the attributes of light that are left out are said as {rest}")
     if "video" in clips and "background" in clips and options.mask is None:
         notes.append(NO_MASK)
     return notes
@@ -189,11 +192,6 @@ def _held(options: RelightOptions, clips: dict[str, Clip], picks: dict[str, Pick
                 f"{name} has {there} frame{'s' * (there != 1)}, the video {frames}: its last one is held"
             )
     return notes
-
-
-def _encodes(options: RelightOptions) -> dict[str, int]:
-    """Task -> frames that are encoded."""
-    return dict.fromkeys(tasks(options), options.frames or 0)
 
 
 def tasks(options: RelightOptions) -> list[str]:

@@ -20,8 +20,8 @@ from wan_core.stages import DecodedVideo, encoded, sampled, text_conditioning
 from wan_plugin_unilumos.choosing import held, picked
 from wan_plugin_unilumos.fitting import Levels, fitted_frame, fitted_picture
 from wan_plugin_unilumos.looking import masking
-from wan_plugin_unilumos.options import Relight
-from wan_plugin_unilumos.planning import GREY, LED_BY, PARTS
+from wan_plugin_unilumos.options import RelightOptions
+from wan_plugin_unilumos.planning import GREY, LED_BY, PARTS, words_of
 from wan_plugin_unilumos.silhouette import filled
 
 VIDEO = "video"
@@ -31,7 +31,8 @@ def run(context: StageContext) -> Mapping[str, ChunkSource]:
     """Sample latents beside the foreground and the background, and hand out a source that decodes them."""
 
     def tell(shape: tuple[int, ...]) -> Conditioning:
-        return beside(text_conditioning(context), *given(context, shape))
+        told = text_conditioning(context, words_of(context.options))
+        return beside(told, *given(context, shape))
 
     latents = sampled(context, tell)
     assert context.components is not None
@@ -52,7 +53,7 @@ def beside(conditioning: Conditioning, foreground: Tensor, background: Tensor) -
 
 def given(context: StageContext, shape: tuple[int, ...]) -> list[Tensor]:
     """Latents of the foreground and of the background, or what stands for one that is missing."""
-    options: Relight = context.options
+    options: RelightOptions = context.options
     found = {
         name: encoded(context, _video(context, name), f"encoding {PARTS[name]}")
         for name in LED_BY
@@ -98,7 +99,7 @@ def _frames(context: StageContext, name: str) -> Iterator[Levels]:
     if not isinstance(value, str) and is_still(value):
         yield fitted_picture(read_still(value).pixels, wanted)
         return
-    pick = context.options.picks[name]
+    pick = context.planned[name]
     if isinstance(value, str):
         chunks = (
             chunk.float().permute(0, 2, 3, 1).cpu().numpy() for chunk in context.inputs[value]
@@ -114,7 +115,7 @@ def _masks(context: StageContext) -> Iterator[Levels]:
     options, size = context.options, context.size
     assert size is not None
     leading = next(name for name in LED_BY if getattr(options, name) is not None)
-    pick = options.picks[leading]
+    pick = context.planned[leading]
     count = max(pick.indices) + 1 if pick.indices else size.frames
     rules = attrs.evolve(masking(pick), fitted="cover")
     masks = read_masks(options.mask, (size.width, size.height), count, rules)
