@@ -18,14 +18,14 @@ from numpy.typing import NDArray
 from wan_core.contract import MediaError
 from wan_core.media import Masking, check_mask, is_still, probe, read_frames, read_masks, read_still
 from wan_plugin_unilumos.choosing import held
-from wan_plugin_unilumos.colour import temperature, xy_of, xyz_of
+from wan_plugin_unilumos.colour import SRGB, temperature, xy_of, xyz_of
 from wan_plugin_unilumos.fitting import fitted_frame
 from wan_plugin_unilumos.looking import SUBJECT
 
 Picture = NDArray[np.float64]
 
-WINDOW = 7
-"""Side in pixels of the windows in which structure is compared."""
+_DARK = 0.05
+"""Luminance that is added before logarithms are taken, so that noise in the dark is no structure."""
 _FLAT = 1e-4
 
 
@@ -155,41 +155,27 @@ def flicker(luminance: list[float]) -> float:
 def structure(one: Picture, other: Picture, subject: NDArray[np.bool_]) -> float | None:
     """How alike two frames are where the subject is, whatever their light.
 
-    Each window of the luminance is freed of its mean and its contrast, which light changes; what is left is
-    correlated (the third factor of SSIM). Windows count as much as there is to see in ``other``. The sign of a
-    correlation does not count: light from the other side turns the shading of a surface round.
+    Correlated are the slopes of the logarithm of the luminance: light multiplies what a surface reflects, and
+    changes from place to place more slowly than the surface does.
 
     Args:
         one, other: ``[height, width, 3]`` in 0…1.
 
     Returns:
-        None where there is nothing to see.
+        1 = the same, 0 = nothing in common; None where there is nothing to see in ``other``.
     """
-    a, b = (picture @ np.array([0.2126, 0.7152, 0.0722]) for picture in (one, other))
-    mean_a, mean_b = box(a), box(b)
-    spread_a = np.maximum(box(a * a) - mean_a**2, 0)
-    spread_b = np.maximum(box(b * b) - mean_b**2, 0)
-    both = box(a * b) - mean_a * mean_b
-    alike = np.abs(both) / np.sqrt((spread_a + _FLAT**2) * (spread_b + _FLAT**2))
-    weight = np.sqrt(spread_b) * (spread_b > _FLAT) * subject
-    total = float(weight.sum())
-    return float((alike * weight).sum()) / total if total > 0 else None
+    a, b = (_slopes(picture)[subject] for picture in (one, other))
+    if not b.size or b.std() < _FLAT:
+        return None
+    if a.std() < _FLAT:
+        return 0.0
+    return max(0.0, float(np.corrcoef(a, b)[0, 1]))
 
 
-def box(picture: Picture) -> Picture:
-    """Mean of the window around each pixel, of what lies inside of the picture."""
-    return _along(_along(picture, 0), 1)
-
-
-def _along(picture: Picture, axis: int) -> Picture:
-    length = picture.shape[axis]
-    sums = np.concatenate([np.zeros_like(picture.take([0], axis)), picture.cumsum(axis)], axis)
-    places = np.arange(length)
-    first = np.maximum(places - WINDOW // 2, 0)
-    last = np.minimum(places + WINDOW // 2 + 1, length)
-    counts = (last - first).reshape([-1, 1] if axis == 0 else [1, -1])
-    means: Picture = (sums.take(last, axis) - sums.take(first, axis)) / counts
-    return means
+def _slopes(picture: Picture) -> Picture:
+    down, across = np.gradient(np.log(picture @ SRGB[1] + _DARK))
+    steep: Picture = np.hypot(down, across)
+    return steep
 
 
 def _luminance(rgb: Picture) -> float:
