@@ -11,8 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from wan_core import Session
-from wan_core.planning import Library, Plan, make_plan
-from wan_core.planning.files import bundled
+from wan_core.planning import Library, Plan, bundled, make_plan
 from wan_core.workflow import parse_workflow
 
 STAGE = """

@@ -1,11 +1,11 @@
 """Every hook of wan-core: when it is called, with what, and what it returns.
 
 A plugin is a module (or object) named by an entry point in the group ``wan_core``. It says which version of
-the contract it was made for, and marks the hooks it answers::
+the contract it was made for (one of a smaller minor version is served, too), and marks the hooks it answers::
 
     from wan_core.hookspecs import hookimpl
 
-    WAN_CORE_CONTRACT = (1, 0)
+    WAN_CORE_CONTRACT = (1, 1)
 
     @hookimpl
     def wan_register():

@@ -58,6 +58,8 @@ class InstalledPlugin:
         provides: ``"family wan2.1-t2v-14b"``, ``"stage generate"`` …
         problem: why it is not in use, or None.
         enabled: False when it is broken or switched off.
+        contract: version of the contract that it was made for, ``"1.0"``; ``""`` = not known, as it was not
+            imported or does not say so.
     """
 
     name: str
@@ -66,6 +68,7 @@ class InstalledPlugin:
     provides: tuple[str, ...] = ()
     problem: str | None = None
     enabled: bool = True
+    contract: str = ""
 
 
 @attrs.frozen
@@ -280,7 +283,8 @@ class Plugins:
         registered: Any = None
         try:
             plugin = found.load()
-            _check_contract(plugin)
+            listed = attrs.evolve(listed, contract=_contract(plugin))
+            _check_contract(listed.contract)
             self._check_hooks(plugin)
             self._manager.register(plugin, name=found.name)
             registered = plugin
@@ -401,7 +405,8 @@ def _checked(given: Iterable[Any]) -> list[Description]:
     return descriptions
 
 
-def _check_contract(plugin: Any) -> None:
+def _contract(plugin: Any) -> str:
+    """The version of the contract that a plugin states, as ``"1.0"``."""
     stated = f"state it as WAN_CORE_CONTRACT = {CONTRACT_VERSION}"
     wanted = getattr(plugin, "WAN_CORE_CONTRACT", None)
     if wanted is None:
@@ -414,8 +419,12 @@ def _check_contract(plugin: Any) -> None:
         raise TypeError(
             f"its contract version {reprlib.repr(wanted)} is not major and minor; {stated}"
         )
-    theirs, ours = (".".join(map(str, version)) for version in (wanted, CONTRACT_VERSION))
-    if wanted[0] != CONTRACT_VERSION[0] or tuple(wanted) > CONTRACT_VERSION:
+    return ".".join(map(str, wanted))
+
+
+def _check_contract(theirs: str) -> None:
+    wanted, ours = tuple(map(int, theirs.split("."))), ".".join(map(str, CONTRACT_VERSION))
+    if wanted[0] != CONTRACT_VERSION[0] or wanted > CONTRACT_VERSION:
         raise TypeError(f"it was made for contract {theirs}, this wan-core has {ours}")
 
 

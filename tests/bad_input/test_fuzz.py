@@ -53,7 +53,7 @@ from wan_core.contract.errors import Cancelled
 from wan_core.contract.options import unprintable
 from wan_core.media import VideoInfo
 from wan_core.models.wan.quantising import QuantisedFile, prepare
-from wan_core.planning.files import bundled as shipped
+from wan_core.planning import bundled as shipped
 from wan_core.weights import open_weights
 
 TOTAL = int(os.environ.get("WAN_CORE_FUZZ") or 500)

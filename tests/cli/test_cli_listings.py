@@ -168,11 +168,11 @@ def three(install_plugins: Install) -> None:
 
 def test_plugins_says_who_brings_what_and_what_is_wrong(three: None, capsys: Capture) -> None:
     assert main(["plugins", "--without", "humo"]) == 0
-    lines = [line.split(maxsplit=4) for line in capsys.readouterr().out.splitlines()]
-    assert lines[0] == ["NAME", "DISTRIBUTION", "VERSION", "STATE", "PROVIDES"]
-    assert lines[1] == ["ati", "wan-plugin-ati", "1.2", "on", "stage: ati; solver: a, b"]
-    assert lines[2] == ["humo", "wan-plugin-humo", "1.2", "off", "-"]
-    assert lines[3][3] == "broken"
+    lines = [line.split(maxsplit=5) for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["NAME", "DISTRIBUTION", "VERSION", "CONTRACT", "STATE", "PROVIDES"]
+    assert lines[1] == ["ati", "wan-plugin-ati", "1.2", "1.1", "on", "stage: ati; solver: a, b"]
+    assert lines[2] == ["humo", "wan-plugin-humo", "1.2", "-", "off", "-"]
+    assert lines[3][3:5] == ["-", "broken"]
     text = "\n".join(" ".join(line) for line in lines)
     assert "ovi (wan-plugin-ovi 1.2): ImportError: no module named ovi" in text
     for way in ("--without NAME", "WAN_CORE_DISABLE=NAME,NAME", 'disable = ["NAME"]'):

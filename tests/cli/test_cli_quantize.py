@@ -20,8 +20,7 @@ from wan_core.models.families.tiny import TINY_T2V
 from wan_core.models.loaders import load_transformer
 from wan_core.models.wan.dialects import DIFFUSERS
 from wan_core.models.wan.quantising import prepare
-from wan_core.planning import make_plan
-from wan_core.planning.files import bundled
+from wan_core.planning import bundled, make_plan
 from wan_core.plugins import Plugins
 from wan_core.weights import identify, open_weights
 from wan_core.weights.quantised import packed

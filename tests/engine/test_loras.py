@@ -22,8 +22,7 @@ from wan_core.hookspecs import hookimpl
 from wan_core.media import read_frames
 from wan_core.models.families import TINY_T2V
 from wan_core.models.loaders import load_transformer
-from wan_core.planning import Library, Plan, make_plan, read_record
-from wan_core.planning.files import bundled
+from wan_core.planning import Library, Plan, bundled, make_plan, read_record
 from wan_core.plugins import Found, Plugins, installed_entry_points
 from wan_core.workflow import parse_workflow
 

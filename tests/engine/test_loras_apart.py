@@ -20,8 +20,7 @@ from wan_core.contract.events import Event
 from wan_core.hookspecs import hookimpl
 from wan_core.media import read_frames
 from wan_core.models.families import TINY_T2V
-from wan_core.planning import Library, Plan, make_plan
-from wan_core.planning.files import bundled
+from wan_core.planning import Library, Plan, bundled, make_plan
 from wan_core.planning.provenance import fingerprints, places, record
 from wan_core.planning.vram_table import table_of_budgets
 from wan_core.plugins import Found, Plugins, installed_entry_points

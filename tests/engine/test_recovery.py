@@ -526,8 +526,7 @@ def test_a_damaged_file_loses_nothing(session: Session, tmp_path: Path) -> None:
     """Found when the second stage loads: the first one's latents are there, and how to go on is said."""
     from safetensors.torch import load_file, save_file
 
-    from wan_core.planning import Library, make_plan
-    from wan_core.planning.files import bundled
+    from wan_core.planning import Library, bundled, make_plan
     from wan_core.workflow import parse_workflow
 
     save_file(load_file(bundled("tiny/t2v.safetensors")), tmp_path / "second.safetensors")

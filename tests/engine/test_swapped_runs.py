@@ -27,8 +27,7 @@ from wan_core.hookspecs import hookimpl
 from wan_core.media import read_frames
 from wan_core.memory import BlockSwap, Keeper, MappedSource, SimulatedCopier, packed_bytes
 from wan_core.models.families import TINY_T2V
-from wan_core.planning import Library, Plan, make_plan
-from wan_core.planning.files import bundled
+from wan_core.planning import Library, Plan, bundled, make_plan
 from wan_core.plugins import Found, Plugins, installed_entry_points
 from wan_core.workflow import parse_workflow
 

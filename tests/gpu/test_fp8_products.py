@@ -18,7 +18,7 @@ from wan_core.contract.requests import LoadRequest
 from wan_core.kernels import quantise_rows, quantise_rows_reference, rows
 from wan_core.models.families.tiny import TINY_T2V
 from wan_core.models.loaders import load_transformer
-from wan_core.planning.files import bundled
+from wan_core.planning import bundled
 from wan_core.planning.quantising import why_products_are_exact
 from wan_core.weights import QuantLinear
 from wan_core.weights.quantised.packed import pack

@@ -16,8 +16,7 @@ from wan_core.contract.errors import WanCoreError, WeightsError, WorkflowError
 from wan_core.engine import Session
 from wan_core.hookspecs import hookimpl
 from wan_core.models.families import TINY_T2V
-from wan_core.planning import Library, Plan, make_plan
-from wan_core.planning.files import bundled
+from wan_core.planning import Library, Plan, bundled, make_plan
 from wan_core.plugins import Found, Plugins, installed_entry_points
 from wan_core.workflow import Workflow, parse_workflow
 

@@ -77,10 +77,10 @@ BROKEN = [
     (ImportError("No module named 'nothere'"), "ImportError: No module named 'nothere'"),
     (
         plugin(contract=None),
-        "it does not state its contract version; state it as WAN_CORE_CONTRACT = (1, 0)",
+        "it does not state its contract version; state it as WAN_CORE_CONTRACT = (1, 1)",
     ),
-    (plugin(contract=(2, 0)), "it was made for contract 2.0, this wan-core has 1.0"),
-    (plugin(contract=(1, 9)), "it was made for contract 1.9, this wan-core has 1.0"),
+    (plugin(contract=(2, 0)), "it was made for contract 2.0, this wan-core has 1.1"),
+    (plugin(contract=(1, 9)), "it was made for contract 1.9, this wan-core has 1.1"),
     (
         plugin(wan_condition=hookimpl(lambda request, nonsense: None)),
         "nonsense",
@@ -105,7 +105,7 @@ BROKEN = [
     (unmarked("wan_post_process"), "wan_post_process is not marked with @hookimpl"),
 ]
 for stated in ((1,), 1, "1.0", 1.0, (1, 0, 0), (True, 0), (1, -1), ("1", "0"), {1: 0}):
-    BROKEN.append((plugin(contract=stated), "state it as WAN_CORE_CONTRACT = (1, 0)"))
+    BROKEN.append((plugin(contract=stated), "state it as WAN_CORE_CONTRACT = (1, 1)"))
 
 
 @pytest.mark.parametrize(("broken", "says"), BROKEN)
@@ -174,9 +174,11 @@ def test_a_name_of_a_plugin_that_is_switched_off_says_so() -> None:
         plugins.feature("fade")
 
 
-@pytest.mark.parametrize("contract", [(1, 0), [1, 0]])
-def test_a_contract_is_a_tuple_or_a_list(contract: Any) -> None:
-    assert not Plugins([found("one", plugin(contract=contract))]).problems
+@pytest.mark.parametrize("contract", [(1, 0), [1, 0], (1, 1)])
+def test_a_contract_is_a_tuple_or_a_list_and_older_ones_are_served(contract: Any) -> None:
+    plugins = Plugins([found("one", plugin(contract=contract))])
+    assert not plugins.problems
+    assert plugins.installed[0].contract == f"{contract[0]}.{contract[1]}"
 
 
 def test_an_object_that_two_entry_points_name_stays_in_use_under_the_first() -> None:

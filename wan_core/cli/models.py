@@ -176,6 +176,9 @@ def _files(family: Family, library: Library) -> list[str]:
         if not part.published:
             own = "your own file" if part.needs_file else "makes its own weights"
             rows.append((slot, "", own))
+    for one in family.loras:
+        package, _, path = one.rpartition(":")
+        rows.append(("lora", "here", f"{path} comes with the package {package or 'wan_core'}"))
     if not any(state for _, state, _ in rows):
         return columns([(slot, what) for slot, _, what in rows], indent=2)
     return columns(rows, indent=2)

@@ -19,16 +19,20 @@ if TYPE_CHECKING:
 @click.option("--json", is_flag=True, help="Print one JSON object.")
 @debug_option
 def plugins(without: tuple[str, ...], json: bool) -> None:
-    """List what is installed, what each plugin brings, and how to switch one off."""
+    """List what is installed, what each plugin brings, and how to switch one off.
+
+    CONTRACT is the version of wan-core's contract with plugins that each was made for.
+    """
     found = discover(without)
     problems = [*found.problems, *hidden_commands(found)]
     if json:
         click.echo(to_json({"plugins": found.installed, "problems": problems}))
         return
-    rows = [("NAME", "DISTRIBUTION", "VERSION", "STATE", "PROVIDES")]
+    rows = [("NAME", "DISTRIBUTION", "VERSION", "CONTRACT", "STATE", "PROVIDES")]
     for one in found.installed:
         state = "broken" if one.problem else "on" if one.enabled else "off"
-        rows.append((one.name, one.distribution, one.version, state, _by_sort(one.provides) or "-"))
+        provides, contract = _by_sort(one.provides) or "-", one.contract or "-"
+        rows.append((one.name, one.distribution, one.version, contract, state, provides))
     lines = columns(rows)
     if problems:
         lines += ["", "Problems:", *columns([(problem,) for problem in problems], indent=2)]

@@ -97,7 +97,7 @@ if TYPE_CHECKING:
     from wan_core.contract.state import State as State
     from wan_core.contract.state import StateSpec as StateSpec
 
-CONTRACT_VERSION = (1, 0)
+CONTRACT_VERSION = (1, 1)
 """Major and minor version. A plugin made for another major version is not loaded."""
 
 __getattr__, __dir__, _lazy = exports(

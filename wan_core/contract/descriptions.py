@@ -122,7 +122,8 @@ class Component:
             :attr:`wan_core.contract.LoadRequest.apart`.
         config: the architecture, for the loader and for predictions of size. Numbers that appear here
             must agree with the file's header.
-        bundled: file inside the installed package, used when the workflow names none.
+        bundled: a file that comes with an installed package, used when the workflow names none:
+            ``"package:path"``, ``"wan_plugin_x:tiny/x.safetensors"``; without a package, one of the core's.
         published: the files of the makers that fill the slot: what ``wan-core models pull`` fetches, and what
             a workflow gets that names none.
         alternatives: other published forms of the same weights, one file each: a workflow that names none
@@ -143,7 +144,7 @@ class Component:
     kind: str = attrs.field(validator=valid.text)
     load: str = attrs.field(validator=valid.text)
     config: Mapping[str, Any] = attrs.field(default=EMPTY, validator=valid.instance_of(Mapping))
-    bundled: str | None = attrs.field(default=None, validator=valid.optional_text)
+    bundled: str | None = attrs.field(default=None, validator=valid.bundled)
     published: tuple[PublishedFile, ...] = attrs.field(
         default=(),
         validator=valid.tuple_of("PublishedFile", lambda one: isinstance(one, PublishedFile)),
@@ -228,6 +229,10 @@ class Family:
         pictures: how it takes pictures to start from; None when it takes none.
         features: names of the features that it was made for. They fit it whatever their own description
             says, and a stage that asks for none of them gets a note.
+        loras: LoRA files that come with installed packages, named as in :attr:`Component.bundled`. They belong
+            to the transformer, whatever file fills its slot, and are merged into it before those of a workflow:
+            a family that is another one and a difference. One of them may widen the patch embedding to the
+            ``in_dim`` of the transformer's config.
     """
 
     name: str = attrs.field(validator=valid.name)
@@ -246,6 +251,7 @@ class Family:
         ),
     )
     features: tuple[str, ...] = attrs.field(default=(), validator=valid.names)
+    loras: tuple[str, ...] = attrs.field(default=(), validator=valid.all_bundled)
 
     def slots(self, part: str) -> tuple[str, ...]:
         """The slots of a part: ``("transformer",)``, or those of its two experts, high noise first."""

@@ -105,6 +105,9 @@ class FeatureCheck:
         size: what the stage makes.
         steps: number of sampling steps that are run; None where the stage does not say.
         inputs: what earlier stages make: ``"NAME.video"`` -> size; None where it is not known.
+        pictures: what the stage is given to start from, by the name of its option (``"image"``,
+            ``"last_image"``, ``"continues"``, ``"video"``) -> its own width and height in pixels, before it is
+            brought to the size of the stage's video.
     """
 
     feature: str
@@ -116,6 +119,7 @@ class FeatureCheck:
     size: VideoSize
     steps: int | None = None
     inputs: Mapping[str, VideoSize | None] = NOTHING
+    pictures: Mapping[str, tuple[int, int]] = NOTHING
 
 
 @attrs.frozen(eq=False)
@@ -190,6 +194,7 @@ class ConditioningRequest:
         device, dtype: what the transformer runs in.
         inputs: sources of earlier stages by ``"NAME.video"``.
         task: times and reports a long step, as in :class:`StageContext`.
+        pictures: sizes of what the stage is given, as in :class:`FeatureCheck`.
     """
 
     feature: str
@@ -206,6 +211,7 @@ class ConditioningRequest:
     dtype: torch.dtype
     inputs: Mapping[str, Any] = NOTHING
     task: Callable[..., AbstractContextManager[Callable[[int], None]]] = unreported
+    pictures: Mapping[str, tuple[int, int]] = NOTHING
 
 
 @attrs.frozen
@@ -242,13 +248,23 @@ class AttentionPatch:
 
 @attrs.frozen
 class PostProcessRequest:
-    """What ``wan_post_process`` is asked: circumstances of a decoded video."""
+    """What ``wan_post_process`` is asked: circumstances of a decoded video.
+
+    Attributes:
+        feature: the feature asked for.
+        options: its options.
+        stage: name of the stage.
+        folder: the folder that relative paths start from.
+        size: of the video.
+        pictures: sizes of what the stage was given, as in :class:`FeatureCheck`.
+    """
 
     feature: str
     options: Any
     stage: str
     folder: Path
     size: VideoSize
+    pictures: Mapping[str, tuple[int, int]] = NOTHING
 
 
 @attrs.frozen
@@ -291,6 +307,8 @@ class StageNeeds:
         encodes: task -> frames that its VAE encodes in it, in the order of a run, for predictions;
             None = as the options ``image``, ``last_image``, ``continues`` and ``video`` of ``generate`` say.
         planned: whatever else planning found out that the stage's ``run`` needs; it is not looked into.
+        pictures: option of the stage -> width and height in pixels of the picture or video that it names, as
+            far as they are known; features are told.
     """
 
     options: Any
@@ -302,6 +320,7 @@ class StageNeeds:
     steps: int | None = None
     encodes: Mapping[str, int] | None = None
     planned: Any = None
+    pictures: Mapping[str, tuple[int, int]] = NOTHING
 
 
 @attrs.frozen(eq=False)

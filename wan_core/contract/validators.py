@@ -104,6 +104,15 @@ def is_inner_path(value: Any) -> bool:
     )
 
 
+def is_bundled(value: Any) -> bool:
+    """Whether this names a file of an installed package: ``"package:path"``, or ``"path"`` of the core's."""
+    if not isinstance(value, str):
+        return False
+    package, colon, path = value.rpartition(":")
+    known = not colon or all(part.isidentifier() for part in package.split("."))
+    return known and is_inner_path(path)
+
+
 def hexadecimal(digits: int) -> Validator:
     """Refuse what is neither empty nor that many hexadecimal digits."""
     pattern = re.compile(f"([0-9a-f]{{{digits}}})?")
@@ -128,6 +137,13 @@ size_in_bytes = must_be(
 )
 repository = must_be('a repository, such as "ORG/NAME"', _is_repository)
 inner_path = must_be("a path inside the repository", is_inner_path)
+_FILE_OF_A_PACKAGE = 'a file of an installed package, such as "wan_plugin_x:tiny/x.safetensors"'
+bundled = must_be(
+    _FILE_OF_A_PACKAGE + ", or None", lambda value: value is None or is_bundled(value)
+)
+all_bundled = tuple_of(
+    'files of installed packages, such as ("wan_plugin_x:x.safetensors",)', is_bundled
+)
 counts = tuple_of("whole numbers from 1", _is_count)
 number = must_be("a number", _is_number)
 positive = must_be("a number above 0", lambda value: _is_number(value) and value > 0)

@@ -202,7 +202,7 @@ class ModelComponents:
 
     def details(self, slot: str) -> Mapping[str, Any]:
         file = self.model.files.get(slot)
-        return file.identity.details if file else {}
+        return file.details if file else {}
 
     @property
     def falls_back(self) -> bool:

@@ -50,6 +50,7 @@ class Features:
                 stage=self.stage.name,
                 folder=self.plan.workflow.source.folder,
                 inputs=self.made,
+                pictures=self.stage.needs.pictures,
                 **circumstances,
             )
             changed = self.plugins.call_feature(
@@ -102,6 +103,7 @@ class Features:
                 stage=self.stage.name,
                 folder=self.plan.workflow.source.folder,
                 size=size,
+                pictures=self.stage.needs.pictures,
             )
             changed = self.plugins.call_feature(
                 "wan_post_process", asked.use, source=source, request=request

@@ -38,9 +38,10 @@ def load_transformer(request: LoadRequest) -> WanDenoiser:
     asked = request.quantization
     transformer = filled(
         request,
-        lambda source: WanTransformer(config),
+        # a LoRA file may have widened it
+        lambda source: WanTransformer(transformer_config(source, known)),
         stack,
-        lora_targets(stored, dialects),
+        lora_targets(stored, dialects).of_family(known),
         block_matrices(config, asked) if asked else (),
     )
     transformer.rows = request.placement.rows

@@ -70,7 +70,7 @@ def filled(
     """
     expert, asked = request.slot.partition(".")[2], request.quantization
     official = stack.source
-    source = merged(official, targets, request.loras, expert)
+    source = merged(official, targets, request.loras, expert, request.apart)
     module = on_meta(lambda: build(source))
     packs = asked and not stack.holds_codes
     load_into(

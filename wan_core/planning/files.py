@@ -15,14 +15,32 @@ from wan_core.contract.errors import WeightsError, WorkflowError, nearest
 from wan_core.contract.lazy import resolve
 from wan_core.contract.options import with_article
 from wan_core.contract.text import TWO_FILES
-from wan_core.planning.fitting import bundled, identify_for, misfit
+from wan_core.planning.fitting import identify_for, misfit
 from wan_core.planning.places import Places
 from wan_core.plugins import Plugins
 from wan_core.weights import Identity, fingerprint, open_weights, printable, strip_prefixes
+from wan_core.weights.described import lora_targets, takes_loras
 from wan_core.weights.files import is_shard
 from wan_core.weights.naming import matches
 from wan_core.weights.quantised.source import UnpackedSource
 from wan_core.workflow import COMPANIONS
+
+
+@attrs.frozen
+class Widened:
+    """A weight ``[outputs, inputs, …]`` that gets more inputs while it is loaded.
+
+    Attributes:
+        weight: its official name.
+        key: what configurations call the number of its inputs.
+        inputs: how many there will be.
+        stored: how many there are in the file.
+    """
+
+    weight: str
+    key: str
+    inputs: int
+    stored: int
 
 
 @attrs.frozen
@@ -38,6 +56,7 @@ class PlannedFile:
         packed: those of them that stay quantised in memory, and their bytes.
         largest: values of the largest quantised weight, which is unpacked for each call.
         found: the library found it; the workflow names it by the end of its path, or not at all.
+        widened: its weights that LoRA files make wider.
     """
 
     path: Path
@@ -48,6 +67,12 @@ class PlannedFile:
     packed: tuple[int, int] = (0, 0)
     largest: int = 0
     found: bool = False
+    widened: tuple[Widened, ...] = ()
+
+    @property
+    def details(self) -> dict[str, int]:
+        """Sizes that the header shows, as they are once LoRA files have widened its weights."""
+        return {**self.identity.details, **{one.key: one.inputs for one in self.widened}}
 
 
 def plan_files(
@@ -56,6 +81,8 @@ def plan_files(
     where: Callable[[str], str],
     plugins: Plugins,
     places: Places,
+    *,
+    with_loras: bool = False,
 ) -> tuple[dict[str, PlannedFile], dict[str, Path]]:
     """Files of all slots of a family, and companion files (tokenizer).
 
@@ -64,6 +91,8 @@ def plan_files(
         where: turns a slot into file, line and key, for messages.
         plugins: who knows further dialects.
         places: where files are looked for.
+        with_loras: there are LoRA files, which may widen weights: what is too narrow then is left to
+            :func:`wan_core.planning.widening.widened`.
 
     Raises:
         WorkflowError: an unknown slot, a slot without a file, or a name that several files have.
@@ -75,7 +104,9 @@ def plan_files(
         if component.needs_file and (slot in given or not component.optional):
             path, found = _choose(family, slot, component, given, where, places)
             try:
-                file = _read(family, slot, component, path, where(slot), plugins, places)
+                file = _read(
+                    family, slot, component, path, where(slot), plugins, places, with_loras
+                )
             except WeightsError as error:
                 if is_shard(path):
                     error.remedy = "this is one shard of several: name their index, or the folder"
@@ -140,7 +171,7 @@ def _choose(
         path = places.locate(family, Path(given[slot]), where(slot))
         return path, path != given[slot]
     if component.bundled:
-        return bundled(component.bundled), False
+        return places.bundled(component.bundled, where("family")), False
     if here := places.library.component(component.published):
         return here, True
     for other in component.alternatives:
@@ -166,6 +197,7 @@ def _read(
     where: str,
     plugins: Plugins,
     places: Places,
+    with_loras: bool,
 ) -> PlannedFile:
     with told_at(where):
         source = open_weights(path)
@@ -179,14 +211,12 @@ def _read(
             where=where,
             remedy="name another file",
         )
-    if differs := misfit(component, identity):
-        key, found, wanted = differs
-        raise WeightsError(
-            f"{printable(path.name)} is {identity}: its {key} is {found}, that of family {family.name} is "
-            f"{wanted}",
-            where=where,
-            remedy=f"name a file of {family.title}, or another family",
-        )
+    widens: tuple[str, ...] = ()
+    if with_loras and takes_loras(component):
+        dialects = plugins.dialects_of(component.kind)
+        widens = tuple(lora_targets(component, source, dialects).widens.values())
+    if differs := misfit(component, identity, widens):
+        raise unlike(family, path, identity, differs, where)
     if component.verify:
         with told_at(where):
             resolve(component.verify)(source, component.config)
@@ -206,6 +236,23 @@ def _read(
         elements=sum(math.prod(info.shape) for info in own.tensors.values()),
         packed=(sum(packed.values()), sum(own.tensors[name].nbytes for name in packed)),
         largest=max(packed.values(), default=0),
+    )
+
+
+def unlike(
+    family: Family, path: Path, identity: Identity, differs: tuple[str, Any, Any], where: str
+) -> WeightsError:
+    """What to say of a file that has other sizes than its family.
+
+    Args:
+        differs: what :func:`wan_core.planning.fitting.misfit` found.
+    """
+    key, found, wanted = differs
+    return WeightsError(
+        f"{printable(path.name)} is {identity}: its {key} is {found}, that of family {family.name} is "
+        f"{wanted}",
+        where=where,
+        remedy=f"name a file of {family.title}, or another family",
     )
 
 

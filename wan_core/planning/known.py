@@ -94,6 +94,8 @@ def what_is_known(stage: PlannedStage, models: Mapping[str, PlannedModel]) -> Kn
     source = open_weights(model.files[slot].path)
     official = in_official_names(source, (*DIALECTS, *model.dialects.get(slot, ())))
     transformer = transformer_config(official, model.family.components[slot].config)
+    wider: dict[str, Any] = {one.key: one.inputs for one in model.files[slot].widened}
+    transformer = attrs.evolve(transformer, **wider)
     vae = vae_descriptor(open_weights(model.files["vae"].path))
     clip = _clip(model)
     given = _given(stage.needs.options)

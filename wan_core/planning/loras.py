@@ -22,7 +22,7 @@ from wan_core.weights import Identity, fingerprint, identify, open_weights, prin
 from wan_core.weights.described import keeps_apart, lora_targets, stored_stack, takes_loras
 from wan_core.weights.lora import LoraFile, LoraTargets
 from wan_core.weights.lora.sizes import apart_sizes, work_sizes
-from wan_core.weights.lora.uses import match, strength_of, told, unit_of
+from wan_core.weights.lora.uses import factor_of, match, strength_of, told, unit_of, without_widened
 from wan_core.weights.sources import TensorSource
 from wan_core.weights.stacks import Stored
 
@@ -46,6 +46,8 @@ class PlannedLora:
             none) -> what it adds there.
         work: of such a file, slot -> what the largest changed weights take while they are computed with.
         item: bytes of a value in the model's precision.
+        widens: slot -> weights that it gives more inputs; what changes these is merged in any case.
+        partly: it is kept apart, and something of it is merged.
     """
 
     use: LoraUse
@@ -58,6 +60,8 @@ class PlannedLora:
     units: Mapping[str, Mapping[str, Stored]] = attrs.field(factory=dict)
     work: Mapping[str, tuple[Stored, ...]] = attrs.field(factory=dict)
     item: int = 4
+    widens: Mapping[str, Mapping[str, int]] = attrs.field(factory=dict)
+    partly: bool = False
 
     def unit_bytes(self, slot: str) -> dict[str, int]:
         """Bytes that a file that is kept apart adds to each unit of a slot."""
@@ -72,7 +76,7 @@ class PlannedLora:
         """What of it decides the numbers of the weights; of a file kept apart, those of its factors."""
         use = self.use
         blocks = tuple(use.blocks.items()) if isinstance(use.blocks, Mapping) else use.blocks
-        strength = None if self.apart else use.strength
+        strength = None if self.apart and not self.partly else use.strength
         return (self.fingerprint, strength, blocks, use.skip, use.scaling, use.unmatched)
 
     @property
@@ -87,6 +91,8 @@ class PlannedLora:
         where = f", found in {self.use.file.parent}" if self.found else ""
         size = gigabytes(sum(sum(self.unit_bytes(slot).values()) for slot in self.units))
         how = f"kept apart ({self.apart}; {size})" if self.apart else "merged"
+        wider = {name: n for own in self.widens.values() for name, n in own.items()}
+        how += "".join(f", widens {name} to {n} input channels" for name, n in wider.items())
         return (
             f"{self.use.file.name}, {what}, strength {self.use.told}, "
             f"changes {counts or 'nothing'}{f', {how}' if counts else ''}{where}"
@@ -141,7 +147,7 @@ def plan_loras(
 
     reasons = {slot: _why_apart(files[slot], of_stage, quantised_while_loading) for slot in slots}
     return tuple(
-        _plan(family, use, files, models, entry(index), places, reasons, item)
+        _plan(family, use, files, models, entry(index), places, reasons, item, of_stage)
         for index, use in enumerate(uses)
     )
 
@@ -166,7 +172,11 @@ def _decide(
     reasons: Mapping[str, str],
     where: Callable[[str], str],
 ) -> str:
-    """Why a file is kept apart; ``""`` = it is merged."""
+    """Why a file is kept apart; ``""`` = it is merged.
+
+    Args:
+        slots: where it changes more than widened weights.
+    """
     why = next((reasons[slot] for slot in slots if reasons[slot]), "")
     if len(use.strengths) > 1:
         why = why or "its strength changes by step"
@@ -218,6 +228,7 @@ def _plan(
     places: Places,
     reasons: Mapping[str, str],
     item: int,
+    of_stage: bool,
 ) -> PlannedLora:
     path = places.locate(family, use.file, where("file"))
     with told_at(where("file")):
@@ -258,8 +269,19 @@ def _plan(
     if any(use.strengths) and not any(changes.values()):
         left = "blocks and skip leave none of its weights"
         notes[f"{printable(path.name)} changes nothing: {left}"] = None
-    why = _decide(family, use, fitted, reasons, where)
-    held = {slot: one for slot, one in fitted.items() if why and changes[slot]}
+    partly = False
+    for slot, one in fitted.items():
+        if weight := _widened_of(one, use, models[slot].targets):
+            partly = True
+            _refuse_in_parts(path, weight, use, of_stage, where("file"))
+    rest = {slot: without_widened(one, models[slot].targets) for slot, one in fitted.items()}
+    some = [s for s, one in rest.items() if any(factor_of(use, p) for p in one.patches)]
+    why = (
+        _decide(family, use, some if partly else fitted, reasons, where)
+        if some or not partly
+        else ""
+    )
+    held = {slot: one for slot, one in rest.items() if why and changes[slot]}
     return PlannedLora(
         attrs.evolve(use, file=path),
         identity,
@@ -274,7 +296,32 @@ def _plan(
         },
         {slot: work_sizes(one, use, models[slot].targets.shapes) for slot, one in held.items()},
         item,
+        {slot: _wider(one, models[slot].targets) for slot, one in fitted.items()},
+        bool(why) and partly,
     )
+
+
+def _wider(file: LoraFile, targets: LoraTargets) -> dict[str, int]:
+    """The weights that a file gives more inputs -> how many they get."""
+    return {p.target: p.inputs for p in file.patches if p.widens(targets.shapes[p.target])}
+
+
+def _widened_of(file: LoraFile, use: LoraUse, targets: LoraTargets) -> str:
+    """A widened weight that a file changes; ``""`` = none."""
+    changed = (p.target for p in file.patches if factor_of(use, p))
+    return next((name for name in changed if name in targets.widened), "")
+
+
+def _refuse_in_parts(path: Path, weight: str, use: LoraUse, of_stage: bool, where: str) -> None:
+    """What changes a widened weight is merged, so it holds for all steps of all stages."""
+    if of_stage or len(use.strengths) > 1:
+        cause = "belong to a stage" if of_stage else "have a strength for each step"
+        raise WorkflowError(
+            f"{printable(path.name)} changes {weight}, which gets more input channels while it is loaded, "
+            f"so it can't {cause}",
+            where=where,
+            remedy="put it into the loras of the model, with one strength",
+        )
 
 
 def _check_width(

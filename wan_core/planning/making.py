@@ -19,6 +19,7 @@ from wan_core.contract.errors import (
     WeightsError,
     WorkflowError,
 )
+from wan_core.contract.loras import LoraUse
 from wan_core.models.encoders import TokenizerFile, find_tokenizer, open_tokenizer
 from wan_core.planning.bounds import Bounds, bounds_of
 from wan_core.planning.budget import check_budget, shortages
@@ -40,6 +41,7 @@ from wan_core.planning.predict import ITEM_SIZE
 from wan_core.planning.quantising import quantised, why_products_are_exact
 from wan_core.planning.staging import plan_output, plan_stages
 from wan_core.planning.timing import predict_seconds
+from wan_core.planning.widening import widened
 from wan_core.plugins import Plugins
 from wan_core.weights import open_weights
 from wan_core.workflow import ModelSpec, Workflow
@@ -196,7 +198,10 @@ def _plan_model(
         return workflow.source.where(f"models.{name}.{key}")
 
     family = plugins.family(spec.family)
-    planned, companions = plan_files(family, spec.files, where, plugins, places)
+    with_loras = bool(family.loras or spec.loras)
+    planned, companions = plan_files(
+        family, spec.files, where, plugins, places, with_loras=with_loras
+    )
     slots = family.slots("transformer")
     stored = any(planned[slot].packed[0] for slot in slots if slot in planned)
     dialects = {slot: plugins.dialects_of(c.kind) for slot, c in family.components.items()}
@@ -222,6 +227,13 @@ def _plan_model(
         item=ITEM_SIZE[dtype],
         quantised_while_loading=spec.quantization is not None and not stored,
     )
+    of_family = loras(
+        tuple(LoraUse(places.bundled(one, where("family"))) for one in family.loras),
+        where=lambda _: where("family"),
+    )
+    own = loras(spec.loras, where=where)
+    if with_loras:
+        planned = widened(family, planned, (*of_family, *own), dialects, where)
     model = PlannedModel(
         name,
         family,
@@ -232,7 +244,7 @@ def _plan_model(
         machine.device,
         dtype,
         backend.name,
-        loras(spec.loras, where=where),
+        own,
         spec.quantization,
         {
             stage.name: loras(
@@ -242,6 +254,7 @@ def _plan_model(
             if stage.loras and stage.model == name
         },
         spec.compile,
+        family_loras=of_family,
     )
     return model.on(machine.device, dtype)
 

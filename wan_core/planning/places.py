@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PurePosixPath
 
 import attrs
 
 from wan_core.contract.descriptions import Family
-from wan_core.contract.errors import WeightsError, WorkflowError
+from wan_core.contract.errors import PluginError, WeightsError, WorkflowError
 from wan_core.contract.options import show
+from wan_core.planning.fitting import bundled
 from wan_core.planning.library import Library
 from wan_core.weights import printable
 from wan_core.weights.places import exists
@@ -21,10 +23,29 @@ class Places:
     Attributes:
         library: the folders of this machine.
         folder: that of the workflow.
+        packaged: folders of the files that came with installed packages: whoever trusts these reads them.
     """
 
     library: Library
     folder: Path
+    packaged: set[Path] = attrs.field(factory=set, init=False)
+
+    def bundled(self, name: str, where: str) -> Path:
+        """A file that comes with an installed package, as a family names it.
+
+        Args:
+            where: the place in the workflow that asks for the family, for messages.
+
+        Raises:
+            PluginError: it is not there.
+        """
+        try:
+            path = bundled(name)
+        except PluginError as error:
+            error.place(where)
+            raise
+        self.packaged.add(Path(os.path.realpath(path if path.is_dir() else path.parent)))
+        return path
 
     def locate(self, family: Family, path: Path, where: str) -> Path:
         """The file or folder that a workflow names.
@@ -68,7 +89,9 @@ class Places:
         Raises:
             WeightsError: it lies outside.
         """
-        if self.library.confined and not self.library.contains(path):
+        if not self.library.confined or Path(os.path.realpath(path)).parent in self.packaged:
+            return
+        if not self.library.contains(path):
             raise WeightsError(
                 f"{show(path)} lies outside the model folders, which --untrusted allows alone",
                 where=where,

@@ -40,6 +40,7 @@ class PlannedModel:
         device, dtype, attention: where, in which precision and how.
         loras: LoRA files that change its transformer, in order.
         stage_loras: name of a stage -> files that change it in that stage alone.
+        family_loras: those that belong to the family; they come before ``loras``.
         quantization: how its transformer is quantised while it is loaded.
         compile: the units of its transformer are compiled.
         sizes: slot -> bytes of its units, of those that are made of units.
@@ -61,6 +62,7 @@ class PlannedModel:
     compile: bool = False
     sizes: Mapping[str, UnitSizes] = attrs.field(factory=dict)
     placements: Mapping[str, Placement] = attrs.field(factory=dict)
+    family_loras: tuple[PlannedLora, ...] = ()
 
     def on(self, device: str, dtype: str) -> PlannedModel:
         """The same on a device and in a precision, with the sizes that it has there and nothing placed yet."""
@@ -70,6 +72,7 @@ class PlannedModel:
             device=device,
             dtype=dtype,
             loras=_in_items(self.loras, item),
+            family_loras=_in_items(self.family_loras, item),
             stage_loras={name: _in_items(own, item) for name, own in self.stage_loras.items()},
             placements={},
         )
@@ -94,17 +97,22 @@ class PlannedModel:
         asked = self.quantization is not None and self.quantization.products == "fp8"
         return asked and self.dtype == "bfloat16" and self.on_gpu
 
+    @property
+    def whole_loras(self) -> tuple[PlannedLora, ...]:
+        """Those that change it in every stage: the family's, then its own."""
+        return (*self.family_loras, *self.loras)
+
     def loras_of(self, slot: str) -> tuple[PlannedLora, ...]:
         """Those that are merged into the weights of a slot."""
-        return tuple(lora for lora in self.loras if not lora.apart and lora.changes.get(slot))
+        return tuple(one for one in self.whole_loras if not one.apart and one.changes.get(slot))
 
     def apart_of(self, slot: str) -> tuple[PlannedLora, ...]:
         """Those that lie beside the weights of a slot, of the model and of all its stages."""
-        return beside(slot, self.loras, self.stage_loras)
+        return beside(slot, self.whole_loras, self.stage_loras)
 
     def strengths(self, slot: str, stage: str) -> tuple[tuple[float, ...], ...]:
         """How strongly each of :meth:`apart_of` counts in a stage, step by step; the last number goes on."""
-        return strengths(stage, slot, self.loras, self.stage_loras)
+        return strengths(stage, slot, self.whole_loras, self.stage_loras)
 
     def apart_bytes(self, slot: str) -> dict[str, int]:
         """What lies beside the weights of a slot: unit -> bytes, ``""`` for what belongs to no unit."""
@@ -115,8 +123,10 @@ class PlannedModel:
 
     @property
     def every_lora(self) -> dict[str, PlannedLora]:
-        """Those of the model and of its stages, by place: ``"main.loras.0"``, ``"stages.NAME.loras.1"``."""
-        found = {f"{self.name}.loras.{i}": one for i, one in enumerate(self.loras)}
+        """Those of the family, of the model and of its stages, by place: ``"main.family.loras.0"``,
+        ``"main.loras.0"``, ``"stages.NAME.loras.1"``."""
+        found = {f"{self.name}.family.loras.{i}": one for i, one in enumerate(self.family_loras)}
+        found |= {f"{self.name}.loras.{i}": one for i, one in enumerate(self.loras)}
         for stage, own in self.stage_loras.items():
             found |= {f"stages.{stage}.loras.{i}": one for i, one in enumerate(own)}
         return found

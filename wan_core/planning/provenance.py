@@ -47,8 +47,8 @@ class Provenance:
         workflow: the resolved workflow as TOML; None when only hashes were kept.
         workflow_sha256: of that text.
         seeds: stage -> seed.
-        weights: ``"main.transformer"``, ``"main.loras.0"``, ``"stages.NAME.loras.0"`` -> fingerprint of the
-            file.
+        weights: ``"main.transformer"``, ``"main.loras.0"``, ``"stages.NAME.loras.0"``, and for those of its
+            family ``"main.family.loras.0"`` -> fingerprint of the file.
         inputs: key of an option -> SHA-256 of the file that it names (of numbered pictures, of all their sums).
         versions: package -> version.
         machine: device, dtype and threads: what bits depend on.

@@ -136,6 +136,7 @@ def _check_features(
                 size=needs.size,
                 steps=needs.steps,
                 inputs=inputs,
+                pictures=needs.pictures,
             )
             with plugins.attributed(feature):
                 told = resolve(feature.check)(check) or ()

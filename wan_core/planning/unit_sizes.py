@@ -92,7 +92,10 @@ def unit_sizes(
         packed = {name: weight_bytes(quantization, shape) for name, shape in shapes.items()}
     item = ITEM_SIZE[dtype]
     tensors: dict[str, list[int]] = {"": [], **{name: [] for name in (*stack.units, *stack.parts)}}
+    wider = {one.weight: one for one in file.widened}
     for name, stored in stack.tensors(dtype, packed).items():
+        if one := wider.get(name):
+            stored = stored.scaled(one.inputs, one.stored)
         tensors[stack.owner(name)] += stored.sizes(item)
     sizes = {name: packed_bytes(of) for name, of in tensors.items()}
     return UnitSizes(

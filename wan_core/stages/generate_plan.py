@@ -51,10 +51,11 @@ def plan(context: PlanContext) -> StageNeeds:
     if context.options.sigmas is not None:
         with naming(context, "sigmas"):
             check_levels(context.options.sigmas)
-    given, notes = fill_given(context)
+    given, notes, pictures = fill_given(context)
     # a picture's own proportions are what image-to-video was made for
     free = family.pictures is not None and given.image is not None
-    return plan_sampling(context, given, notes, any_size=free)
+    needs = plan_sampling(context, given, notes, any_size=free)
+    return attrs.evolve(needs, pictures=pictures)
 
 
 def plan_sampling(

@@ -22,8 +22,9 @@ ONLY_WITH = {"overlap": "continues", "strength": "video", "mask": "video", "vide
 """Options that say something about another one."""
 
 
-def fill_given(context: PlanContext) -> tuple[GenerateOptions, list[str]]:
-    """The options with size, number of frames, overlap and strength filled in, and notes for the user.
+def fill_given(context: PlanContext) -> tuple[GenerateOptions, list[str], dict[str, Size]]:
+    """The options with size, number of frames, overlap and strength filled in, notes for the user, and how
+    large what is given is itself.
 
     Options that nothing given has to do with stay as they are.
 
@@ -49,7 +50,7 @@ def fill_given(context: PlanContext) -> tuple[GenerateOptions, list[str]]:
     if options.mask is not None:
         assert options.frames
         look_at_mask(context, options.mask, sights["video"].size, options.frames)
-    return options, notes
+    return options, notes, {name: sight.size for name, sight in sights.items()}
 
 
 _GIVEN = (*PICTURES, "continues", "video")

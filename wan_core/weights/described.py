@@ -90,7 +90,7 @@ def lora_targets(component: Component, source: TensorSource, dialects: Dialects)
     """What LoRA files may change of a component that takes some: shapes are those of weights, not of codes."""
     if component.lora_targets:
         own: LoraTargets = resolve(component.lora_targets)(source, dialects)
-        return own
+        return own.of_family(component.config)
     official = unpacked(_official(component, source, dialects))
     return LoraTargets({name: info.shape for name, info in official.tensors.items()}, dialects)
 

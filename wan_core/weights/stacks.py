@@ -38,6 +38,10 @@ class Stored:
         """Bytes of each tensor in memory; ``item`` is bytes per number of the model's precision."""
         return self.codes or (self.values * item + self.exact * 4,)
 
+    def scaled(self, times: int, over: int) -> Stored:
+        """What it takes when it has ``times / over`` as many numbers, all of them unpacked."""
+        return Stored(self.values * times // over, self.exact * times // over)
+
 
 @attrs.frozen
 class StoredStack:

@@ -33,6 +33,9 @@ KEEP_FLOAT32 = (
 )
 """Names (``fnmatch``) of parameters used in float32: kept in less, they lose for no gain."""
 
+PATCH_EMBEDDING = "patch_embedding.weight"
+"""The weight whose input channels LoRA files may add to."""
+
 TEXT_EMBEDDING, IMAGE_EMBEDDING = "text_embedding", "img_emb"
 """Modules beside the blocks that can lie in host memory: they are called once a step, before the blocks."""
 
@@ -104,14 +107,14 @@ def verify_transformer(source: TensorSource, known: Mapping[str, Any]) -> None:
 
 
 def lora_targets(source: TensorSource, dialects: Sequence[Dialect] = ()) -> LoraTargets:
-    """What LoRA files may change of a transformer's file.
+    """What LoRA files may change of a transformer's file; of these, the patch embedding may become wider.
 
     Args:
         dialects: that plugins bring.
     """
     official = official_source(source, dialects)  # shapes are those of weights, not of codes
     shapes = {name: info.shape for name, info in official.tensors.items()}
-    return LoraTargets(shapes, (*DIALECTS, *dialects))
+    return LoraTargets(shapes, (*DIALECTS, *dialects), widens={PATCH_EMBEDDING: "in_dim"})
 
 
 def quantised_layers(

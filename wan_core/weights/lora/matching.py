@@ -9,7 +9,7 @@ import attrs
 
 from wan_core.contract.errors import WeightsError
 from wan_core.weights.lora.keys import split
-from wan_core.weights.lora.patches import BESIDE, Form, Patch, misfit
+from wan_core.weights.lora.patches import BESIDE, Form, Patch, inputs_of, misfit
 from wan_core.weights.lora.stated import Alphas, stated_alphas
 from wan_core.weights.lora.targets import LoraTargets
 from wan_core.weights.prefixes import is_marker
@@ -146,16 +146,20 @@ def _patches(
     """The patches of one module, whose parts are taken out of ``left`` as they are used."""
 
     def taken(form: Form, leaf: str, names: Mapping[str, str]) -> Iterator[Patch]:
-        target = targets.find(path, leaf)
+        target, inputs = targets.find(path, leaf), 0
         if target:
             infos = {part: source.tensors[name] for part, name in names.items()}
-            why = misfit(form, infos, targets.shapes[target])
+            shape = targets.shapes[target]
+            if target in targets.widens:
+                inputs = inputs_of(form, infos, shape)
+                shape = (shape[0], max(inputs, shape[1]), *shape[2:])
+            why = misfit(form, infos, shape)
         else:
             why = _nowhere(path, leaf, targets)
         if why:
             unmatched.update(dict.fromkeys(names.values(), why))
         else:
-            yield Patch(target, form, names, grown="reshape" in names)
+            yield Patch(target, form, names, grown="reshape" in names, inputs=inputs)
 
     for form, choices in _FACTORS:
         needed = next((one for one in choices if all(part in left for part in one)), ())

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wan_core.weights.lora.deltas import patched
 from wan_core.weights.lora.patches import Patch
-from wan_core.weights.sources import RenamedSource, TensorSource
+from wan_core.weights.sources import RenamedSource, TensorInfo, TensorSource
 
 __all__ = ["Change", "MergedSource", "merge"]
 
@@ -44,12 +44,22 @@ class MergedSource(RenamedSource):
     Args:
         base: the checkpoint.
         changes: official name -> its patches, in the order in which they are applied.
+        inputs: official name -> how many inputs a weight ``[outputs, inputs, …]`` gets that is widened: with
+            zeros behind its own, before it is changed.
     """
 
-    def __init__(self, base: TensorSource, changes: Mapping[str, Sequence[Change]]) -> None:
+    def __init__(
+        self,
+        base: TensorSource,
+        changes: Mapping[str, Sequence[Change]],
+        inputs: Mapping[str, int] | None = None,
+    ) -> None:
         unknown = base.unknown if isinstance(base, RenamedSource) else ()
         super().__init__(base, {name: name for name in base.names()}, unknown)
         self.changes = changes
+        self.inputs = inputs or {}
+        wider = {name: _widened(self.tensors[name], n) for name, n in self.inputs.items()}
+        self.tensors = {**self.tensors, **wider}
 
     def get(
         self,
@@ -57,18 +67,31 @@ class MergedSource(RenamedSource):
         device: torch.device | str = "cpu",
         dtype: torch.dtype | None = None,
     ) -> Tensor:
-        weight = super().get(name, device, None if name in self.changes else dtype)
-        if name not in self.changes:
+        weight = super().get(name, device, None if self.is_made(name) else dtype)
+        if not self.is_made(name):
             return weight
-        return _merged(weight, self.changes[name]).to(dtype or weight.dtype)
+        inputs = self.inputs.get(name, 0)
+        made = _merged(weight, self.changes.get(name, ()), inputs)
+        return made.to(dtype or weight.dtype)
 
     def is_made(self, name: str) -> bool:
-        return name in self.changes
+        return name in self.changes or name in self.inputs
 
 
-def _merged(weight: Tensor, changes: Iterable[Change]) -> Tensor:
+def _widened(info: TensorInfo, inputs: int) -> TensorInfo:
+    rows, own, *cells = info.shape
+    return TensorInfo(info.dtype, (rows, inputs, *cells), info.nbytes // own * inputs)
+
+
+def _merged(weight: Tensor, changes: Iterable[Change], inputs: int = 0) -> Tensor:
     exact = weight if weight.dtype == torch.float64 else weight.float()
+    if inputs:
+        more = exact.new_zeros(len(exact), inputs - exact.shape[1], *exact.shape[2:])
+        exact = torch.cat([exact, more], dim=1)
     for patch, source, strength in changes:
-        if strength:
+        if strength and 0 < patch.inputs < inputs:  # made for the weight as it was
+            own, more = exact[:, : patch.inputs], exact[:, patch.inputs :]
+            exact = torch.cat([patched(own, patch, source, strength), more], dim=1)
+        elif strength:
             exact = patched(exact, patch, source, strength)
     return exact

@@ -10,7 +10,7 @@ import attrs
 
 from wan_core.weights.sources import TensorInfo
 
-__all__ = ["BESIDE", "Form", "Patch", "misfit"]
+__all__ = ["BESIDE", "Form", "Patch", "inputs_of", "misfit"]
 
 Form = Literal["pair", "loha", "lokr", "diff", "set"]
 Shape = tuple[int, ...]
@@ -30,6 +30,8 @@ class Patch:
         parts: part, as :func:`wan_core.weights.lora.keys.split` calls it -> name in the file.
         alpha: of the scale ``alpha / rank`` where the file has no tensor for it; None = no scale.
         grown: the weight becomes larger, with zeros at the end of its axes, before it is changed.
+        inputs: of a weight that files may widen, how many inputs the weight has that this is for; 0 = of
+            another weight.
     """
 
     target: str
@@ -37,6 +39,7 @@ class Patch:
     parts: Mapping[str, str]
     alpha: float | None = None
     grown: bool = False
+    inputs: int = 0
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -60,6 +63,10 @@ class Patch:
         if part in ("diff", "set"):
             return len(target) > 1 and self.target.endswith(".weight")
         return part in ("down", "up", "mid") or part.startswith(("hada_", "lokr_"))
+
+    def widens(self, target: Shape) -> bool:
+        """Whether a weight of this shape gets more inputs."""
+        return self.inputs > 0 and self.inputs > target[1]
 
     def mentions(self, text: str) -> bool:
         """Whether the official name of its weight, or a name in the file, contains this text."""
@@ -91,6 +98,20 @@ def misfit(form: Form, parts: Mapping[str, TensorInfo], wanted: Shape) -> str:
         if part in shapes and not _magnitudes_fit(shapes[part], wanted, part == "dora"):
             return "its magnitudes do not fit the weight"
     return ""
+
+
+def inputs_of(form: Form, parts: Mapping[str, TensorInfo], wanted: Shape) -> int:
+    """How many inputs a weight has that these parts change, and that is like ``wanted`` in all else.
+
+    Returns:
+        0 where there is none.
+    """
+    found = _FORMS[form]({part: info.shape for part, info in parts.items()})
+    cells = prod(wanted[2:])
+    if found is None or len(found) < 2 or found[0] != wanted[0] or not cells:
+        return 0
+    inputs, rest = divmod(prod(found[1:]), cells)
+    return 0 if rest else inputs
 
 
 def _magnitudes_fit(shape: Shape, wanted: Shape, by_columns: bool) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from wan_core.weights.dialects import Dialect
 from wan_core.weights.kinds.lora import flat
@@ -21,15 +23,25 @@ class LoraTargets:
     Args:
         shapes: official names -> shapes.
         dialects: further ways of naming them (diffusers).
+        widens: official names of weights ``[outputs, inputs, …]`` that files may give more inputs, as control
+            LoRAs do -> the key of the component's configuration that says how many there are (``"in_dim"``).
 
     Attributes:
-        shapes: as given.
+        shapes: as given; of a weight that is to be widened, as it is in the file.
+        widens: as given.
+        inputs: name of such a weight -> inputs that the family's has.
     """
 
     def __init__(
-        self, shapes: Mapping[str, tuple[int, ...]], dialects: Iterable[Dialect] = ()
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        dialects: Iterable[Dialect] = (),
+        *,
+        widens: Mapping[str, str] | None = None,
     ) -> None:
         self.shapes = shapes
+        self.widens = {name: key for name, key in (widens or {}).items() if name in shapes}
+        self.inputs = {name: shapes[name][1] for name in self.widens}
         self._modules: dict[str, str] = {}
         self._bare: dict[str, str] = {}
         for name in shapes:
@@ -37,6 +49,21 @@ class LoraTargets:
         for dialect in dialects:
             for name in shapes:
                 self._add(name, dialect.from_official(name) or name)
+
+    def of_family(self, config: Mapping[str, Any]) -> LoraTargets:
+        """The same for a family whose component has this configuration."""
+        if not self.widens:
+            return self
+        same = copy.copy(self)
+        same.inputs = {
+            name: config.get(self.widens[name]) or inputs for name, inputs in self.inputs.items()
+        }
+        return same
+
+    @property
+    def widened(self) -> dict[str, int]:
+        """Weights that have more inputs in the family than in the file -> how many."""
+        return {name: n for name, n in self.inputs.items() if n > self.shapes[name][1]}
 
     def knows(self, path: str) -> bool:
         """Whether the model has a module of that name."""

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+import attrs
+
 from wan_core.contract.errors import WeightsError
 from wan_core.contract.loras import LoraUse
 from wan_core.weights.files import open_weights
@@ -24,7 +26,16 @@ if TYPE_CHECKING:
     from wan_core.weights.lora.apart import KeptApart
     from wan_core.weights.lora.merging import Change
 
-__all__ = ["apart", "factor_of", "match", "merged", "strength_of", "told", "unit_of"]
+__all__ = [
+    "apart",
+    "factor_of",
+    "match",
+    "merged",
+    "strength_of",
+    "told",
+    "unit_of",
+    "without_widened",
+]
 
 _BLOCK = re.compile(r"(?:^|\.|_)blocks\.(\d+)\.")
 
@@ -42,7 +53,7 @@ def match(use: LoraUse, source: TensorSource, targets: LoraTargets, expert: str 
     file = read_lora(
         source, targets, rank_stabilised=use.scaling == "rank-stabilised", expert=expert
     )
-    grown = [patch.target for patch in file.patches if patch.grown]
+    grown = [patch.target for patch in file.patches if patch.grown and not patch.inputs]
     grown += _twice_as_wide(file, targets)
     if grown:
         raise WeightsError(
@@ -50,6 +61,8 @@ def match(use: LoraUse, source: TensorSource, targets: LoraTargets, expert: str 
             where=source.label,
             remedy="use one that keeps the model's shapes",
         )
+    for patch in file.patches:
+        _check_inputs(patch, file, targets)
     if not file.patches:
         why = next(iter(Counter(file.unmatched.values())), "it is empty")
         raise WeightsError(
@@ -64,6 +77,18 @@ def match(use: LoraUse, source: TensorSource, targets: LoraTargets, expert: str 
             remedy='use a LoRA that was made for this model, or go on without them with unmatched = "skip"',
         )
     return file
+
+
+def _check_inputs(patch: Patch, file: LoraFile, targets: LoraTargets) -> None:
+    """A patch that widens a weight widens it to what the family says, to no other width."""
+    wanted = targets.inputs.get(patch.target, 0)
+    if patch.widens(targets.shapes[patch.target]) and patch.inputs != wanted:
+        raise WeightsError(
+            f"the LoRA makes {shown(patch.target)} {patch.inputs} input channels wide, and that of the family "
+            f"has {wanted}",
+            where=file.source.label,
+            remedy=f"name a family that takes {patch.inputs}, or use a LoRA that keeps the model's shapes",
+        )
 
 
 def _twice_as_wide(file: LoraFile, targets: LoraTargets) -> Iterator[str]:
@@ -113,8 +138,20 @@ def strength_of(use: LoraUse, patch: Patch) -> float:
     return max(use.strengths, key=abs) * factor_of(use, patch)
 
 
+def without_widened(file: LoraFile, targets: LoraTargets) -> LoraFile:
+    """A file without its patches of weights that are widened: these are merged, also of a file kept apart."""
+    if not targets.widened:
+        return file
+    kept = tuple(patch for patch in file.patches if patch.target not in targets.widened)
+    return attrs.evolve(file, patches=kept)
+
+
 def merged(
-    source: TensorSource, targets: LoraTargets, uses: Sequence[LoraUse], expert: str = ""
+    source: TensorSource,
+    targets: LoraTargets,
+    uses: Sequence[LoraUse],
+    expert: str = "",
+    kept_apart: Sequence[LoraUse] = (),
 ) -> TensorSource:
     """A checkpoint under official names with LoRA files merged into it, in order, as it is read.
 
@@ -124,24 +161,31 @@ def merged(
         targets: its weights.
         uses: the files; each has one strength.
         expert: which of two experts ``source`` is.
+        kept_apart: files that lie beside the weights: of these only what changes a widened weight is merged.
 
     Raises:
         WeightsError: a file does not fit.
         ValueError: a strength is a schedule, which can't be merged.
     """
-    if any(len(use.strengths) > 1 for use in uses):
-        raise ValueError("a LoRA file whose strength changes by step is kept apart, not merged")
+    partly = kept_apart if targets.widened else ()
     changes: dict[str, list[Change]] = {}
-    for use in uses:
+    inputs: dict[str, int] = {}
+    for number, use in enumerate((*uses, *partly)):
         file = match(use, open_weights(use.file), targets, expert)
-        for patch in file.patches:
+        whole = number < len(uses)
+        patches = [p for p in file.patches if whole or p.target in targets.widened]
+        if len(use.strengths) > 1 and (whole or patches):
+            raise ValueError("a LoRA file whose strength changes by step is kept apart, not merged")
+        for patch in patches:
+            if patch.widens(targets.shapes[patch.target]):
+                inputs[patch.target] = patch.inputs
             if strength := strength_of(use, patch):
                 changes.setdefault(patch.target, []).append((patch, file.source, strength))
-    if not changes:
+    if not changes and not inputs:
         return source
     from wan_core.weights.lora.merging import MergedSource
 
-    return MergedSource(source, changes)
+    return MergedSource(source, changes, inputs)
 
 
 def apart(
@@ -169,5 +213,6 @@ def apart(
         return None
     from wan_core.weights.lora.apart import keep_apart
 
-    files = [(match(use, open_weights(use.file), targets, expert), use) for use in uses]
+    matched = [(match(use, open_weights(use.file), targets, expert), use) for use in uses]
+    files = [(without_widened(file, targets), use) for file, use in matched]
     return keep_apart(module, files, device=device, dtype=dtype)
