@@ -288,6 +288,12 @@ class StageNeeds:
         notes: things the user should know.
         state: what the denoiser will keep across calls; counted as memory of sampling.
         steps: number of sampling steps that are run; None when there are none.
+        gives_latents: outputs that are a :class:`~wan_core.contract.protocols.LatentSource` -> slot of the VAE
+            whose latents they are.
+        takes_latents: options that name a video of an earlier stage, of whose frames it would do nothing but
+            encode them -> slot of the VAE it would do that with. Where the VAE, the size and the number of
+            frames are the same and nothing has changed the pixels, it finds the latents in
+            :attr:`StageContext.latents`; see :func:`wan_core.stages.encode_video`.
     """
 
     options: Any
@@ -297,6 +303,8 @@ class StageNeeds:
     notes: tuple[str, ...] = ()
     state: tuple[StateSpec, ...] = ()
     steps: int | None = None
+    gives_latents: Mapping[str, str] = NOTHING
+    takes_latents: Mapping[str, str] = NOTHING
 
 
 @attrs.frozen(eq=False)
@@ -328,6 +336,7 @@ class StageContext:
         folder: the folder that relative paths start from.
         device, dtype: what the model runs in.
         previews: somebody wants to see the video grow (:func:`wan_core.stages.previewer` sends it).
+        latents: option -> latents of the video that it names, where they are taken in place of frames.
     """
 
     stage: str
@@ -351,3 +360,4 @@ class StageContext:
     dtype: torch.dtype
     previews: bool = False
     kept: Callable[[Mapping[str, Sequence[int]]], Mapping[str, Tensor] | None] = nothing_kept
+    latents: Mapping[str, Tensor] = NOTHING

@@ -116,8 +116,8 @@ def _with_size(
         changes: dict[str, Any] = {follows: other}
         return attrs.evolve(options, **changes)
     area = preset.width * preset.height
-    if name != "image":
-        made_here = isinstance(getattr(options, name), str)
+    made_here = isinstance(getattr(options, name), str)
+    if name != "image" or made_here:
         fits = not width % multiple and not height % multiple
         if fits and (made_here or width * height <= area):
             return attrs.evolve(options, width=width, height=height)
