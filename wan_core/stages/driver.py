@@ -5,13 +5,13 @@ is done here: the solver and its schedule, features, attention, experts, preview
 
     def run(context):
         latents = sampled(context, lambda shape: text_conditioning(context))
-        video = DecodedVideo(context.components.get("vae"), latents, context.emit)
+        video = LatentVideo(context.components, latents, context.emit)
         return {"video": context.post_process(video)}
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 
@@ -21,7 +21,7 @@ from torch import Tensor
 from wan_core.contract.conditioning import Conditioning
 from wan_core.contract.lazy import resolve
 from wan_core.contract.requests import Components, StageContext, VideoSize
-from wan_core.models.vae import WanVAE, encode_pieces
+from wan_core.models.vae import WanVAE
 from wan_core.models.wan import AttentionPatches, WanDenoiser
 from wan_core.sampling import (
     Health,
@@ -68,24 +68,6 @@ def sampled(context: StageContext, tell: Tell, start: Start | None = None) -> Te
         return kept[VIDEO].to(context.device)
     latents = _sample(context, components, shape, statistics, tell, start)
     context.keep({VIDEO: latents})
-    return latents
-
-
-def encoded(context: StageContext, frames: Iterable[Tensor], task: str) -> Tensor:
-    """The latents of a clip in the size of the stage's video, encoded at constant memory.
-
-    Args:
-        frames: ``[1, 3, n, height, width]`` each, in -1…1.
-        task: what progress calls it; a stage's ``plan`` names it in ``encodes``, so that memory is planned.
-
-    Returns:
-        ``[1, channels, latent frames, height, width]`` float32 on the stage's device.
-    """
-    assert context.components is not None and context.size is not None
-    vae: WanVAE = context.components.get("vae")
-    with context.task(task, total=context.size.frames, unit="frame") as progress:
-        latents = encode_pieces(vae, frames, progress).to(context.device)
-    context.components.release("vae")
     return latents
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 
 import attrs
@@ -10,14 +10,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from wan_core.contract.conditioning import Conditioning, Held, Timed
-from wan_core.contract.events import Event, Note
 from wan_core.contract.lazy import resolve
 from wan_core.contract.protocols import ChunkSource
 from wan_core.contract.requests import Components, PictureRequest, StageContext, VideoSize
-from wan_core.models.vae import WanVAE, encode_pieces
+from wan_core.models.vae import WanVAE
 from wan_core.sampling import SamplerSetup, SamplerState, noise_sources, start_latents
 from wan_core.stages.driver import VIDEO, Shape, from_noise, sampled
-from wan_core.stages.frames import given_frames, given_video, mask_of_latents
+from wan_core.stages.frames import given_frames, mask_of_latents
+from wan_core.stages.handing import LatentVideo, encode_video
 
 
 def run(context: StageContext) -> Mapping[str, ChunkSource]:
@@ -29,7 +29,7 @@ def run(context: StageContext) -> Mapping[str, ChunkSource]:
         lambda shape: _told(context, components, size),
         partial(_start, context, components),
     )
-    return {VIDEO: context.post_process(DecodedVideo(components.get("vae"), latents, context.emit))}
+    return {VIDEO: context.post_process(LatentVideo(components, latents, context.emit))}
 
 
 def _start(
@@ -55,14 +55,12 @@ def _start(
     channels, frames, height, width = shape
     before, after = (slot.get(VIDEO, 0) for slot in (conditioning.prepend, conditioning.append))
     whole = {VIDEO: (1, channels, before + frames + after, height, width)}
-    vae: WanVAE = components.get("vae")
-    with context.task("encoding video", total=size.frames, unit="frame") as progress:
-        given = encode_pieces(vae, given_video(context, size), progress)
-    clean = F.pad(given, (0, 0, 0, 0, before, after))
+    clean = F.pad(encode_video(context), (0, 0, 0, 0, before, after))
     if options.mask is not None:
+        vae: WanVAE = components.get("vae")
         anew = mask_of_latents(context, size, vae.config.stride)
+        components.release("vae")
         conditioning = _with_mask(conditioning, context, anew, clean)
-    components.release("vae")
     noise = noise_sources(options.seed, whole)
     latents = start_latents(
         setup.schedule, whole, noise, clean={VIDEO: clean}, device=context.device
@@ -124,28 +122,3 @@ def text_conditioning(context: StageContext, prompt: str | None = None) -> Condi
     if negative in context.text:
         conditioning = conditioning.with_branch("uncond", text=rows(negative))
     return conditioning
-
-
-FLAT = 2e-3
-"""Standard deviation (of pixels in -1…1) below which a decoded chunk is one colour."""
-
-
-@attrs.frozen(eq=False)
-class DecodedVideo:
-    """Decodes latents as it is read: chunks ``[frames, 3, height, width]``, float32 in -1…1, on the CPU."""
-
-    vae: WanVAE
-    latents: Tensor
-    emit: Callable[[Event], None]
-    replayable: bool = True
-
-    def __iter__(self) -> Iterator[Tensor]:
-        flat = True
-        for decoded in self.vae.decode_stream(self.latents):
-            frames = decoded[0].transpose(0, 1).float().clamp(-1, 1).cpu()
-            flat = flat and float(frames.std(dim=(0, 2, 3)).max()) < FLAT
-            yield frames
-        if flat:
-            self.emit(
-                Note("the whole video is one colour: is this the VAE of this model?", "warning")
-            )

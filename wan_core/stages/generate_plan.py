@@ -25,11 +25,11 @@ from wan_core.stages.sights import naming
 
 START_STEP = (
     "start_step = {start}: the first {start} of {steps} steps are left out and sampling starts from "
-    "pure noise all the same, because a stage can't be given latents yet"
+    "pure noise all the same, because there is no video to go on from"
 )
 END_STEP = (
     "end_step = {end}: the last {left} of {steps} steps are left out, so the video stays unfinished and "
-    "normally noisy, because a stage can't hand on its latents yet"
+    "normally noisy, also for a stage that goes on from it"
 )
 LAST_LEVEL = "the last of the sigmas is {level:g} and not 0, so the video stays noisy"
 UNUSUAL_SIZE = (
@@ -55,7 +55,8 @@ def plan(context: PlanContext) -> StageNeeds:
     # a picture's own proportions are what image-to-video was made for
     free = family.pictures is not None and given.image is not None
     needs = plan_sampling(context, given, notes, any_size=free)
-    return attrs.evolve(needs, pictures=pictures)
+    latents = {"video": "vae"}
+    return attrs.evolve(needs, pictures=pictures, gives_latents=latents, takes_latents=latents)
 
 
 def plan_sampling(

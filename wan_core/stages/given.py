@@ -139,8 +139,8 @@ def sized_like(context: PlanContext, options: Options, name: str, own: Size) -> 
         changes: dict[str, Any] = {follows: other}
         return attrs.evolve(options, **changes)
     area = preset.width * preset.height
-    if name != "image":
-        made_here = isinstance(getattr(options, name), str)
+    made_here = isinstance(getattr(options, name), str)
+    if name != "image" or made_here:
         fits = not width % multiple and not height % multiple
         if fits and (made_here or width * height <= area):
             return attrs.evolve(options, width=width, height=height)

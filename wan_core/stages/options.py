@@ -68,8 +68,14 @@ class SamplingOptions:
 class GenerateOptions(SamplingOptions):
     """Options of the stage ``generate``."""
 
-    image: Path | None = path(default=None, help="picture that the video begins with")
-    last_image: Path | None = path(default=None, help="picture that it ends with")
+    image: str | Path | None = source(
+        files=True,
+        default=None,
+        help="picture that the video begins with; of a video the first frame",
+    )
+    last_image: str | Path | None = source(
+        files=True, default=None, help="picture that it ends with; of a video the first frame"
+    )
     continues: str | Path | None = source(
         files=True, default=None, help="video that this one goes on from"
     )

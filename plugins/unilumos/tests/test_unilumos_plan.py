@@ -92,9 +92,9 @@ def test_no_notes_where_all_is_said(needs: NeedsOf) -> None:
     ("stage", "tasks"),
     [
         ("", {"encoding grey": 9}),
-        (VIDEO, {"encoding foreground": 9, "encoding grey": 9}),
-        (VIDEO + GROUND, {"encoding foreground": 9, "encoding background": 9}),
-        (VIDEO + 'missing = "zero"', {"encoding foreground": 9}),
+        (VIDEO, {"encoding video": 9, "encoding grey": 9}),
+        (VIDEO + GROUND, {"encoding video": 9, "encoding background": 9}),
+        (VIDEO + 'missing = "zero"', {"encoding video": 9}),
         ('missing = "zero"', {}),
     ],
 )

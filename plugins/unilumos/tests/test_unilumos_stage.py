@@ -311,7 +311,7 @@ def test_a_run_that_was_cut_short_goes_on_with_the_same_bits(run: Run, folder: P
 def test_progress_names_what_is_encoded(run: Run) -> None:
     told = [event for event in run(VIDEO).events if isinstance(event, TaskProgress)]
     done = {event.task: event.done for event in told}
-    assert done["encoding foreground"] == done["encoding grey"] == FRAMES
+    assert done["encoding video"] == done["encoding grey"] == FRAMES
 
 
 def test_a_feature_after_decoding_still_works(folder: Path) -> None:

@@ -15,8 +15,9 @@ from wan_plugin_unilumos.words import ATTRIBUTES, composed
 
 LED_BY = ("video", "background")
 """Options that give frames, the one first that says how large and long the video is."""
-PARTS = {"video": "foreground", "background": "background"}
-GREY = "encoding grey"
+VAE = "vae"
+GREY = "grey"
+"""What is encoded in place of one that is missing."""
 
 ALIKE = 0.08
 """Share by which proportions may differ from the preset's before a size of their own is taken."""
@@ -56,7 +57,13 @@ def plan(context: PlanContext) -> StageNeeds:
     encodes = dict.fromkeys(tasks(options), options.frames or context.family.preset.frames)
     needs = plan_sampling(context, options, notes, prompt=words_of(options), encodes=encodes)
     assert needs.size is not None
-    return attrs.evolve(needs, size=attrs.evolve(needs.size, fps=fps), planned=picks)
+    return attrs.evolve(
+        needs,
+        size=attrs.evolve(needs.size, fps=fps),
+        planned=picks,
+        gives_latents={"video": VAE},
+        takes_latents=_taken(options, clips),
+    )
 
 
 def words_of(options: RelightOptions) -> str:
@@ -194,9 +201,18 @@ def _held(options: RelightOptions, clips: dict[str, Clip], picks: dict[str, Pick
     return notes
 
 
+def _taken(options: RelightOptions, clips: dict[str, Clip]) -> dict[str, str]:
+    """Videos of earlier stages of which every frame is encoded as it is."""
+    masked = {"background"} if options.mask is not None else set()
+    return {
+        name: VAE
+        for name, clip in clips.items()
+        if clip.made and clip.choice(options.frame_choice) == "own" and name not in masked
+    }
+
+
 def tasks(options: RelightOptions) -> list[str]:
     """What is encoded, in the order of a run."""
     given = [name for name in LED_BY if getattr(options, name) is not None]
-    found = [f"encoding {PARTS[name]}" for name in given]
     grey = len(given) < len(LED_BY) and options.missing == "grey"
-    return [*found, GREY] if grey else found
+    return [f"encoding {name}" for name in (*given, *[GREY] * grey)]

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from wan_core.contract import ChunkSource, Conditioning, StageContext, Timed, sliced
 from wan_core.media import is_still, read_clip, read_masks, read_still
-from wan_core.stages import DecodedVideo, encoded, sampled, text_conditioning
+from wan_core.stages import LatentVideo, encode_video, sampled, text_conditioning
 from wan_plugin_unilumos.choosing import held, picked
 from wan_plugin_unilumos.fitting import Levels, fitted_frame, fitted_picture
 from wan_plugin_unilumos.looking import masking
 from wan_plugin_unilumos.options import RelightOptions
-from wan_plugin_unilumos.planning import GREY, LED_BY, PARTS, words_of
+from wan_plugin_unilumos.planning import GREY, LED_BY, words_of
 from wan_plugin_unilumos.silhouette import filled
 
 VIDEO = "video"
@@ -36,7 +36,7 @@ def run(context: StageContext) -> Mapping[str, ChunkSource]:
 
     latents = sampled(context, tell)
     assert context.components is not None
-    video = DecodedVideo(context.components.get("vae"), latents, context.emit)
+    video = LatentVideo(context.components, latents, context.emit)
     return {VIDEO: context.post_process(video)}
 
 
@@ -55,7 +55,7 @@ def given(context: StageContext, shape: tuple[int, ...]) -> list[Tensor]:
     """Latents of the foreground and of the background, or what stands for one that is missing."""
     options: RelightOptions = context.options
     found = {
-        name: encoded(context, _video(context, name), f"encoding {PARTS[name]}")
+        name: encode_video(context, name, _video(context, name))
         for name in LED_BY
         if getattr(options, name) is not None
     }
@@ -63,7 +63,7 @@ def given(context: StageContext, shape: tuple[int, ...]) -> list[Tensor]:
         nothing = (
             torch.zeros(1, *shape, device=context.device)
             if options.missing == "zero"
-            else encoded(context, grey(context), GREY)
+            else encode_video(context, GREY, grey(context))
         )
         found = {name: found.get(name, nothing) for name in LED_BY}
     return [found[name] for name in LED_BY]
