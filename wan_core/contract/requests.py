@@ -305,7 +305,8 @@ class StageNeeds:
         state: what the denoiser will keep across calls; counted as memory of sampling.
         steps: number of sampling steps that are run; None when there are none.
         encodes: task (``"encoding OPTION"``) -> frames that its VAE encodes in it, in the order of a run, for
-            predictions; what is handed over as latents does not count. None = as the options ``image``, ``last_image``, ``continues`` and ``video`` of ``generate`` say.
+            predictions; what is handed over as latents does not count. None = as the options
+            ``image``, ``last_image``, ``continues`` and ``video`` of ``generate`` say.
         planned: whatever else planning found out that the stage's ``run`` needs; it is not looked into.
         pictures: option of the stage -> width and height in pixels of the picture or video that it names, as
             far as they are known; features are told.

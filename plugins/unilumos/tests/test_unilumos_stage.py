@@ -314,14 +314,28 @@ def test_progress_names_what_is_encoded(run: Run) -> None:
     assert done["encoding video"] == done["encoding grey"] == FRAMES
 
 
-def test_a_feature_after_decoding_still_works(folder: Path) -> None:
-    """The decoded video is a source like that of any stage: a later stage takes it."""
+@pytest.mark.parametrize(
+    ("more", "handed"),
+    [
+        ("", True),
+        ("frames = 5", False),
+        ("width = 24", False),
+        ('frame_choice = "upstream"', False),
+    ],
+)
+def test_a_later_stage_takes_latents_where_all_frames_are_as_they_are(
+    folder: Path, more: str, handed: bool
+) -> None:
     text = workflow_text(f'name = "once"\nprompt = "a square"\n{VIDEO}') + (
-        '[[stages]]\nuse = "unilumos"\nname = "twice"\nvideo = "once.video"\ndirection = "top"\n'
+        f'[[stages]]\nuse = "unilumos"\nname = "twice"\nvideo = "once.video"\n{more}\n'
     )
     workflow = parse_workflow(text, name="w.toml", folder=folder, plugins=PLUGINS)
     calls.clear()
+    events: list[Event] = []
     with Session(plugins=PLUGINS, device="cpu") as session:
-        output = session.run(workflow).outputs[0]
-    assert len(list(read_frames(output))) == FRAMES
+        session.run(workflow, listen=events.append)
     assert len(calls) == 8
+    encoded = {
+        event.task for event in events if isinstance(event, TaskProgress) and event.stage == "twice"
+    }
+    assert ("encoding video" in encoded) is not handed
