@@ -282,7 +282,7 @@ def test_a_component_that_is_loaded_once_more_is_watched_once_more(
     """The stage is repeated twice, the transformer leaves in between, and only the second one fails."""
 
     def failing(name: str, *fails: bool) -> None:
-        real, left = getattr(generate, name), list(fails)
+        real, left = getattr(driver, name), list(fails)
 
         def call(*given: Any, **more: Any) -> Any:
             if left and left.pop(0):
