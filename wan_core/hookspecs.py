@@ -75,9 +75,9 @@ def wan_condition(request: ConditioningRequest, conditioning: Conditioning) -> C
     Called: once a stage for each feature that the stage asks for, in order, after the family's own
     conditioning (the prompt) is in place and before the first step.
 
-    Arguments: ``request`` has the feature's options, sizes in pixels and latent shapes ``[channels,
-    frames, height, width]``, and the components should something have to be encoded. ``conditioning`` is
-    frozen.
+    Arguments: ``request`` has the feature's options, sizes in pixels, also those of the pictures that the
+    stage is given before they are fitted, latent shapes ``[channels, frames, height, width]``, and the
+    components should something have to be encoded. ``conditioning`` is frozen.
 
     Returns: the next conditioning, ``attrs.evolve(conditioning, slot=…)``, touching only the slots that
     the feature's description says it writes; or None to leave it as it is.

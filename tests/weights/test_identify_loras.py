@@ -187,3 +187,20 @@ def test_a_model_with_some_pairs_left_in_it_is_no_lora(
     }
     identity = read(tmp_path, whole | pairs(PATHS, *DOWN_UP, 4, 1536))
     assert identity.component == "wan-transformer"
+
+
+def test_the_width_of_a_patch_embedding_is_told(tmp_path: Path) -> None:
+    lead = "diffusion_model.patch_embedding"
+    control: Shapes = {
+        f"{lead}.lora_A.weight": (4, 32, 1, 2, 2),
+        f"{lead}.lora_B.weight": (1536, 4, 1, 1, 1),
+    }
+    cases: tuple[tuple[Shapes, int], ...] = (
+        ({f"{lead}.diff": (1536, 48, 1, 2, 2)}, 48),
+        (control, 32),
+        ({"diffusion_model.blocks.0.self_attn.q.diff": (1536, 1536)}, 0),
+    )
+    for number, (shapes, inputs) in enumerate(cases):
+        file = write_safetensors(tmp_path / f"{number}.safetensors", shapes)
+        found = identify(open_weights(file)).lora
+        assert found is not None and found.inputs == inputs

@@ -114,7 +114,7 @@ name = "first"
 prompt = "a red circle"
 guidance = [3, 4.5]
 sigmas = [1, 0.5, 0]
-post = ["plain"]
+post = ["upscale"]
 apply = [
     { use = "ati", tracks = "t", points = [{ x = 1, y = 2, label = "p" }], names = { a = 1 } },
     { use = "picky", end = 3 },

@@ -58,7 +58,7 @@ def test_mistake(document: str, sentence: str) -> None:
         (MODEL + 'attention = "sgae"\n' + GENERATE, "line 4, model.attention", '"sage"'),
         (FEATURE.replace('"ati"', '"atii"'), "line 8, stages.0.apply.0.use", '"ati"'),
         (FEATURE.replace('"ati"', '"zoo"'), "line 8, stages.0.apply.0.use", "wan-plugin-zoo"),
-        (STAGE + 'post = ["plain", "atii"]', "line 7, stages.0.post.1", '"ati"'),
+        (STAGE + 'post = ["upscale", "upscal"]', "line 7, stages.0.post.1", '"upscale"'),
     ],
 )
 def test_what_no_plugin_brings(document: str, place: str, hint: str) -> None:

@@ -58,7 +58,7 @@ guidance = [3, 4.5]
 shift = 5
 solver = "euler"
 image = "start.png"
-post = ["plain", "upscale"]
+post = ["upscale", { use = "upscale", factor = 4 }]
 
 [[stages.apply]]
 use = "ati"
@@ -128,12 +128,16 @@ def test_a_workflow_that_says_everything(monkeypatch: pytest.MonkeyPatch) -> Non
         "up": ModelSpec("flashvsr"),
     }
     first, second = workflow.stages
-    assert (first.use, first.name, first.model, first.post) == (
-        "generate",
-        "first",
-        "main",
-        ("plain", "upscale"),
-    )
+    assert (first.use, first.name, first.model) == ("generate", "first", "main")
+    assert [(s.use, s.name, s.model, s.key) for s in first.post] == [
+        ("upscale", "upscale-2", "up", "stages.0.post.0"),
+        ("upscale", "upscale-3", "up", "stages.0.post.1"),
+    ]
+    assert [(s.options.video, s.options.factor) for s in first.post] == [
+        ("first.video", 2),
+        ("upscale-2.video", 4),
+    ]
+    assert [s.name for s in workflow.every_stage] == ["first", "upscale-2", "upscale-3", "upscale"]
     options = first.options
     assert options.prompt == "two\nlines"
     assert options.guidance == (3.0, 4.5)

@@ -172,6 +172,20 @@ features = st.tuples(st.just("ati"), ati) | st.just(("plain", NoOptions()))
 
 
 @st.composite
+def posts(draw: st.DrawFn, stage: str, index: int) -> list[StageSpec]:
+    found: list[StageSpec] = []
+    for number in range(draw(st.integers(0, 2))):
+        made = f"{found[-1].name if found else stage}.video"
+        options = draw(st.builds(UpscaleOptions, st.just(made), st.sampled_from([2, 4])))
+        key = f"stages.{index}.post.{number}"
+        apply = draw(st.lists(features, max_size=1))
+        asked = tuple(FeatureSpec(f, o, f"{key}.apply.{n}") for n, (f, o) in enumerate(apply))
+        name = f"after-{index}-{number}"
+        found.append(StageSpec("upscale", name, "up", options, asked, key=key))
+    return found
+
+
+@st.composite
 def workflows(draw: st.DrawFn) -> Workflow:
     count = draw(st.integers(1, 3))
     called = draw(st.lists(names, min_size=count, max_size=count, unique=True))
@@ -191,7 +205,7 @@ def workflows(draw: st.DrawFn) -> Workflow:
                     FeatureSpec(feature, asked, f"stages.{index}.apply.{place}")
                     for place, (feature, asked) in enumerate(draw(st.lists(features, max_size=2)))
                 ),
-                post=tuple(draw(st.lists(st.sampled_from(["plain", "upscale"]), max_size=2))),
+                post=tuple(draw(posts(name, index))),
                 loras=tuple(draw(st.lists(loras, max_size=1))),
                 key=f"stages.{index}",
             )

@@ -17,6 +17,7 @@ from wan_core.memory import gigabytes
 from wan_core.planning import bundled, identify_for, misfit
 from wan_core.weights import Identity, TensorSource, identify, open_weights, printable
 from wan_core.weights import fingerprint as fingerprint_of
+from wan_core.weights.described import lora_targets, takes_loras
 from wan_core.weights.files import is_shard
 
 if TYPE_CHECKING:
@@ -123,7 +124,9 @@ def _judge(path: Path, source: TensorSource, plugins: Plugins) -> tuple[Identity
         if key not in judged:
             judged[key] = _by_component(component, source, plugins, whole)
         identity = judged[key]
-        if identity.component != component.kind or misfit(component, identity):
+        if identity.component != component.kind or misfit(
+            component, identity, _widened(family, component, source)
+        ):
             continue
         if component.bundled and not _same_sizes(component.bundled, identity):
             continue
@@ -133,6 +136,16 @@ def _judge(path: Path, source: TensorSource, plugins: Plugins) -> tuple[Identity
     # a plugin knows its own kinds better than the core
     known = (one for one in judged.values() if one.component != "unknown")
     return (whole if whole.component != "unknown" else next(known, whole)), fits
+
+
+def _widened(family: Family, component: Component, source: TensorSource) -> tuple[str, ...]:
+    """Sizes by which a family's own LoRA files may make up for a file that is too narrow."""
+    if not family.loras or not takes_loras(component):
+        return ()
+    try:
+        return tuple(lora_targets(component, source, ()).widens.values())
+    except WanCoreError:
+        return ()
 
 
 def _value(path: Path, slot: str) -> str:
@@ -191,10 +204,15 @@ def _lora_rows(identity: Identity, plugins: Plugins) -> Iterator[tuple[str, str]
     yield "form", ", ".join((lora.form, *lora.extras))
     yield "rank", str(lora.rank) if len(lora.ranks) == 1 else ranks
     yield "keys", f"{lora.keys} for {_modules(lora.modules)}"
+    if lora.inputs:
+        yield "inputs", f"{lora.inputs} channels, of the patch embedding"
     families = [
         family.name
         for family, slot, component in _slots(plugins)
-        if slot == "transformer" and lora.width and component.config.get("dim") == lora.width
+        if slot == "transformer"
+        and lora.width
+        and component.config.get("dim") == lora.width
+        and (not lora.inputs or component.config.get("in_dim", lora.inputs) == lora.inputs)
     ]
     yield (
         "made for",

@@ -36,7 +36,7 @@ def describe_workflow(path: Path, plugins: Plugins) -> Found:
     for name, model in workflow.models.items():
         rows.append((f"model {name}", f"{model.family}: {plugins.family(model.family).title}"))
         rows += [("", line) for line in _files(model, plugins.family(model.family))]
-    for stage in workflow.stages:
+    for stage in workflow.every_stage:
         options = _options(stage, _preset(stage, workflow, plugins))
         rows.append((f"stage {stage.name}", f"{stage.use}: {plugins.stage(stage.use).summary}"))
         rows += [("", f"{key} = {show(value)}") for key, value in options.items()]
@@ -68,7 +68,7 @@ def _facts(workflow: Workflow, plugins: Plugins) -> dict[str, Any]:
                 "apply": [feature.use for feature in stage.apply],
                 "loras": _lora_facts(stage.loras),
             }
-            for stage in workflow.stages
+            for stage in workflow.every_stage
         ],
         "output": {"path": workflow.output.path, "fps": workflow.output.fps},
     }

@@ -163,7 +163,7 @@ def _with_known_files(workflow: Workflow, record: Provenance) -> Workflow:
     }
     files["stages"] = {
         **files.get("stages", {}),  # a model may be called so
-        **{one.name: {"loras": [use.file for use in one.loras]} for one in workflow.stages},
+        **{one.name: {"loras": [use.file for use in one.loras]} for one in workflow.every_stage},
     }
     lost = [
         (key, path)

@@ -265,7 +265,9 @@ class Stage:
     Attributes:
         name: what ``use = "…"`` says.
         summary: one line for people.
-        options: import string of the attrs class of its options (its module must not import torch).
+        options: import string of the attrs class of its options (its module must not import torch). One that
+            ``post = [...]`` of another stage may name has an option ``video`` for what it takes
+            (:func:`wan_core.contract.options.source`).
         run: import string of ``run(context: StageContext) -> Mapping[str, ChunkSource]``.
         outputs: names of what it makes (``"video"``, ``"audio"``).
         plan: import string of ``plan(context: PlanContext) -> StageNeeds``, called at planning; raises

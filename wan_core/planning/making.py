@@ -88,7 +88,7 @@ def make_plans(
 
 def _files_named(workflow: Workflow) -> object:
     """What decides the files of all models: their tables, and the LoRA files of stages."""
-    return workflow.models, [(one.name, one.model, one.loras) for one in workflow.stages]
+    return workflow.models, [(one.name, one.model, one.loras) for one in workflow.every_stage]
 
 
 def _plan_models(
@@ -125,9 +125,14 @@ def _plan(
     phases = tuple(predict_run(known))
     refuse_contradictions(workflow, models, known, bounds)
     check_budget(workflow, bounds, phases, models)
+    filled = {s.name: attrs.evolve(s.spec, options=s.needs.options, post=()) for s in stages}
     resolved = attrs.evolve(
         workflow,
-        stages=tuple(attrs.evolve(s.spec, options=s.needs.options) for s in stages),
+        # as it is written: what post asks for stays there
+        stages=tuple(
+            attrs.evolve(filled[s.name], post=tuple(filled[one.name] for one in s.post))
+            for s in workflow.stages
+        ),
     )
     inexact = [
         f"attention {m.attention} is inexact: results differ from the reference"
@@ -250,7 +255,7 @@ def _plan_model(
             stage.name: loras(
                 stage.loras, where=partial(_place_in, workflow, stage.key), of_stage=True
             )
-            for stage in workflow.stages
+            for stage in workflow.every_stage
             if stage.loras and stage.model == name
         },
         spec.compile,

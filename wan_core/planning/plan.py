@@ -105,7 +105,13 @@ class PlannedModel:
 
     def loras_of(self, slot: str) -> tuple[PlannedLora, ...]:
         """Those that are merged into the weights of a slot."""
-        return tuple(one for one in self.whole_loras if not one.apart and one.changes.get(slot))
+        return tuple(
+            one
+            for one in self.whole_loras
+            # one that widens counts at any strength
+            if (one.changes.get(slot) and not one.apart)
+            or (one.widens.get(slot) and not one.changes.get(slot))
+        )
 
     def apart_of(self, slot: str) -> tuple[PlannedLora, ...]:
         """Those that lie beside the weights of a slot, of the model and of all its stages."""

@@ -34,7 +34,7 @@ def plan_stages(
     """
     planned: list[PlannedStage] = []
     inputs: dict[str, VideoSize | None] = {}
-    for spec in workflow.stages:
+    for spec in workflow.every_stage:
         stage = _plan_stage(workflow, spec, models, plugins, dict(inputs))
         inputs |= {f"{spec.name}.{name}": stage.needs.size for name in stage.description.outputs}
         planned.append(stage)
@@ -57,12 +57,6 @@ def _plan_stage(
         WanCoreError: for everything that can't work.
     """
     description = plugins.stage(spec.use)
-    if spec.post:
-        raise WorkflowError(
-            "post is not carried out by this version",
-            where=workflow.source.where(f"{spec.key}.post"),
-            remedy="ask for features under [[stages.apply]]",
-        )
     model = models[spec.model] if spec.model else None
     if model and spec.use not in model.family.stages:
         raise WorkflowError(

@@ -22,8 +22,8 @@ def paths_in(value: Any, key: str = "") -> Iterator[tuple[str, Path]]:
 
 def options_by_key(workflow: Workflow) -> dict[str, Any]:
     """The options of all stages and features by their place: ``"stages.0.apply.1"``."""
-    found = {stage.key: stage.options for stage in workflow.stages}
-    for stage in workflow.stages:
+    found = {stage.key: stage.options for stage in workflow.every_stage}
+    for stage in workflow.every_stage:
         found |= {feature.key: feature.options for feature in stage.apply}
     return found
 

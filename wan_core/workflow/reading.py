@@ -147,7 +147,9 @@ def _read(reader: Reader, table: dict[str, Any]) -> Workflow:
     memory = reader.structure(("memory",), table.get("memory", {}), MemorySpec)
     written = {"path": "out.mp4"} | reader.table(("output",), table.get("output", {}))
     output = reader.structure(("output",), written, OutputSpec)
-    if output.stage is not None and output.stage not in (names := [s.name for s in stages]):
+    if output.stage is not None and output.stage not in (
+        names := [one.name for s in stages for one in (s, *s.post)]
+    ):
         problem = f"there is no stage {show(output.stage)}"
         reader.refuse(("output", "stage"), problem, nearest(output.stage, names))
     return Workflow(table["format"], models, stages, memory, output, reader.source)

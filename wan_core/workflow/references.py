@@ -14,13 +14,16 @@ from wan_core.contract.options import OptionError, show
 _ODD = re.compile(r"[^A-Za-z0-9_-]")
 
 
-def stage_names(stages: Sequence[object]) -> list[str]:
+def stage_names(stages: Sequence[object], others: Collection[str] = ()) -> list[str]:
     """The name of each stage table: its own, else that of its kind, numbered from the second on.
 
     Tables that are wrong otherwise get a name too; this only looks.
+
+    Args:
+        others: names that are taken.
     """
     tables = [stage if isinstance(stage, dict) else {} for stage in stages]
-    taken = {name for table in tables if isinstance(name := table.get("name"), str)}
+    taken = {name for table in tables if isinstance(name := table.get("name"), str)} | {*others}
     names = []
     for table in tables:
         name = table.get("name")
@@ -30,6 +33,23 @@ def stage_names(stages: Sequence[object]) -> list[str]:
             taken.add(name)
         names.append(name)
     return names
+
+
+def post_names(posts: Sequence[Sequence[object]], names: Sequence[str]) -> list[list[str]]:
+    """The name of each stage that ``post`` asks for, likewise: no stage that is written gets another by it.
+
+    Args:
+        posts: what ``post`` of each stage says.
+        names: of the stages themselves.
+    """
+    tables = [[one if isinstance(one, dict) else {"use": one} for one in own] for own in posts]
+    own = {name for of in tables for one in of if isinstance(name := one.get("name"), str)}
+    taken = {*names, *own}
+    found = []
+    for of in tables:
+        found.append(stage_names(of, taken))
+        taken.update(found[-1])
+    return found
 
 
 def references(options: Any) -> Iterator[tuple[str, str]]:

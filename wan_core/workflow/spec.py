@@ -159,7 +159,7 @@ class StageSpec:
         model: name of the model that it drives; None for a stage without a model.
         options: an instance of the stage's options class.
         apply: features asked for, in order.
-        post: post-processes (features or stages) that the output goes through, in order.
+        post: stages that its video goes through, in order: each takes that of the one before it.
         loras: LoRA files that change the model in this stage alone, beside those of its table.
         handover: what it takes of an earlier stage's video: its latents where nothing between them needs
             pixels, or its pixels.
@@ -171,7 +171,7 @@ class StageSpec:
     model: str | None
     options: Any
     apply: tuple[FeatureSpec, ...] = ()
-    post: tuple[str, ...] = ()
+    post: tuple[StageSpec, ...] = ()
     loras: tuple[LoraUse, ...] = attrs.field(default=(), validator=_check_loras)
     handover: Handed = choice(*get_args(Handed), default="latents")
     key: str = ""
@@ -267,7 +267,7 @@ class Workflow:
     Attributes:
         format: of the file.
         models: name -> model.
-        stages: in the order in which they run.
+        stages: as they are written, in the order in which they run.
         memory: budgets.
         output: the file that is written.
         source: where all this came from; does not count in comparisons.
@@ -279,3 +279,8 @@ class Workflow:
     memory: MemorySpec = MemorySpec()
     output: OutputSpec = OutputSpec()
     source: Source = attrs.field(factory=Source, eq=False, repr=False)
+
+    @property
+    def every_stage(self) -> tuple[StageSpec, ...]:
+        """All stages in the order in which they run, with those that ``post`` of another one asks for."""
+        return tuple(one for stage in self.stages for one in (stage, *stage.post))

@@ -6,12 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+import attrs
+
 from wan_core.contract.errors import nearest
 from wan_core.contract.loras import LoraUse
 from wan_core.contract.options import show
 from wan_core.workflow.lines import KeyPath, write_key
+from wan_core.workflow.posts import post_table, post_tables
 from wan_core.workflow.reader import Reader
-from wan_core.workflow.references import check_reference, references, stage_names
+from wan_core.workflow.references import check_reference, post_names, references, stage_names
 from wan_core.workflow.source import LONE_MODEL
 from wan_core.workflow.spec import MOST_LORAS, FeatureSpec, Handed, ModelSpec, StageSpec, check_name
 from wan_core.workflow.structure import options_of
@@ -29,32 +32,49 @@ def read_stages(
         remedy = 'begin one with [[stages]] and use = "generate"'
         reader.refuse(("stages",), "there are no stages", remedy)
     names = stage_names(tables)
+    posts = [
+        post_tables(reader, ("stages", index, "post"), table.get("post", []))
+        for index, table in enumerate(tables)
+    ]
+    more = post_names(posts, names)
+    every: dict[KeyPath, str] = {("stages", index): name for index, name in enumerate(names)}
+    for index, own in enumerate(more):
+        every |= {("stages", index, "post", number): name for number, name in enumerate(own)}
     stages: list[StageSpec] = []
     earlier: dict[str, tuple[str, ...]] = {}
-    for index, table in enumerate(tables):
-        path: KeyPath = ("stages", index)
-        _check_stage_name(reader, path, table, names)
-        stage = _read_stage(reader, path, table, names[index], models)
+
+    def read(path: KeyPath, table: Mapping[str, Any], name: str) -> StageSpec:
+        _check_stage_name(reader, path, table, every)
+        stage = _read_stage(reader, path, table, name, models)
         for place, options in _all_options(path, stage):
             for option, value in references(options):
                 with reader.at((*place, option)):
-                    check_reference(option, value, earlier, names)
-        stages.append(stage)
+                    check_reference(option, value, earlier, tuple(every.values()))
         earlier[stage.name] = reader.plugins.stage(stage.use).outputs
+        return stage
+
+    for index, table in enumerate(tables):
+        stage = read(("stages", index), table, names[index])
+        chain = [stage]
+        for number, entry in enumerate(posts[index]):
+            path = ("stages", index, "post", number)
+            whole = post_table(reader, path, entry, chain[-1], stage)
+            chain.append(read(path, whole, more[index][number]))
+        stages.append(attrs.evolve(stage, post=tuple(chain[1:])))
     return tuple(stages)
 
 
 def _check_stage_name(
-    reader: Reader, path: KeyPath, table: Mapping[str, Any], names: Sequence[str]
+    reader: Reader, path: KeyPath, table: Mapping[str, Any], every: Mapping[KeyPath, str]
 ) -> None:
-    _, index = path
     if "name" not in table:
         return
     name = table["name"]
     with reader.at((*path, "name")):
         check_name(name)
-    if (first := names.index(name)) != index:
-        other = reader.source.where(("stages", first, "name"))
+    first = next(place for place, other in every.items() if other == name)
+    if first != path:
+        other = reader.source.where((*first, "name"))
         problem = f"the name {show(name)} is taken by another stage ({other})"
         reader.refuse((*path, "name"), problem, "give one of them another name")
 
@@ -83,7 +103,6 @@ def _read_stage(
             _read_feature(reader, (*path, "apply", index), feature, known)
             for index, feature in enumerate(features)
         ),
-        post=_read_post(reader, (*path, "post"), table.get("post", [])),
         loras=_read_loras(reader, (*path, "loras"), table.get("loras", []), model),
         handover=handover,
         key=write_key(path),
@@ -111,14 +130,6 @@ def _read_use(reader: Reader, path: KeyPath, table: Mapping[str, Any], sort: str
         remedy = f'add use = "…" (installed are: {installed})'
         reader.refuse(path, f"this {sort} does not say what to use", remedy)
     return reader.known((*path, "use"), table["use"], sort)
-
-
-def _read_post(reader: Reader, path: KeyPath, raw: object) -> tuple[str, ...]:
-    names: tuple[str, ...] = reader.value(path, raw, tuple[str, ...])
-    for index, name in enumerate(names):
-        if name not in reader.plugins.stages:
-            reader.known((*path, index), name, "feature")
-    return names
 
 
 def _read_loras(

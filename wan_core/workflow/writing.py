@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
 from wan_core.workflow.lines import BARE_KEY
+from wan_core.workflow.posts import TAKES
 from wan_core.workflow.references import references
 from wan_core.workflow.spec import FeatureSpec, ModelSpec, StageSpec, Workflow
 
@@ -80,7 +81,24 @@ def _stage(stage: StageSpec, folder: Path) -> Iterator[str]:
     if any(references(stage.options)):
         yield _pair("handover", stage.handover, folder)
     if stage.post:
-        yield _pair("post", stage.post, folder)
+        yield "post = ["
+        yield from (f"    {_inline(_post(one, folder))}," for one in stage.post)
+        yield "]"
+
+
+def _post(stage: StageSpec, folder: Path) -> Iterator[str]:
+    """A stage of ``post``, without the video that its place says it takes."""
+    taken = f"{TAKES} = "
+    lines = _stage(stage, folder)
+    yield from (line for line in lines if not line.startswith(("#", taken)))
+    if stage.apply:
+        features = ", ".join(_inline(_feature(one, folder)) for one in stage.apply)
+        yield f"apply = [{features}]"
+
+
+def _inline(lines: Iterable[str]) -> str:
+    """Lines ``key = value`` as a table in one place; comments have none there."""
+    return "{ " + ", ".join(line for line in lines if not line.startswith("#")) + " }"
 
 
 def _feature(feature: FeatureSpec, folder: Path) -> Iterator[str]:

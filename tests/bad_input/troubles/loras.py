@@ -139,8 +139,8 @@ GROUP = Group(
                 Case(
                     "lora-for-control",
                     "w.toml, line 4, model.loras.0.file, x.safetensors: the LoRA makes "
-                    "'patch_embedding.weight' larger, as control LoRAs do, and the model takes no such input; "
-                    "use one that keeps the model's shapes.",
+                    "'patch_embedding.weight' 32 input channels wide, and that of the family has 16; name a "
+                    "family that takes 32, or use a LoRA that keeps the model's shapes.",
                     with_file(
                         safetensors(
                             {
@@ -155,8 +155,8 @@ GROUP = Group(
                 Case(
                     "lora-for-control-that-does-not-say-so",
                     "w.toml, line 4, model.loras.0.file, x.safetensors: the LoRA makes "
-                    "'patch_embedding.weight' larger, as control LoRAs do, and the model takes no such input; "
-                    "use one that keeps the model's shapes.",
+                    "'patch_embedding.weight' 32 input channels wide, and that of the family has 16; name a "
+                    "family that takes 32, or use a LoRA that keeps the model's shapes.",
                     with_file(
                         safetensors(
                             {

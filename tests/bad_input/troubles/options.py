@@ -225,7 +225,7 @@ GROUP = Group(
                      "(installed are: vace).",
                      {"w.toml": workflow("[[stages.apply]]")}),
                 Case("post-unknown",
-                     'w.toml, line 7, stages.0.post.0: no plugin in use brings the feature "upscale"; is its '
+                     'w.toml, line 7, stages.0.post.0: no plugin in use brings the stage "upscale"; is its '
                      "package installed? Try pip install wan-plugin-upscale.",
                      stage('post = ["upscale"]'), code=4),
                 Case("solver-near",

@@ -74,6 +74,7 @@ class LoraTraits:
         width: of the transformer it was made for; 0 when it doesn't show.
         target: title of the model it was made for; ``""`` when it doesn't show.
         extras: what it holds beside pairs, in words.
+        inputs: input channels of the patch embedding that it changes; 0 when it changes none.
     """
 
     form: str
@@ -83,6 +84,7 @@ class LoraTraits:
     width: int
     target: str
     extras: tuple[str, ...] = ()
+    inputs: int = 0
 
     @property
     def rank(self) -> int:

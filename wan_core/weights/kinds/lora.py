@@ -58,6 +58,7 @@ _GIVES = re.compile(
     r"|attn[12]_(?:to_[qkv]|to_out_0|add_[kv]_proj)|ffn_2|ffn_net_2|norm3|norm2|(?:before|after)_proj)"
 )
 _TAKES = re.compile(_BLOCK + r"(?:attn1_to_qkv|attn_qkv|ffn_0|ffn_net_0_proj|ffn_w1)")
+_PATCHES = "patch_embedding"
 _OTHERS = (
     (r"(?:double|single)_blocks_|single_transformer_blocks_", "Flux or HunyuanVideo"),
     (r"transformer_blocks_\d+_img_m", "Qwen-Image"),
@@ -97,6 +98,7 @@ def lora(names: Names) -> Identity | None:
         width=width,
         target=_target(by_flat, width),
         extras=tuple(_extras(found.values(), shapes, found)),
+        inputs=_channels(modules[by_flat[_PATCHES]]) if _PATCHES in by_flat else 0,
     )
     details = {"rank": traits.rank, "dim": width, "modules": traits.modules}
     known = {name: value for name, value in details.items() if value}
@@ -147,6 +149,12 @@ def _width(parts: Mapping[str, Shape]) -> int:
         for i in (1, 2)
     )
     return left * right
+
+
+def _channels(parts: Mapping[str, Shape]) -> int:
+    """Input channels of the convolution that these parts change; 0 when they don't show them."""
+    shown = (s[1] for suffix, s in parts.items() if len(s) == 5 and not _UP.match(suffix))
+    return next(shown, 0)
 
 
 def _columns(parts: Mapping[str, Shape]) -> int:
