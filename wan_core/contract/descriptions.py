@@ -292,7 +292,8 @@ class Feature:
         options: import string of the attrs class of its options (its module must not import torch).
         families: names of the families it fits; empty = all. A family may say itself that a feature fits it.
         writes: slots of :class:`~wan_core.contract.conditioning.Conditioning` it writes, and
-            ``"attention"`` or ``"post"``. Two features that write one slot fail at planning.
+            ``"attention"`` or ``"post"``. Two features that write one slot fail at planning, but for
+            ``"post"``: these are chained.
         replaces: slots it writes on purpose over what an earlier feature wrote.
         check: import string of ``check(request: FeatureCheck) -> Sequence[str] | None``, called at planning:
             notes for the user; raises :class:`~wan_core.contract.errors.WanCoreError` for everything that can't

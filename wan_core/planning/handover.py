@@ -13,6 +13,7 @@ from wan_core.workflow import Workflow
 from wan_core.workflow.references import references
 
 POST = "post"
+"""What a feature writes that changes the decoded video. Several are chained, so they are no contradiction."""
 
 
 def hand_over(
