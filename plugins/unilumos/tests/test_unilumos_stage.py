@@ -339,3 +339,33 @@ def test_a_later_stage_takes_latents_where_all_frames_are_as_they_are(
         event.task for event in events if isinstance(event, TaskProgress) and event.stage == "twice"
     }
     assert ("encoding video" in encoded) is not handed
+
+
+POST = """
+format = 1
+[models.first]
+family = "plain-sixteen"
+[models.light]
+family = "random-lumos"
+[output]
+path = "post.mkv"
+overwrite = true
+[[stages]]
+use = "generate"
+model = "first"
+prompt = "a square"
+frames = 5
+post = [{post}]
+"""
+
+
+def test_as_a_post_process_of_another_stage(run: Run) -> None:
+    plain = run(text=POST.format(post='"unilumos"'))
+    assert plain.frames.shape == (5, 32, 32, 3) and plain.fps == 16
+    # the words of the first stage, and light beside them
+    lit = run(text=POST.format(post='{ use = "unilumos", direction = "top" }'))
+    assert not np.array_equal(plain.frames, lit.frames)
+    spelled = CHAIN.format(more='prompt = "a square"').replace(
+        "frames = 13\nwidth = 48", "frames = 5"
+    )
+    assert np.array_equal(run(text=spelled).frames, plain.frames)
