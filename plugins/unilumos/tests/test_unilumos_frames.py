@@ -36,6 +36,11 @@ def test_the_makers_rule_stays_inside(source_frames: int, source_fps: float) -> 
     assert 0 <= indices[0] <= 10 and indices[-1] < source_frames
 
 
+def test_a_source_that_claims_to_last_for_years_takes_no_memory() -> None:
+    indices = frame_indices(200_000, 1e-9, 49, 12)
+    assert indices == (0,) * 49 or (len(indices) == 49 and max(indices) < 200_000)
+
+
 def test_at_a_rate_the_nearest_frame_is_taken() -> None:
     assert at_rate(9, 8, 8) == tuple(range(9))
     assert at_rate(9, 16, 8) == (0, 2, 4, 6, 8)

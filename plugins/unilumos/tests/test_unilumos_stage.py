@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -14,12 +16,15 @@ import torch
 from lumos_samples import FRAMES, PLUGINS, SIDE, calls, workflow_text, write_files
 from safetensors.torch import save_file
 from torch import Tensor
+from wan_plugin_unilumos.choosing import Pick
 from wan_plugin_unilumos.fitting import fitted_frame, fitted_picture
+from wan_plugin_unilumos.options import RelightOptions
 from wan_plugin_unilumos.silhouette import filled
+from wan_plugin_unilumos.stage import _video
 
 from wan_core import Session
-from wan_core.contract import Cancelled, Event, LoadRequest, Note, TaskProgress
-from wan_core.media import read_clip, read_frames, read_still
+from wan_core.contract import Cancelled, Event, LoadRequest, Note, TaskProgress, VideoSize
+from wan_core.media import Chunks, probe, read_clip, read_frames, read_still
 from wan_core.models import random_transformer, random_vae
 from wan_core.workflow import parse_workflow
 
@@ -72,8 +77,6 @@ def run(folder: Path) -> Iterator[Run]:
         output = session.run(workflow, listen=events.append).outputs[0]
         pictures = output.is_dir() or output.suffix == ".png"
         frames = np.stack(list(read_frames(output)))
-        from wan_core.media import probe
-
         fps = 0.0 if pictures else float(probe(output).fps)
         return Made(frames, list(calls), events, fps)
 
@@ -369,3 +372,29 @@ def test_as_a_post_process_of_another_stage(run: Run) -> None:
         "frames = 13\nwidth = 48", "frames = 5"
     )
     assert np.array_equal(run(text=spelled).frames, plain.frames)
+
+
+def test_long_clips_are_read_a_frame_at_a_time() -> None:
+    alive: list[weakref.ref[Tensor]] = []
+
+    def chunks() -> Iterator[Tensor]:
+        for index in range(200):
+            alive[:] = [one for one in alive if one() is not None]
+            assert len(alive) <= 2
+            chunk = torch.full((1, 3, 24, 24), index / 200)
+            alive.append(weakref.ref(chunk))
+            yield chunk
+            del chunk
+
+    context: Any = SimpleNamespace(
+        options=RelightOptions(video="long.video"),
+        inputs={"long.video": Chunks(chunks)},
+        planned={"video": Pick(frames=200)},
+        size=VideoSize(SIDE, SIDE, 197, FPS),
+    )
+    count = 0
+    for index, frame in enumerate(_video(context, "video")):
+        assert frame.shape == (1, 3, 1, SIDE, SIDE)
+        assert float(frame.mean()) == pytest.approx(index / 200, abs=1e-5)
+        count += 1
+    assert count == 197

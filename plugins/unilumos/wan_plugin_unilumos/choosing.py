@@ -46,8 +46,12 @@ def frame_indices(
     needed = math.ceil(frames / fps * source_fps)
     skipped = min(MOST_SKIPPED, max(source_frames - needed, 0) // 2)
     length = max(frames, round((source_frames - 2 * skipped) / source_fps * fps))
-    places = np.linspace(skipped, source_frames - 1 - skipped, length)
-    return tuple(int(index) for index in np.rint(places)[:frames])
+    last = source_frames - 1 - skipped
+    # as numpy.linspace computes them, but only those that are taken
+    places = np.arange(frames) * ((last - skipped) / max(length - 1, 1)) + skipped
+    if frames == length > 1:
+        places[-1] = last
+    return tuple(int(index) for index in np.rint(places))
 
 
 def at_rate(source_frames: int, source_fps: float, fps: float) -> tuple[int, ...]:

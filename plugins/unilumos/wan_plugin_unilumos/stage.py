@@ -119,4 +119,5 @@ def _masks(context: StageContext) -> Iterator[Levels]:
     count = max(pick.indices) + 1 if pick.indices else size.frames
     rules = attrs.evolve(masking(pick), fitted="cover")
     masks = read_masks(options.mask, (size.width, size.height), count, rules)
-    return (mask[0] for mask in picked(masks, pick.indices))
+    taken = picked((mask[0] for mask in masks), pick.indices)
+    return held(taken, size.frames)
