@@ -13,7 +13,7 @@ import lumos_samples as samples
 import numpy as np
 import pytest
 import torch
-from lumos_samples import FRAMES, PLUGINS, SIDE, calls, workflow_text, write_files
+from lumos_samples import FPS, FRAMES, PLUGINS, SIDE, calls, workflow_text, write_files
 from safetensors.torch import save_file
 from torch import Tensor
 from wan_plugin_unilumos.choosing import Pick
