@@ -17,6 +17,7 @@ import wan_plugin_unilumos
 from lumos_samples import RANDOM
 from wan_plugin_unilumos.family import MAKERS, UNILUMOS_1_3B
 
+from wan_core.cli import main
 from wan_core.contract import Family, LoadRequest, WeightsError
 from wan_core.contract.lazy import resolve
 from wan_core.models import load_vae, random_vae
@@ -181,3 +182,10 @@ def test_only_public_names_of_the_core_are_used(path: Path) -> None:
             continue
         assert hasattr(module, "__path__"), f"{node.module} is no package"
         assert {alias.name for alias in node.names} <= set(module.__all__), node.module
+
+
+def test_the_makers_own_files_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "unilumos-1.3b"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"transformer (or) not here {MAKERS}: unilumos.pt" in shown
+    assert "shift 8" in shown and "solver dpm++" in shown
