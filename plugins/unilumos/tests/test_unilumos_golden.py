@@ -10,8 +10,8 @@ from wan_plugin_unilumos.golden import HANDLERS
 from wan_core.testing.golden import Verdict, find_cases, run_case
 
 HERE = Path(__file__).parent / "golden"
-ALL = Path(__file__).parents[4] / "shared" / "golden" / "unilumos"
-CASES = find_cases([ALL if ALL.is_dir() else HERE])
+SHARED = [folder / "shared" / "golden" / "unilumos" for folder in Path(__file__).parents]
+CASES = find_cases([next(filter(Path.is_dir, SHARED), HERE)])
 
 
 def test_there_are_cases() -> None:

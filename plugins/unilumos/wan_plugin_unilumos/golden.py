@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from wan_core.contract import Conditioning, Inputs, State, Timed
+from wan_core.contract import Conditioning, Timed
 from wan_core.contract.lazy import resolve
 from wan_core.media import to_pixels
 from wan_core.models.vae import encode_pieces
@@ -92,9 +92,7 @@ def resize_crop(case: Case) -> None:
         if case.has(f"inputs.{video}"):
             frames = case.tensor(f"inputs.{video}").permute(0, 2, 3, 1).numpy()
             fitted = torch.from_numpy(fitted_frame(frames, (width, height)))
-            want = case.tensor(f"outputs.{video}")
-            order = (0, 3, 1, 2) if want.shape[1] == 3 else (3, 0, 1, 2)
-            case.check(f"outputs.{video}", fitted.permute(order))
+            case.check(f"outputs.{video}", fitted.permute(0, 3, 1, 2))
         if case.has(f"inputs.{image}"):
             picture = case.tensor(f"inputs.{image}").numpy()
             fitted = torch.from_numpy(fitted_picture(picture, (width, height)))
@@ -157,31 +155,10 @@ class StubVAE:
         return frames.repeat_interleave(8, dim=2).repeat_interleave(8, dim=3).clamp(-1, 1)
 
 
-@attrs.frozen(eq=False)
-class Recording:
-    """A denoiser that remembers what it said, by branch."""
-
-    inner: WanDenoiser
-    said: dict[str, list[Tensor]] = attrs.field(factory=dict)
-    sign: int = 1
-
-    def prefill(self, conditioning: Conditioning) -> Mapping[str, State]:
-        """Nothing is computed ahead."""
-        return {}
-
-    def __call__(
-        self, latents: Mapping[str, Tensor], timesteps: Mapping[str, Tensor], inputs: Inputs
-    ) -> dict[str, Tensor]:
-        """Predict, and remember."""
-        predicted = self.inner(latents, timesteps, inputs)
-        self.said.setdefault(inputs.branch, []).append(predicted[VIDEO])
-        return predicted
-
-
 def generate(case: Case) -> None:
     """``unilumos.generate``: from frames to frames, with what the mode names."""
     vae = StubVAE(case.group("weights.vae_stub."))
-    denoiser = Recording(denoiser_of(case, case.group("weights.transformer.")))
+    denoiser = denoiser_of(case, case.group("weights.transformer."))
     (height, width), frames = case["size_h_w"], case["frames"]
 
     def latents_of(name: str, letter: str) -> Tensor:
@@ -193,9 +170,11 @@ def generate(case: Case) -> None:
     foreground, background = latents_of("foreground", "b"), latents_of("background", "c")
 
     def rows(name: str) -> dict[str, Timed]:
-        return {VIDEO: Timed(case.tensor(f"inputs.{name}")[None])}
+        text = case.tensor(f"inputs.{name}")
+        return {VIDEO: Timed(text.reshape(1, *text.shape[-2:]))}
 
     told = Conditioning(text=rows("context")).with_branch("uncond", text=rows("context_null"))
+    told = beside(told, foreground, background)
     setup, reports = setup_of(case["steps"], case["shift"]), list[StepReport]()
     noise = case.tensor("inputs.noise")
     state = SamplerState.start(
@@ -205,7 +184,7 @@ def generate(case: Case) -> None:
         denoiser,
         setup.schedule,
         state,
-        conditioning=beside(told, foreground, background),
+        conditioning=told,
         guidance=CFG(case["cfg_scale"]),
         observe=reports.append,
         health=None,
@@ -218,11 +197,13 @@ def generate(case: Case) -> None:
     check("outputs.background_latent", background)
     case.check("outputs.sigmas", setup.schedule.sigmas)
     case.check("outputs.timesteps", setup.schedule.timesteps)
-    for branch, said in denoiser.said.items():
-        for index, velocity in enumerate(said):
-            check(f"outputs.{branch}_{index}", velocity)
     for index, report in enumerate(reports):
         check(f"outputs.latent_{index}", report.latents[VIDEO])
+        time = torch.tensor([report.step.timestep])
+        for branch in ("cond", "uncond"):
+            inputs = told.at(branch, index, len(reports), timestep=report.step.timestep)
+            predicted = denoiser(report.seen, {VIDEO: time}, inputs)
+            check(f"outputs.{branch}_{index}", predicted[VIDEO])
     video = torch.from_numpy(to_pixels(vae.decode(latents))).to(torch.int16)
     want = case.tensor("outputs.video").to(torch.int16)
     case.check("outputs.video", video.float(), want=want.float(), tolerance=1.0, absolute=True)
