@@ -102,6 +102,11 @@ def test_what_is_encoded_is_known(needs: NeedsOf, stage: str, tasks: dict[str, i
     assert needs(stage).encodes == tasks
 
 
+def test_features_are_told_how_large_what_is_given_is(needs: NeedsOf) -> None:
+    given = needs(VIDEO + 'background = "wide.png"').pictures
+    assert given == {"video": (32, 32), "background": (64, 32)}
+
+
 def test_prompts_and_branches(needs: NeedsOf) -> None:
     lit = needs('prompt = "A square."\ndirection = "top"')
     words, negative = lit.prompts

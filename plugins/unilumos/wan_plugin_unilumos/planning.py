@@ -61,6 +61,7 @@ def plan(context: PlanContext) -> StageNeeds:
         needs,
         size=attrs.evolve(needs.size, fps=fps),
         planned=picks,
+        pictures={name: clip.size for name, clip in clips.items()},
         gives_latents={"video": VAE},
         takes_latents=_taken(options, clips),
     )
