@@ -79,13 +79,22 @@ STORED = attrs.evolve(
         ),
     },
 )
+PUBLISHED = attrs.evolve(
+    UNILUMOS_1_3B,
+    name="published-lumos",
+    components={
+        **TINY_RANDOM.components,
+        "transformer": UNILUMOS_1_3B.components["transformer"],
+    },
+)
+"""The published transformer, which can be planned with its header alone."""
 PLAIN = attrs.evolve(TINY_RANDOM, name="plain-sixteen", preset=attrs.evolve(PRESET, fps=16))
 """Another model that makes videos, at another rate."""
 
 
 @hookimpl
 def wan_register() -> Sequence[Family]:
-    return [RANDOM, STORED, PLAIN]
+    return [RANDOM, STORED, PUBLISHED, PLAIN]
 
 
 def found() -> list[Found]:

@@ -14,17 +14,20 @@ from pathlib import Path
 import pytest
 import torch
 import wan_plugin_unilumos
-from lumos_samples import RANDOM
+from lumos_samples import PLUGINS, RANDOM, moving, workflow_text
 from wan_plugin_unilumos.family import MAKERS, UNILUMOS_1_3B
 
 from wan_core.cli import main
-from wan_core.contract import Family, LoadRequest, WeightsError
+from wan_core.contract import Family, LoadRequest, VideoSize, WeightsError
 from wan_core.contract.lazy import resolve
+from wan_core.media import write_video
 from wan_core.models import load_vae, random_vae
 from wan_core.models.families import WAN21_T2V_1_3B
 from wan_core.models.wan import WanConfig, WanTransformer
+from wan_core.planning import Plan, make_plan
 from wan_core.sampling import SOLVERS
 from wan_core.weights import identify, open_weights
+from wan_core.workflow import parse_workflow
 
 MANIFESTS = [
     folder / "tests" / "golden" / "manifests" / "unilumos-1.3b.json.gz"
@@ -77,10 +80,31 @@ def test_the_published_file_has_exactly_the_familys_tensors(tmp_path: Path) -> N
     resolve(component.verify)(source, component.config)
 
 
-def test_a_file_of_text_to_video_is_recognised_as_one(tmp_path: Path) -> None:
+def planned(folder: Path, stage: str = "") -> Plan:
+    text = workflow_text(stage, "published-lumos", 'transformer = "t.safetensors"')
+    workflow = parse_workflow(text, name="w.toml", folder=folder, plugins=PLUGINS)
+    return make_plan(workflow, PLUGINS, device="cpu")
+
+
+def test_the_published_file_is_planned_with_the_makers_preset(tmp_path: Path) -> None:
+    write_header(tmp_path / "t.safetensors", published())
+    (stage,) = planned(tmp_path).stages
+    assert stage.needs.size == VideoSize(832, 480, 49, 12)
+    assert (stage.needs.steps, stage.needs.branches) == (25, 2)
+    assert (stage.needs.options.solver, stage.needs.options.shift) == ("dpm++", 8)
+    # videos of nearly its proportions are brought to its size, others keep their own
+    sizes = {(854, 480): (832, 480), (1920, 1080): (832, 480), (480, 854): (472, 840)}
+    for (width, height), size in sizes.items():
+        write_video(tmp_path / "v.mkv", [moving(5, width, height)], 12)
+        found = planned(tmp_path, 'video = "v.mkv"').stages[0].needs.size
+        assert found is not None and (found.width, found.height) == size
+
+
+def test_a_file_of_text_to_video_is_refused(tmp_path: Path) -> None:
     narrow = {**published(), "patch_embedding.weight": [1536, 16, 1, 2, 2]}
-    source = open_weights(write_header(tmp_path / "t2v.safetensors", narrow))
-    assert identify(source, "wan-transformer").variant == "t2v"
+    write_header(tmp_path / "t.safetensors", narrow)
+    with pytest.raises(WeightsError, match="its in_dim is 16, that of family published-lumos is 48"):
+        planned(tmp_path)
 
 
 def test_the_makers_numbers() -> None:
@@ -153,7 +177,7 @@ def test_code_in_the_makers_file_is_refused(tmp_path: Path) -> None:
 def test_the_family_builds_on_the_cores() -> None:
     base, own = WAN21_T2V_1_3B.components["transformer"], UNILUMOS_1_3B.components["transformer"]
     differing = {key for key in own.config if own.config[key] != base.config.get(key)}
-    assert differing == {"in_dim", "border"}
+    assert differing == {"in_dim", "border", "variant"}
     assert (own.load, own.units, own.lora_targets) == (base.load, base.units, base.lora_targets)
 
 

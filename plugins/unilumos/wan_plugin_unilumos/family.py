@@ -16,6 +16,9 @@ from wan_core.models.families import WAN21_T2V_1_3B
 NAME = "unilumos"
 """Of the stage, and of the post-process that becomes it."""
 
+VARIANT = "unilumos"
+"""What the core calls such a file."""
+
 CHANNELS = 3
 """Latents side by side in the transformer's input: noise, foreground, background."""
 
@@ -31,8 +34,11 @@ def beside_latents(transformer: Component, **changes: Any) -> Component:
     Args:
         changes: other fields of the component.
     """
+    # the variant that its file is told by, where the family says one
+    variant = {"variant": VARIANT} if "variant" in transformer.config else {}
     config = {
         **transformer.config,
+        **variant,
         "in_dim": CHANNELS * transformer.config.get("in_dim", 16),
         "border": "zero",
     }
