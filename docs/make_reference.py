@@ -74,7 +74,9 @@ def workflow(plugins: Plugins) -> str:
             "## `[[stages]]`\n\nKeys of every stage: `use` (which stage), `name` (its own name; later "
             "stages say `NAME.video`), `model` (which model it drives, when there are several), and "
             "`[[stages.apply]]` tables with the features it asks for, in order; `loras`, like those of a "
-            "model, for this stage alone.",
+            'model, for this stage alone; `handover`, what it takes of an earlier stage\'s video: `"latents"` '
+            'where nothing between needs pixels (the default), or `"pixels"` '
+            "([guide](../guide/chains.md)).",
             *stages,
             "## `[[stages.apply]]`\n\nFeatures; plugins bring more.",
             *features,

@@ -53,7 +53,7 @@ def told(verdict: Verdict) -> str:
 
 def test_all_of_them_are_looked_at() -> None:
     names = {file.stem for file in EXAMPLES}
-    assert names >= {"hello", "sweep", "image", "first-and-last", "continue", "change"}
+    assert names >= {"hello", "sweep", "image", "first-and-last", "continue", "change", "chain"}
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
@@ -73,6 +73,11 @@ def test_a_picture_begins_to_move(session: Session, tmp_path: Path) -> None:
     clip = drawn(session, "image", tmp_path / "clip.mkv")
     assert told(judge(clip)) == "small orange circle moves right navy"
     assert decibels(clip[:, 0], picture("middle.png")) > 30
+
+
+def test_a_chain_draws_moves_and_changes(session: Session, tmp_path: Path) -> None:
+    clip = drawn(session, "chain", tmp_path / "clip.mkv")
+    assert told(judge(clip)) == "large blue circle moves right black"
 
 
 def test_a_video_lies_between_two_pictures(session: Session, tmp_path: Path) -> None:

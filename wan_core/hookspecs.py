@@ -121,7 +121,8 @@ def wan_post_process(source: ChunkSource, request: PostProcessRequest) -> ChunkS
 
     Several plugins: chained in the order of the workflow.
 
-    Errors: as for ``wan_condition``.
+    Errors: as for ``wan_condition``; the slot to declare is ``"post"``. A video that it changes is handed to
+    later stages as pixels.
     """
     raise AssertionError("a specification is not called")
 

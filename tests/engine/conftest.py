@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import chained
 import pytest
+from torch import Tensor
 
+from wan_core import Session
+from wan_core.models.encoders import TextEncoder
+from wan_core.models.vae import WanVAE
 from wan_core.plugins import Found, Plugins, installed_entry_points
 from wan_core.workflow import Workflow, parse_workflow
 
@@ -48,3 +55,36 @@ def plugins_with() -> Callable[..., Plugins]:
         return Plugins([core, *(found(name, plugin) for name, plugin in others.items())])
 
     return plugins_with
+
+
+@pytest.fixture
+def chaining(tmp_path: Path) -> Iterator[Session]:
+    """A session that knows the plugin of ``chained``."""
+    chained.made.clear()
+    with Session(plugins=chained.PLUGINS, cache=tmp_path / "cache", device="cpu") as chaining:
+        yield chaining
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How many frames the VAE has decoded, how many it has encoded, and prompts by calls."""
+    counted: Counter[str] = Counter()
+    decode, encode, text = WanVAE.decode_stream, WanVAE.encode_chunk, TextEncoder.encode
+
+    def decoding(self: WanVAE, *args: Any, **more: Any) -> Iterator[Tensor]:
+        for chunk in decode(self, *args, **more):
+            counted["decoded"] += chunk.shape[2]
+            yield chunk
+
+    def encoding(self: WanVAE, video: Tensor, *args: Any, **more: Any) -> tuple[Tensor, Tensor]:
+        counted["encoded"] += video.shape[2]
+        return encode(self, video, *args, **more)
+
+    def prompts(self: TextEncoder, prompts: Sequence[str]) -> list[Tensor]:
+        counted["prompts"] += len(prompts)
+        return text(self, prompts)
+
+    monkeypatch.setattr(WanVAE, "decode_stream", decoding)
+    monkeypatch.setattr(WanVAE, "encode_chunk", encoding)
+    monkeypatch.setattr(TextEncoder, "encode", prompts)
+    return counted

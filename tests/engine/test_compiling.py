@@ -22,7 +22,7 @@ from wan_core.media import probe, read_frames
 from wan_core.memory import compiled
 from wan_core.models.wan import sub_steps
 from wan_core.planning.provenance import read_record
-from wan_core.stages import generate
+from wan_core.stages import driver
 from wan_core.workflow import Workflow
 
 Make = Callable[..., Workflow]
@@ -282,14 +282,14 @@ def test_a_component_that_is_loaded_once_more_is_watched_once_more(
     """The stage is repeated twice, the transformer leaves in between, and only the second one fails."""
 
     def failing(name: str, *fails: bool) -> None:
-        real, left = getattr(generate, name), list(fails)
+        real, left = getattr(driver, name), list(fails)
 
         def call(*given: Any, **more: Any) -> Any:
             if left and left.pop(0):
                 raise torch.OutOfMemoryError("full")
             return real(*given, **more)
 
-        monkeypatch.setattr(generate, name, call)
+        monkeypatch.setattr(driver, name, call)
 
     failing("AttentionPatches", True)
     failing("start_latents", False, True)

@@ -176,9 +176,28 @@ def wrong_source(source: Any, request: Any) -> Any:
 def test_a_hook_that_returns_something_else_is_named(
     make: Make, plugins_with: WithPlugins, hook: str, function: Any, says: str
 ) -> None:
-    plugins = plugins_with(odd=plugin("odd", **{hook: function}))
+    post = {"writes": ("post",)}
+    plugins = plugins_with(odd=plugin("odd", description=post, **{hook: function}))
     with pytest.raises(PluginError, match=f'{hook} of feature "odd" of plugin odd .* {says}'):
         run(make(apply("odd"), plugins), plugins)
+
+
+def test_post_processes_are_declared_and_chained(make: Make, plugins_with: WithPlugins) -> None:
+    def adding(level: float) -> Any:
+        def wan_post_process(source: Any, request: Any) -> Any:
+            return (torch.full_like(chunk, level) + 0 * chunk for chunk in source)
+
+        return wan_post_process
+
+    post = {"writes": ("post",)}
+    dark = plugin("dark", description=post, wan_post_process=adding(-1.0))
+    light = plugin("light", description=post, wan_post_process=adding(1.0))
+    plugins = plugins_with(dark=dark, light=light)
+    assert run(make(apply("dark", "light"), plugins), plugins).min() > 250
+    assert run(make(apply("light", "dark"), plugins), plugins).max() < 5
+    secret = plugins_with(secret=plugin("secret", wan_post_process=adding(0.0)))
+    with pytest.raises(PluginError, match="wrote post, which its description does not declare"):
+        run(make(apply("secret"), secret), secret)
 
 
 def test_a_post_process_that_fails_while_it_is_read_is_named(
@@ -188,7 +207,8 @@ def test_a_post_process_that_fails_while_it_is_read_is_named(
         for chunk in source:
             yield chunk * (1 // 0)
 
-    plugins = plugins_with(bad=plugin("bad", wan_post_process=wan_post_process))
+    post = {"writes": ("post",)}
+    plugins = plugins_with(bad=plugin("bad", description=post, wan_post_process=wan_post_process))
     with pytest.raises(PluginError, match=r'feature "bad" of plugin bad .* ZeroDivisionError'):
         run(make(apply("bad"), plugins), plugins)
     assert not list(tmp_path.glob("*.mp4"))

@@ -49,7 +49,8 @@ def brings(*descriptions: Any, **hooks: Any) -> ModuleType:
 
 def odd(**hooks: Any) -> ModuleType:
     slots = ("text", "pin")
-    feature = Feature("odd", "", f"{__name__}:NoOptions", writes=slots, replaces=slots)
+    writes = (*slots, "post")
+    feature = Feature("odd", "", f"{__name__}:NoOptions", writes=writes, replaces=slots)
     return brings(feature, **hooks)
 
 

@@ -477,14 +477,14 @@ def test_image_tokens(
 def test_a_video_that_can_be_read_once_only(
     session: Session, tmp_path: Path, shortage: Shortage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wan_core.stages.generate import DecodedVideo
+    from wan_core.stages import LatentVideo
 
-    real = DecodedVideo.__init__
+    real = LatentVideo.__init__
 
-    def once(self: DecodedVideo, *args: Any) -> None:
+    def once(self: LatentVideo, *args: Any) -> None:
         real(self, *args, replayable=False)
 
-    monkeypatch.setattr(DecodedVideo, "__init__", once)
+    monkeypatch.setattr(LatentVideo, "__init__", once)
     shortage.at(Decoder, "forward", lambda n: n == 0)
     with pytest.raises(ResourceError, match=r"ran out of memory in generate / decoding.*kept in"):
         session.run(planned(tmp_path))

@@ -16,6 +16,7 @@ MANIFESTS = Path(__file__).parents[1] / "golden" / "manifests"
 PUBLISHED = {
     "wan2.1-t2v-1.3b": {"dim": 1536, "num_heads": 12, "num_layers": 30, "in_dim": 16},
     "wan2.1-t2v-14b": {"dim": 5120, "num_heads": 40, "num_layers": 40, "image_dim": None},
+    "unilumos-1.3b": {"dim": 1536, "in_dim": 48, "out_dim": 16, "image_dim": None},
     "wan2.1-i2v-14b": {"in_dim": 36, "image_dim": 1280, "image_positions": None},
     "wan2.1-flf2v-14b": {"in_dim": 36, "image_dim": 1280, "image_positions": 514},
     "wan2.1-vace-1.3b": {"vace_layers": tuple(range(0, 30, 2)), "vace_in_dim": 96},

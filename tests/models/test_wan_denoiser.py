@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from wan_samples import latents, random_transformer, scale_of_error
 
 from wan_core.contract.conditioning import Axis, Inputs, Positions
@@ -76,6 +77,19 @@ def test_odd_sizes_repeat_the_border() -> None:
     odd = run(VIDEO[..., :3, :5], context[..., :3, :5])
     assert odd.shape == (1, 16, 3, 3, 5)
     assert scale_of_error(odd, run(whole, whole_context)[..., :3, :5]) < 1e-6
+
+
+def test_a_border_of_zeros() -> None:
+    transformer = random_transformer(in_dim=20)
+    inputs = Inputs(text={"video": TEXT}, concat={"video": (latents(1, 4, 3, 3, 5, seed=3),)})
+    odd = VIDEO[..., :3, :5]
+    got = WanDenoiser(transformer, border="zero")({"video": odd}, TIMESTEPS, inputs)["video"]
+    joined = F.pad(torch.cat((odd, *inputs.concat["video"]), dim=1), (0, 1, 0, 1))
+    with torch.no_grad():
+        want = transformer(joined, TIMESTEPS["video"], TEXT)[..., :3, :5]
+    assert torch.equal(got, want)
+    repeated = WanDenoiser(transformer)({"video": odd}, TIMESTEPS, inputs)["video"]
+    assert scale_of_error(repeated, got) > 1e-2
 
 
 def test_text_is_needed() -> None:

@@ -48,7 +48,10 @@ def test_the_core_does_not_know_the_plugin(path: Path) -> None:
     assert told == []
 
 
-@pytest.mark.parametrize("file", ["sampling/loop.py", "models/wan/block.py", "stages/generate.py"])
+@pytest.mark.parametrize(
+    "file",
+    ["sampling/loop.py", "models/wan/block.py", "stages/driver.py", "stages/generate.py"],
+)
 def test_the_loop_and_the_block_name_no_family(file: str) -> None:
     code = (CORE / file).read_text(encoding="utf-8")
     names = [family.name for family in FAMILIES]

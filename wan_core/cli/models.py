@@ -173,6 +173,7 @@ def _files(family: Family, library: Library) -> list[str]:
             for file in part.published
             if file.slot or len(parts) == 1
         ]
+        rows += [(f"{slot} (or)", *_state(file, library)) for file in part.alternatives]
         if not part.published:
             own = "your own file" if part.needs_file else "makes its own weights"
             rows.append((slot, "", own))

@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from wan_core.contract.protocols import Denoiser as Denoiser
     from wan_core.contract.protocols import Guidance as Guidance
     from wan_core.contract.protocols import Latents as Latents
+    from wan_core.contract.protocols import LatentSource as LatentSource
     from wan_core.contract.protocols import SoundSource as SoundSource
     from wan_core.contract.protocols import Stateful as Stateful
     from wan_core.contract.protocols import Step as Step
@@ -183,6 +184,7 @@ __getattr__, __dir__, _lazy = exports(
         "Guidance": "protocols",
         "Denoiser": "protocols",
         "ChunkSource": "protocols",
+        "LatentSource": "protocols",
         "SoundSource": "protocols",
         "Stateful": "protocols",
         "TextEncoder": "protocols",

@@ -126,6 +126,8 @@ class Component:
             ``"package:path"``, ``"wan_plugin_x:tiny/x.safetensors"``; without a package, one of the core's.
         published: the files of the makers that fill the slot: what ``wan-core models pull`` fetches, and what
             a workflow gets that names none.
+        alternatives: other published forms of the same weights, one file each: a workflow that names none
+            gets one that is here where the first are not; they are not fetched.
         needs_file: False when the component makes its own weights.
         optional: the family does without it. It is planned, identified and loaded only where the workflow's
             ``[model]`` table names a file for it; it is never found by itself and not fetched with the others.
@@ -144,6 +146,10 @@ class Component:
     config: Mapping[str, Any] = attrs.field(default=EMPTY, validator=valid.instance_of(Mapping))
     bundled: str | None = attrs.field(default=None, validator=valid.bundled)
     published: tuple[PublishedFile, ...] = attrs.field(
+        default=(),
+        validator=valid.tuple_of("PublishedFile", lambda one: isinstance(one, PublishedFile)),
+    )
+    alternatives: tuple[PublishedFile, ...] = attrs.field(
         default=(),
         validator=valid.tuple_of("PublishedFile", lambda one: isinstance(one, PublishedFile)),
     )
@@ -286,7 +292,8 @@ class Feature:
         options: import string of the attrs class of its options (its module must not import torch).
         families: names of the families it fits; empty = all. A family may say itself that a feature fits it.
         writes: slots of :class:`~wan_core.contract.conditioning.Conditioning` it writes, and
-            ``"attention"`` or ``"post"``. Two features that write one slot fail at planning.
+            ``"attention"`` or ``"post"``. Two features that write one slot fail at planning, but for
+            ``"post"``: these are chained.
         replaces: slots it writes on purpose over what an earlier feature wrote.
         check: import string of ``check(request: FeatureCheck) -> Sequence[str] | None``, called at planning:
             notes for the user; raises :class:`~wan_core.contract.errors.WanCoreError` for everything that can't

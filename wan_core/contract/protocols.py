@@ -131,6 +131,20 @@ class ChunkSource(Protocol):
     def __iter__(self) -> Iterator[Any]: ...
 
 
+@runtime_checkable
+class LatentSource(ChunkSource, Protocol):
+    """A video whose latents are at hand: a later stage with the same VAE may take them as they are.
+
+    What was decoded and encoded again is not the same, so it is the plan that says who takes which
+    (:attr:`StageNeeds.gives_latents <wan_core.contract.requests.StageNeeds>` and ``takes_latents``).
+    """
+
+    @property
+    def latents(self) -> Tensor:
+        """``[1, channels, latent frames, height, width]`` float32, normalised as the transformer sees them."""
+        ...
+
+
 class SoundSource(ChunkSource, Protocol):
     """A sound: chunks ``[channels, samples]``, float32 in -1…1, in order; ``rate`` samples a second."""
 

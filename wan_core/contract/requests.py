@@ -304,8 +304,18 @@ class StageNeeds:
         notes: things the user should know.
         state: what the denoiser will keep across calls; counted as memory of sampling.
         steps: number of sampling steps that are run; None when there are none.
+        encodes: task (``"encoding OPTION"``) -> frames that its VAE encodes in it, in the order of a run, for
+            predictions; what is handed over as latents does not count. None = as the options
+            ``image``, ``last_image``, ``continues`` and ``video`` of ``generate`` say.
+        planned: whatever else planning found out that the stage's ``run`` needs; it is not looked into.
         pictures: option of the stage -> width and height in pixels of the picture or video that it names, as
             far as they are known; features are told.
+        gives_latents: outputs that are a :class:`~wan_core.contract.protocols.LatentSource` -> slot of the VAE
+            whose latents they are.
+        takes_latents: options that name a video of an earlier stage, of whose frames it would do nothing but
+            encode them -> slot of the VAE it would do that with. Where the VAE, the size and the number of
+            frames are the same and nothing has changed the pixels, it finds the latents in
+            :attr:`StageContext.latents`; see :func:`wan_core.stages.encode_video`.
     """
 
     options: Any
@@ -315,7 +325,11 @@ class StageNeeds:
     notes: tuple[str, ...] = ()
     state: tuple[StateSpec, ...] = ()
     steps: int | None = None
+    encodes: Mapping[str, int] | None = None
+    planned: Any = None
     pictures: Mapping[str, tuple[int, int]] = NOTHING
+    gives_latents: Mapping[str, str] = NOTHING
+    takes_latents: Mapping[str, str] = NOTHING
 
 
 @attrs.frozen(eq=False)
@@ -347,6 +361,8 @@ class StageContext:
         folder: the folder that relative paths start from.
         device, dtype: what the model runs in.
         previews: somebody wants to see the video grow (:func:`wan_core.stages.previewer` sends it).
+        planned: what the stage's ``plan`` gave as :attr:`StageNeeds.planned`.
+        latents: option -> latents of the video that it names, where they are taken in place of frames.
     """
 
     stage: str
@@ -370,3 +386,5 @@ class StageContext:
     dtype: torch.dtype
     previews: bool = False
     kept: Callable[[Mapping[str, Sequence[int]]], Mapping[str, Tensor] | None] = nothing_kept
+    planned: Any = None
+    latents: Mapping[str, Tensor] = NOTHING

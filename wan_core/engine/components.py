@@ -12,7 +12,6 @@ import torch
 
 from wan_core.contract.lazy import resolve
 from wan_core.contract.placement import RESIDENT, Placement
-from wan_core.contract.quantization import Quantization
 from wan_core.contract.requests import LoadRequest
 from wan_core.contract.text import slot_in_words
 from wan_core.engine.compiling import Compiled, compiled
@@ -22,14 +21,15 @@ from wan_core.engine.recovery import Recovery
 from wan_core.engine.swapping import HostComponents, Load, SwappedUse, into_host_memory
 from wan_core.memory import Keeper, Ledger, Residency, loras_of
 from wan_core.planning import Plan, PlannedModel
+from wan_core.planning.sharing import compiles, key_of, quantization_of
 from wan_core.plugins import Plugins
-from wan_core.weights.described import can_be_quantised
 
 
 class ModelComponents:
     """What a stage sees of its model (protocol ``Components``).
 
-    Two plans that name the same file in the same slot, device and precision share the component.
+    Models, of one plan or of several, that have a component in common share it: see
+    :mod:`wan_core.planning.sharing`.
     """
 
     def __init__(
@@ -240,31 +240,11 @@ class ModelComponents:
     def _title(self, slot: str) -> str:
         return f"{self.model.family.name} {slot_in_words(slot)}"
 
-    def _key(self, slot: str) -> tuple[Hashable, ...]:
-        file = self.model.files.get(slot)
-        uses_tokenizer = slot == "text_encoder"
-        return (
-            slot,
-            self.model.family.name,
-            file.fingerprint if file else None,
-            self.model.tokenizer.fingerprint if uses_tokenizer and self.model.tokenizer else None,
-            self._device(slot),
-            self.model.dtype,
-            tuple(lora.key for lora in self.model.loras_of(slot)),
-            tuple(lora.key for lora in self.model.apart_of(slot)),
-            self._quantization(slot),
-            self._compiles(slot),
-        )
+    def _key(self, slot: str) -> Hashable:
+        return key_of(self.model, slot, self._device(slot))
 
     def _swapped_key(self, slot: str) -> Hashable:
-        return (*self._key(slot), "swapped")
-
-    def _compiles(self, slot: str) -> bool:
-        return self.model.compile and slot in self.model.family.slots("transformer")
-
-    def _quantization(self, slot: str) -> Quantization | None:
-        can = can_be_quantised(self.model.family.components[slot])
-        return self.model.quantization if can else None
+        return (self._key(slot), "swapped")
 
     def _load(self, slot: str, keep: Keeper | None = None) -> Any:
         component = self.model.family.components[slot]
@@ -279,7 +259,7 @@ class ModelComponents:
             dialects=self.model.dialects.get(slot, ()),
             loras=tuple(lora.use for lora in self.model.loras_of(slot)),
             apart=tuple(lora.use for lora in self.model.apart_of(slot)),
-            quantization=self._quantization(slot),
+            quantization=quantization_of(self.model, slot),
             placement=self.placement(slot),
             keep=keep,
         )
@@ -288,6 +268,6 @@ class ModelComponents:
                 loaded = resolve(component.load)(request)
                 if loaded is None:
                     raise TypeError(f"the loader of {slot} returned nothing")
-            if self._compiles(slot):
+            if compiles(self.model, slot):
                 compiled(loaded, request.computes)
             return loaded

@@ -19,6 +19,7 @@ from wan_core.contract.requests import (
 )
 from wan_core.engine.guards import CheckedVideo, check_patch, guarded_attend
 from wan_core.planning import Plan, PlannedStage
+from wan_core.planning.handover import POST
 from wan_core.plugins import Plugins
 
 
@@ -109,11 +110,12 @@ class Features:
                 "wan_post_process", asked.use, source=source, request=request
             )
             if changed is not None:
+                feature = self.plugins.feature(asked.use)
+                if POST not in feature.writes:
+                    self._refuse_undeclared(feature, [POST])
                 if not hasattr(changed, "__iter__"):
                     self._refuse(asked.use, "wan_post_process", "a source of chunks", changed)
-                source = CheckedVideo(
-                    changed, self.plugins, self.plugins.feature(asked.use), size=size
-                )
+                source = CheckedVideo(changed, self.plugins, feature, size=size)
         return source
 
     def _check_conditioning(self, feature: Feature, before: Conditioning, after: Any) -> None:
@@ -124,11 +126,14 @@ class Features:
             earlier = before.branches.get(branch, {})
             written |= {s for s, value in overrides.items() if earlier.get(s) is not value}
         if undeclared := sorted(written - set(feature.writes)):
-            raise PluginError(
-                f"{self.plugins.title_of(feature)} wrote {', '.join(undeclared)}, which its "
-                "description does not declare",
-                remedy="its author should add the slot to Feature.writes",
-            )
+            self._refuse_undeclared(feature, undeclared)
+
+    def _refuse_undeclared(self, feature: Feature, slots: Sequence[str]) -> None:
+        raise PluginError(
+            f"{self.plugins.title_of(feature)} wrote {', '.join(slots)}, which its description does not "
+            "declare",
+            remedy="its author should add the slot to Feature.writes",
+        )
 
     def _check_latents(
         self, feature: Feature, after: Conditioning, latents: Collection[str]

@@ -64,6 +64,31 @@ class AttributedSound(Attributed):
 
 
 @attrs.define(eq=False)
+class AttributedLatents(Attributed):
+    """A plugin's video that says its latents.
+
+    Raises:
+        PluginError: when they are asked for, they are no clip of finite numbers.
+    """
+
+    @property
+    def latents(self) -> Tensor:
+        with self.plugins.attributed(self.owner):
+            latents: Any = getattr(self.source, "latents", None)
+        sort = _sort(latents)
+        if isinstance(latents, Tensor):
+            sort = f"{list(latents.shape)} of {sort}"
+            if latents.ndim == 5 and latents.shape[0] == 1 and latents.is_floating_point():
+                if bool(latents.isfinite().all()):
+                    return latents.detach().float()
+                sort = "with values that are not finite numbers"
+        raise PluginError(
+            f"{self.plugins.title_of(self.owner)} handed on latents {sort}, not finite floats "
+            "[1, channels, frames, height, width]"
+        )
+
+
+@attrs.define(eq=False)
 class CheckedVideo(Attributed):
     """A plugin's video; chunks are handed on as ``[frames, 3, height, width]``, float32 on the CPU.
 
@@ -178,9 +203,26 @@ def checked_outputs(outputs: Any, stage: Stage, plugins: Plugins) -> Mapping[str
             raise PluginError(
                 f'{title} returned {type(source).__name__} as "{name}", not a source of chunks'
             )
+    return {name: _attributed(source, stage, plugins) for name, source in outputs.items()}
+
+
+def handed_latents(source: ChunkSource, stage: Stage, plugins: Plugins) -> Tensor:
+    """The latents that a stage has planned to hand on with its output.
+
+    Raises:
+        PluginError: it does not.
+    """
+    latents: Tensor | None = getattr(source, "latents", None)
+    if latents is None:
+        raise PluginError(
+            f"{plugins.title_of(stage)} does not hand on the latents that it has planned to",
+            remedy="its author should return a LatentSource, or plan without gives_latents",
+        )
+    return latents
+
+
+def _attributed(source: Any, stage: Stage, plugins: Plugins) -> Attributed:
     with plugins.attributed(stage):
-        sounds = {name for name, source in outputs.items() if hasattr(source, "rate")}
-    return {
-        name: (AttributedSound if name in sounds else Attributed)(source, plugins, stage)
-        for name, source in outputs.items()
-    }
+        has_rate, has_latents = hasattr(source, "rate"), hasattr(source, "latents")
+    kind = AttributedSound if has_rate else AttributedLatents if has_latents else Attributed
+    return kind(source, plugins, stage)

@@ -16,7 +16,7 @@ from wan_core.contract.protocols import ChunkSource
 from wan_core.contract.requests import StageContext
 from wan_core.engine.components import ModelComponents
 from wan_core.engine.features import Features
-from wan_core.engine.guards import checked_outputs, guarded_attend
+from wan_core.engine.guards import checked_outputs, guarded_attend, handed_latents
 from wan_core.engine.keep import Keepsakes
 from wan_core.engine.recovery import Recovery
 from wan_core.engine.swapping import HostComponents
@@ -24,7 +24,7 @@ from wan_core.engine.text import encode_texts
 from wan_core.kernels import telling
 from wan_core.media import write_video
 from wan_core.memory import Ledger, Residency
-from wan_core.planning import Plan, PlannedModel, PlannedStage
+from wan_core.planning import Handover, Plan, PlannedModel, PlannedStage
 from wan_core.planning.provenance import places, record
 from wan_core.planning.whereabouts import remember
 from wan_core.plugins import Plugins
@@ -129,6 +129,7 @@ class Run:
         context = StageContext(
             stage=stage.name,
             options=stage.needs.options,
+            planned=stage.needs.planned,
             family=model.family if model else None,
             size=stage.needs.size,
             components=components[0] if components else None,
@@ -148,6 +149,9 @@ class Run:
             device=torch.device(model.device if model else self.plan.machine.device),
             dtype=getattr(torch, model.dtype if model else "float32"),
             previews=self.previews,
+            latents={
+                one.option: self._handed(one, made) for one in stage.handovers if not one.pixels
+            },
         )
         state_bytes = sum(spec.bytes for spec in stage.needs.state if spec.mutable)
         states = self.keepsakes.states(stage.name, state_bytes)
@@ -159,6 +163,10 @@ class Run:
         ):
             outputs = resolve(stage.description.run)(context)
         return checked_outputs(outputs, stage.description, self.plugins)
+
+    def _handed(self, one: Handover, made: Mapping[str, ChunkSource]) -> torch.Tensor:
+        giver = next(stage for stage in self.plan.stages if stage.name == one.giver)
+        return handed_latents(made[one.source], giver.description, self.plugins)
 
     def _tell_of_kernel(self, what: str, instead: str) -> None:
         self.recovery.report(*self.ledger.doing, what, instead, exact=False)

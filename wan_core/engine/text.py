@@ -14,12 +14,14 @@ from wan_core.engine.swapping import HostComponents
 from wan_core.memory import Ledger, Residency
 from wan_core.models.encoders import EmbeddingCache, embedding_key
 from wan_core.planning import Plan, PlannedModel
+from wan_core.planning.sharing import together
 from wan_core.plugins import Plugins
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 STAGE = "text"
+SLOT = "text_encoder"
 TOGETHER = 16
 """Prompts in a call of a swapped encoder: the rows of so many lie on the device at a time."""
 
@@ -35,6 +37,8 @@ def encode_texts(
 ) -> dict[str, Mapping[str, Tensor]]:
     """Model name -> prompt -> text rows ``[rows, text width]`` on the CPU.
 
+    Models that have their text encoder in common are served together.
+
     Args:
         residencies: device -> what is resident there.
         host: what lies in host memory to be swapped.
@@ -43,12 +47,13 @@ def encode_texts(
     """
     recovery = recovery or Recovery(ledger.tell, ledger, plan)
     encoded: dict[str, Mapping[str, Tensor]] = {}
-    for name, prompts in plan.texts.items():
-        model = plan.models[name]
+    for names in together(plan.models, SLOT, plan.texts):
         components = ModelComponents(
-            plan, model, plugins, residencies, host, ledger, STAGE, recovery
+            plan, plan.models[names[0]], plugins, residencies, host, ledger, STAGE, recovery
         )
-        encoded[name] = _encode(prompts, components, ledger, EmbeddingCache(cache), recovery)
+        prompts = tuple(dict.fromkeys(one for name in names for one in plan.texts[name]))
+        rows = _encode(prompts, components, ledger, EmbeddingCache(cache), recovery)
+        encoded |= {name: {one: rows[one] for one in plan.texts[name]} for name in names}
     return encoded
 
 
@@ -65,10 +70,10 @@ def _encode(
     lacking = [prompt for prompt in prompts if prompt not in rows]
     if lacking:
         try:
-            encoder = components.get("text_encoder")
+            encoder = components.get(SLOT)
             with ledger.task(STAGE, "encoding", total=len(lacking), unit="prompt") as progress:
                 done = 0
-                for some in _together(lacking, swapped=components.is_swapped("text_encoder")):
+                for some in _together(lacking, swapped=components.is_swapped(SLOT)):
                     with components.attributed():
                         made = recovery.persist(partial(encoder.encode, some), [components])
                     rows.update({p: one.cpu() for p, one in zip(some, made, strict=True)})
@@ -76,8 +81,8 @@ def _encode(
                     progress(done)
         finally:
             components.close()
-    planned = model.placements.get("text_encoder", RESIDENT).device
-    as_planned = components.placement("text_encoder").device == planned
+    planned = model.placements.get(SLOT, RESIDENT).device
+    as_planned = components.placement(SLOT).device == planned
     for prompt in lacking:
         # rows of another device differ in the last bits: no later run takes them for its own
         if as_planned and (key := keys[prompt]):
@@ -93,15 +98,15 @@ def _together(prompts: Sequence[str], *, swapped: bool) -> list[list[str]]:
 
 def _key(model: PlannedModel, prompt: str) -> str | None:
     """What the rows depend on; None for a component that makes its own weights."""
-    file = model.files.get("text_encoder")
+    file = model.files.get(SLOT)
     if file is None or model.tokenizer is None:
         return None
-    placement = model.placements.get("text_encoder", RESIDENT)
+    placement = model.placements.get(SLOT, RESIDENT)
     return embedding_key(
         prompt,
         encoder=file.fingerprint,
         tokenizer=model.tokenizer.fingerprint,
         dtype=model.dtype,
         device=(placement.device or model.device).partition(":")[0],
-        text_len=int(model.family.components["text_encoder"].config["text_len"]),
+        text_len=int(model.family.components[SLOT].config["text_len"]),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+import attrs
 import torch
 from torch import Tensor, nn
 
@@ -44,7 +45,7 @@ def load_transformer(request: LoadRequest) -> WanDenoiser:
         block_matrices(config, asked) if asked else (),
     )
     transformer.rows = request.placement.rows
-    return WanDenoiser(transformer)
+    return WanDenoiser(transformer, border=known.get("border", "repeat"))
 
 
 def load_vae(request: LoadRequest) -> WanVAE:
@@ -103,9 +104,12 @@ RANDOM_VAE = VaeDescriptor("random", VaeConfig(dim=4), (0.0,) * 16, (1.0,) * 16)
 
 
 def random_transformer(request: LoadRequest) -> WanDenoiser:
-    """A transformer of the smallest shapes with fixed random weights."""
-    transformer = _random(WanTransformer(RANDOM_CONFIG), request)
-    return WanDenoiser(transformer)
+    """A transformer with fixed random weights, as small as they get, or as the config says."""
+    known = request.component.config
+    names = [field.name for field in attrs.fields(WanConfig)]
+    config = attrs.evolve(RANDOM_CONFIG, **{name: known[name] for name in names if name in known})
+    transformer = _random(WanTransformer(config), request)
+    return WanDenoiser(transformer, border=known.get("border", "repeat"))
 
 
 def random_vae(request: LoadRequest) -> WanVAE:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from wan_core.planning.machine import look as look
     from wan_core.planning.making import make_plan as make_plan
     from wan_core.planning.making import make_plans as make_plans
+    from wan_core.planning.plan import Handover as Handover
     from wan_core.planning.plan import Plan as Plan
     from wan_core.planning.plan import PlannedModel as PlannedModel
     from wan_core.planning.plan import PlannedStage as PlannedStage
@@ -33,6 +34,7 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "BudgetRow": "vram_table",
+        "Handover": "plan",
         "Library": "library",
         "Machine": "machine",
         "Plan": "plan",

@@ -174,6 +174,9 @@ def _choose(
         return places.bundled(component.bundled, where("family")), False
     if here := places.library.component(component.published):
         return here, True
+    for other in component.alternatives:
+        if here := places.library.holds(other):
+            return here, True
     name, _, expert = slot.partition(".")
     remedy = f"add {name} = " + (TWO_FILES if expert else '"FILE"')
     if component.published:

@@ -24,6 +24,7 @@ from wan_core.weights import in_official_names, open_weights
 
 NEEDED = {"text_encoder", "transformer", "vae"}
 PARTS = NEEDED | {"image_encoder", PREVIEW_SLOT}
+ENCODING = "encoding "
 PICTURES, VIDEO, CONTEXTS = "encoding pictures", "encoding video", "encoding for vace"
 """Tasks of a run in which the VAE encodes."""
 
@@ -75,9 +76,12 @@ class Known:
 
 
 def tokens(size: VideoSize, stride: tuple[int, int, int] = (4, 8, 8)) -> int:
-    """Tokens of the transformer's sequence: latent frames x height/16 x width/16 for patch (1, 2, 2)."""
+    """Tokens of the transformer's sequence: latent frames x height/16 x width/16 for patch (1, 2, 2).
+
+    Latents of odd size are padded to whole patches.
+    """
     frames = (size.frames - 1) // stride[0] + 1
-    return frames * (size.height // (stride[1] * 2)) * (size.width // (stride[2] * 2))
+    return frames * -(-size.height // (stride[1] * 2)) * -(-size.width // (stride[2] * 2))
 
 
 def what_is_known(stage: PlannedStage, models: Mapping[str, PlannedModel]) -> Known | None:
@@ -96,8 +100,16 @@ def what_is_known(stage: PlannedStage, models: Mapping[str, PlannedModel]) -> Kn
     vae = vae_descriptor(open_weights(model.files["vae"].path))
     clip = _clip(model)
     given = _given(stage.needs.options)
+    changes = getattr(stage.needs.options, "video", None) is not None
     contexts = stage.contexts(model)
-    encoded = _encoded(given, stage.needs.options, transformer, size)
+    video = size.frames if changes and not stage.takes_latents("video") else 0
+    encoded = _encoded(given, video, transformer, size)
+    if stage.needs.encodes is not None:
+        encoded = {
+            task: frames
+            for task, frames in stage.needs.encodes.items()
+            if not stage.takes_latents(task.removeprefix(ENCODING))
+        }
     if contexts:  # of each what stays, and what is made anew
         encoded = {**encoded, CONTEXTS: 2 * contexts * size.frames}
     return Known(
@@ -134,9 +146,9 @@ def _given(options: Any) -> dict[str, int]:
 
 
 def _encoded(
-    given: Mapping[str, int], options: Any, transformer: WanConfig, size: VideoSize
+    given: Mapping[str, int], video: int, transformer: WanConfig, size: VideoSize
 ) -> dict[str, int]:
-    """Frames of given pictures, and of a video that is changed.
+    """Frames of given pictures, and those of a video that is changed, where it does not come as latents.
 
     A transformer that takes channels beside the latents is told of every frame of the video, grey where nothing
     is given; another one gets the given frames themselves.
@@ -145,8 +157,8 @@ def _encoded(
     if given:
         beside = transformer.in_dim > transformer.out_dim
         encoded[PICTURES] = size.frames if beside else sum(given.values())
-    if getattr(options, "video", None) is not None:
-        encoded[VIDEO] = size.frames
+    if video:
+        encoded[VIDEO] = video
     return encoded
 
 

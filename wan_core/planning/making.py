@@ -33,7 +33,7 @@ from wan_core.planning.lora_sets import refuse_long
 from wan_core.planning.loras import plan_loras
 from wan_core.planning.machine import Machine, look, precision
 from wan_core.planning.output import alike
-from wan_core.planning.phases import predict_memory
+from wan_core.planning.phases import predict_run
 from wan_core.planning.placements import place
 from wan_core.planning.places import Places
 from wan_core.planning.plan import Plan, PlannedModel, PlannedStage
@@ -122,7 +122,7 @@ def _plan(
     known = [(stage, what_is_known(stage, models)) for stage in stages]
     models = placed(models, known, workflow, machine, bounds, texts)
     known = [(stage, one and one.under(models)) for stage, one in known]
-    phases = tuple(phase for stage, one in known for phase in predict_memory(stage, one))
+    phases = tuple(predict_run(known))
     refuse_contradictions(workflow, models, known, bounds)
     check_budget(workflow, bounds, phases, models)
     filled = {s.name: attrs.evolve(s.spec, options=s.needs.options, post=()) for s in stages}

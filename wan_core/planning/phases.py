@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 
 from wan_core.models.vae.descriptor import PREVIEW_SLOT
@@ -18,6 +20,7 @@ from wan_core.planning.predict import (
     vae_decoding,
     vae_encoding,
 )
+from wan_core.planning.sharing import shared
 
 # 512 rows of the largest text encoder: scores of 64 heads and the gated hidden rows, in float32
 TEXT_ACTIVATIONS = 110_000_000
@@ -29,6 +32,7 @@ Each takes less memory than the one before; a placement states the one that is c
 """
 
 
+TEXT_ENCODER = "text_encoder"
 CONVOLVE = ("vae", PREVIEW_SLOT)
 """Components that are made of convolutions."""
 
@@ -57,7 +61,7 @@ def needs_of(stage: PlannedStage, known: Known) -> list[Need]:
     def need(part: str, slot: str, activations: int, beside: tuple[str, ...] = ()) -> Need:
         return Need(part, slot, {None: activations + model.unpacking_bytes(slot)}, beside)
 
-    parts = [need("text", "text_encoder", TEXT_ACTIVATIONS)]
+    parts = [need("text", TEXT_ENCODER, TEXT_ACTIVATIONS)]
     if known.encoded:
         parts.append(need("encoding", "vae", vae_encoding(vae, size, item)))
     if known.clip and known.pictures:
@@ -71,7 +75,8 @@ def needs_of(stage: PlannedStage, known: Known) -> list[Need]:
         # previews are decoded beside the transformer, between two of its steps
         activations = preview_decoding(known.tiny, size, item)
         parts.append(need("previews", PREVIEW_SLOT, activations, known.experts))
-    parts.append(need("decoding", "vae", vae_decoding(vae, size, item)))
+    if stage.decoded:
+        parts.append(need("decoding", "vae", vae_decoding(vae, size, item)))
     return parts
 
 
@@ -80,6 +85,19 @@ def predict_memory(stage: PlannedStage, known: Known | None) -> list[Phase]:
     if known is None:
         return []
     return [_phase(stage.name, need, known.model) for need in needs_of(stage, known)]
+
+
+def predict_run(staged: Sequence[tuple[PlannedStage, Known | None]]) -> list[Phase]:
+    """Memory of all stages; a text encoder works once, for all stages that it serves."""
+    phases: list[Phase] = []
+    served: list[PlannedModel] = []
+    for stage, known in staged:
+        encoded = known and any(shared(known.model, one, TEXT_ENCODER) for one in served)
+        if known and not encoded:
+            served.append(known.model)
+        found = predict_memory(stage, known)
+        phases += [one for one in found if not (encoded and one.slot == TEXT_ENCODER)]
+    return phases
 
 
 def _phase(stage: str, need: Need, model: PlannedModel) -> Phase:

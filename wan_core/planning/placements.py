@@ -15,6 +15,7 @@ from wan_core.planning.phases import ROWS, TEXT_ACTIVATIONS, Need, needs_of
 from wan_core.planning.placing import Demand, Effort, Knobs, Placed, choose, traffic
 from wan_core.planning.plan import PlannedModel, PlannedStage
 from wan_core.planning.predict import CONTEXT, held_back
+from wan_core.planning.sharing import shared
 from wan_core.planning.timing import encoding_seconds, forward_seconds, has_rates
 from wan_core.planning.unit_sizes import UnitSizes
 from wan_core.workflow import MemorySpec
@@ -60,7 +61,8 @@ def place(
         for slot, demand in demands.items():
             one = choose(demand, budget, knobs_of(memory, model, slot))
             if one.placement.swapped and slot == "text_encoder":
-                prompts = texts.get(name, ())
+                users = [other for other in texts if shared(models[other], model, slot)]
+                prompts = [prompt for other in users for prompt in texts[other]]
                 placements[slot] = _text_placement(model, one, bounds, prompts, found)
             elif one.placement.swapped or one.placement.rows:
                 placements[slot] = one.placement
@@ -80,21 +82,22 @@ def knobs_of(memory: MemorySpec, model: PlannedModel, slot: str) -> Knobs:
 def demands_of(
     model: PlannedModel, staged: Staged, found: Calibration | None = None
 ) -> Iterator[tuple[str, Demand]]:
-    """What each component that is made of units needs in all stages of its model.
+    """What each component that is made of units needs in all stages of its model, and of those that share it.
 
     Args:
         found: calibration of the machine, to tell whether copies hide behind the work.
     """
     needs: dict[str, list[Need]] = {}
-    knowns = [(stage, known) for stage, known in staged if known and known.model.name == model.name]
-    for stage, known in knowns:
-        for need in needs_of(stage, known):
-            needs.setdefault(need.slot, []).append(need)
-            for slot in need.beside:
-                besides = need.activations[None] + model.resident_bytes(need.slot)
-                needs.setdefault(slot, []).append(
-                    Need(need.part, slot, dict.fromkeys(ROWS, besides))
-                )
+    users: dict[str, list[Known]] = {}
+    for stage, known in staged:
+        for need in needs_of(stage, known) if known else ():
+            assert known is not None
+            besides = need.activations[None] + known.model.resident_bytes(need.slot)
+            room = [Need(need.part, slot, dict.fromkeys(ROWS, besides)) for slot in need.beside]
+            for one in (need, *room):
+                if shared(known.model, model, one.slot):
+                    needs.setdefault(one.slot, []).append(one)
+                    users.setdefault(one.slot, []).append(known)
     for slot, wanted in needs.items():
         if slot not in model.sizes:
             continue
@@ -102,7 +105,7 @@ def demands_of(
         efforts = tuple(Effort(max(n.activations[one] for n in wanted), one) for one in rows)
         seconds = None
         if found and has_rates(found, model.dtype) and slot in model.family.slots("transformer"):
-            seconds = min(forward_seconds(known, found) for _, known in knowns)
+            seconds = min(forward_seconds(known, found) for known in users[slot])
         sizes = model.sizes[slot]
         yield slot, Demand(sizes, efforts, reserved_by(model), _hides(sizes, found, seconds))
 

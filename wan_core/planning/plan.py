@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from wan_core.planning.loras import PlannedLora
 from wan_core.planning.machine import Machine
 from wan_core.planning.placing import device_bytes, host_bytes, traffic
 from wan_core.planning.predict import ITEM_SIZE, Phase, unpacking
+from wan_core.planning.sharing import shared
 from wan_core.planning.unit_sizes import UnitSizes, sizes_by_slot
-from wan_core.planning.wording import placed, taken
+from wan_core.planning.wording import between, placed, taken
 from wan_core.workflow import StageSpec, Workflow
 
 
@@ -188,16 +189,47 @@ def _in_items(loras: Sequence[PlannedLora], item: int) -> tuple[PlannedLora, ...
 
 
 @attrs.frozen
+class Handover:
+    """A video of an earlier stage that a stage could take as latents.
+
+    Attributes:
+        option: the stage's option that names it.
+        source: ``"NAME.video"``.
+        pixels: why its pixels are taken, as the rest of a sentence; "" = its latents are.
+    """
+
+    option: str
+    source: str
+    pixels: str = ""
+
+    @property
+    def giver(self) -> str:
+        """Name of the stage that makes it."""
+        return self.source.rpartition(".")[0]
+
+
+@attrs.frozen
 class PlannedStage:
-    """A stage with its options filled in and its needs known."""
+    """A stage with its options filled in and its needs known.
+
+    Attributes:
+        handovers: videos of earlier stages that it could take as latents.
+        decoded: whether somebody wants the pixels of what it makes.
+    """
 
     spec: StageSpec
     description: Stage
     needs: StageNeeds
+    handovers: tuple[Handover, ...] = ()
+    decoded: bool = True
 
     @property
     def name(self) -> str:
         return self.spec.name
+
+    def takes_latents(self, option: str) -> bool:
+        """Whether it takes the latents of the video that an option names."""
+        return any(one.option == option and not one.pixels for one in self.handovers)
 
     def contexts(self, model: PlannedModel) -> int:
         """How many contexts it gives to its model's chain of VACE blocks."""
@@ -249,7 +281,8 @@ class Plan:
 
     def headroom(self, stage: str, model: PlannedModel, slot: str) -> int:
         """Bytes that a component's work in a stage needs beside the weights, as predicted."""
-        of_model = [s.name for s in self.stages if s.spec.model == model.name]
+        users = {one.name for one in self.models.values() if shared(one, model, slot)}
+        of_model = [s.name for s in self.stages if s.spec.model in users]
         stages = [stage] if stage in of_model else of_model
         found = [p.activations for p in self.phases if p.slot == slot and p.stage in stages]
         return max(found, default=0)
@@ -267,10 +300,11 @@ class Plan:
     def describe(self) -> list[tuple[str, list[str]]]:
         """The plan for people: titled sections of lines (the resolved workflow is printed beside it)."""
         files = [
-            f"{model.name}.{slot}: {file.path.name}, {file.identity}, {gigabytes(file.bytes)}"
+            f"{places}: {file.path.name}, {file.identity}, {gigabytes(file.bytes)}"
             + (f", found in {file.path.parent}" if file.found else "")
-            for model in self.models.values()
-            for slot, file in model.files.items()
+            + (", loaded once" if "," in places else "")
+            for model, slot, places in self._components()
+            if (file := model.files.get(slot))
         ]
         loras = [
             f"{key}: {lora.title}"
@@ -286,9 +320,9 @@ class Plan:
         stages = [f"{s.name}: {_sentence(s)}" for s in self.stages]
         memory = [taken(phase) for phase in self.phases]
         placements = [
-            f"{model.name}.{slot}: {placed(placement, model.sizes[slot])}"
-            for model in self.models.values()
-            for slot, placement in model.placements.items()
+            f"{places}: {placed(placement, model.sizes[slot])}"
+            for model, slot, places in self._components()
+            if (placement := model.placements.get(slot))
         ]
         sections = [
             ("Machine", [f"{self.machine.title}, {gigabytes(self.machine.ram)} RAM free"]),
@@ -296,6 +330,7 @@ class Plan:
             ("Files", files),
             ("LoRAs", loras),
             ("Stages", stages),
+            ("Between stages", between(self.stages)),
             ("Placements", placements),
             ("Predicted memory", memory),
             ("Predicted time", self._time()),
@@ -303,6 +338,14 @@ class Plan:
             ("Notes", list(self.notes)),
         ]
         return [(title, lines) for title, lines in sections if lines]
+
+    def _components(self) -> Iterator[tuple[PlannedModel, str, str]]:
+        """Each component once: a model that has it, its slot, and its places (``"main.vae, other.vae"``)."""
+        for model in self.models.values():
+            for slot in model.family.components:
+                users = [one.name for one in self.models.values() if shared(one, model, slot)]
+                if users[0] == model.name:
+                    yield model, slot, ", ".join(f"{name}.{slot}" for name in users)
 
     def _time(self) -> list[str]:
         if not self.seconds:

@@ -16,6 +16,7 @@ from wan_core.contract.options import show
 from wan_core.contract.requests import FeatureCheck, PlanContext, StageNeeds, VideoSize
 from wan_core.media import check_target, exact_rate
 from wan_core.media.formats import unit_of
+from wan_core.planning.handover import POST, hand_over
 from wan_core.planning.output import output_path
 from wan_core.planning.plan import PlannedModel, PlannedStage, frame_rate, output_stage
 from wan_core.plugins import Plugins
@@ -37,7 +38,7 @@ def plan_stages(
         stage = _plan_stage(workflow, spec, models, plugins, dict(inputs))
         inputs |= {f"{spec.name}.{name}": stage.needs.size for name in stage.description.outputs}
         planned.append(stage)
-    return tuple(planned)
+    return hand_over(workflow, tuple(planned), models, plugins)
 
 
 def _plan_stage(
@@ -112,7 +113,7 @@ def _check_features(
                 remedy="it fits " + ", ".join(feature.families),
             )
         for slot in feature.writes:
-            if slot in writers and slot not in feature.replaces:
+            if slot in writers and slot not in (*feature.replaces, POST):
                 raise PluginError(
                     f"features {writers[slot]} and {feature.name} both write {slot}",
                     where=where,

@@ -12,6 +12,7 @@ from wan_core.planning.machine import Machine
 from wan_core.planning.pagecache import cached_share
 from wan_core.planning.plan import PlannedModel, PlannedStage
 from wan_core.planning.predict import ITEM_SIZE
+from wan_core.planning.sharing import together
 from wan_core.planning.work import (
     Work,
     clip_work,
@@ -47,7 +48,7 @@ def predict_seconds(
     known = [
         (stage, one)
         for stage, one in stages
-        if one and stage.spec.use == "generate" and one.model.device == machine.device
+        if one and _is_standard(stage) and one.model.device == machine.device
     ]
     if not known:
         return {}, ""
@@ -57,11 +58,12 @@ def predict_seconds(
     if any(not has_rates(found, one.model.dtype) for _, one in known):
         return {}, "this precision is not calibrated"
     seconds: dict[str, float] = {}
-    for name, prompts in texts.items():
-        model = models[name]
-        if any(one.model is model for _, one in known):
+    for names in together(models, "text_encoder", texts):
+        if any(one.model.name in names for _, one in known):
+            model = models[names[0]]
+            prompts = dict.fromkeys(prompt for name in names for prompt in texts[name])
             _add(seconds, "text / loading text encoder", _loading_text(model, found))
-            _add(seconds, "text / encoding", encoding_seconds(model, prompts, found))
+            _add(seconds, "text / encoding", encoding_seconds(model, tuple(prompts), found))
     loaded: set[tuple[str, str]] = set()
     for stage, one in known:
         for task, slot, taken in _tasks(stage, one, found):
@@ -73,6 +75,11 @@ def predict_seconds(
             if task:
                 _add(seconds, f"{stage.name} / {task}", taken)
     return seconds, ""
+
+
+def _is_standard(stage: PlannedStage) -> bool:
+    """Whether its work is that of the standard loop, which a stage of a plugin says with what it encodes."""
+    return stage.spec.use == "generate" or stage.needs.encodes is not None
 
 
 def _tasks(
@@ -97,8 +104,9 @@ def _tasks(
         yield "", slot, 0.0
     sampling = _passes(stage) * swapped_seconds(known, found)
     yield "sampling", known.experts[0], sampling
-    work = decoder_work(vae, size.height, size.width, size.frames, item)
-    yield "decoding and writing", "vae", taking(work) + _writing(size, found)
+    if stage.decoded:
+        work = decoder_work(vae, size.height, size.width, size.frames, item)
+        yield "decoding and writing", "vae", taking(work) + _writing(size, found)
 
 
 def forward_seconds(known: Known, found: Calibration) -> float:

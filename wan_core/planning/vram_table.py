@@ -11,7 +11,7 @@ from wan_core.planning.bounds import Bounds, bounds_of
 from wan_core.planning.calibration import find_calibration
 from wan_core.planning.known import Known, what_is_known
 from wan_core.planning.machine import Machine, look, precision
-from wan_core.planning.phases import predict_memory
+from wan_core.planning.phases import predict_run
 from wan_core.planning.placements import Staged, place
 from wan_core.planning.plan import Plan, PlannedModel, PlannedStage
 from wan_core.planning.timing import predict_seconds
@@ -104,7 +104,7 @@ def _row(
     known: list[tuple[PlannedStage, Known | None]] = [
         (stage, one and one.under(models)) for stage, one in staged
     ]
-    phases = [phase for stage, one in known for phase in predict_memory(stage, one)]
+    phases = predict_run(known)
     highest = max(phases, key=lambda phase: phase.peak, default=None)
     seconds, _ = predict_seconds(known, models, plan.texts, machine)
     peak, budget = highest.peak if highest else 0, bounds.vram or 0

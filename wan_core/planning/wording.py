@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from wan_core.contract.placement import Placement
 from wan_core.memory import gigabytes
@@ -11,8 +12,12 @@ from wan_core.models.wan.files import IMAGE_EMBEDDING, TEXT_EMBEDDING
 from wan_core.planning.predict import Phase
 from wan_core.planning.unit_sizes import UnitSizes
 
-__all__ = ["makeup", "placed", "taken"]
+if TYPE_CHECKING:
+    from wan_core.planning.plan import PlannedStage
 
+__all__ = ["between", "makeup", "placed", "taken"]
+
+LATENTS = 'latents, not decoded and encoded again (other bits than with handover = "pixels")'
 PARTS = {
     EMBEDDING: "its table of words is looked up in host memory",
     TEXT_EMBEDDING: "its text embedding in host memory",
@@ -42,6 +47,18 @@ def placed(placement: Placement, sizes: UnitSizes, *, brief: bool = False) -> st
         swapped = sum(name in sizes.units for name in placement.swapped)
         return f"{swapped} of {len(sizes.units)} blocks swapped"
     return "; ".join(_parts(placement, sizes))
+
+
+def between(stages: Sequence[PlannedStage]) -> list[str]:
+    """What stages hand to each other (``'"first" hands to "second" its latents'``), and what is not decoded."""
+    lines = []
+    for stage in stages:
+        for one in stage.handovers:
+            what = f"pixels, because {one.pixels}" if one.pixels else LATENTS
+            lines.append(f'"{one.giver}" hands to "{stage.name}" its {what}')
+    videos = (one for one in stages if "video" in one.description.outputs)
+    lines += [f'the video of "{one.name}" is never decoded' for one in videos if not one.decoded]
+    return lines
 
 
 def _parts(placement: Placement, sizes: UnitSizes) -> Iterator[str]:

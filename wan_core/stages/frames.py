@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from wan_core.media import (
     read_still,
     signed,
 )
-from wan_core.stages.sights import masking_of, nearly, part_of
+from wan_core.stages.sights import PICTURES, masking_of, nearly, part_of
 
 Levels = NDArray[np.float32]
 Frame = NDArray[np.uint8] | Levels
@@ -41,17 +42,26 @@ def given_frames(context: StageContext, size: VideoSize) -> tuple[GivenFrames, .
         return ()
     given = []
     if options.image is not None:
-        given.append(_picture("image", options.image, 0, size, rules))
+        given.append(_picture(context, "image", 0, size, rules))
     if options.continues is not None:
         given.append(_continued(context, size))
     if options.last_image is not None:
-        given.append(_picture("last_image", options.last_image, size.frames - 1, size, rules))
+        given.append(_picture(context, "last_image", size.frames - 1, size, rules))
     return tuple(given)
 
 
-def _picture(name: str, path: Path, start: int, size: VideoSize, rules: Pictures) -> GivenFrames:
-    pixels = read_still(path).pixels
+def _picture(
+    context: StageContext, name: str, start: int, size: VideoSize, rules: Pictures
+) -> GivenFrames:
+    """A picture of a file, or the first frame of what an earlier stage makes: no more of that is decoded."""
+    with closing(_frames(context, name)) as frames:
+        frame = next(frames, None)
+    if frame is None:
+        raise _too_short(context, name, 0, 1)
+    pixels = _pixels(frame)
     height, width = pixels.shape[:2]
+    if frame.dtype != np.uint8 and (width, height) == (size.width, size.height):
+        return GivenFrames(name, start, _tensor(_levels(frame))[:, None], pixels)
     mode = rules.fit if nearly((width, height), (size.width, size.height)) else "cover"
     levels = fit_signed(pixels, size.width, size.height, mode, kernel=rules.kernel)
     return GivenFrames(name, start, _tensor(levels)[:, None], pixels)
@@ -63,18 +73,17 @@ def _continued(context: StageContext, size: VideoSize) -> GivenFrames:
     if len(frames) < context.options.overlap:
         raise _too_short(context, "continues", len(frames), context.options.overlap)
     fitted = [_fitted(frame, size) for frame in frames]
-    latest = np.rint((_levels(frames[-1]) + 1) * 127.5).clip(0, 255).astype(np.uint8)
-    return GivenFrames("continues", 0, torch.stack(fitted, dim=1), latest)
+    return GivenFrames("continues", 0, torch.stack(fitted, dim=1), _pixels(frames[-1]))
 
 
-def given_video(context: Given, size: VideoSize) -> Iterator[Tensor]:
-    """The frames of the video that is changed, ``[1, 3, 1, height, width]`` each."""
+def given_video(context: Given, size: VideoSize, name: str = "video") -> Iterator[Tensor]:
+    """The frames of the video that the option ``name`` gives, ``[1, 3, 1, height, width]`` each."""
     count = 0
-    for frame in islice(_frames(context, "video"), size.frames):
+    for frame in islice(_frames(context, name), size.frames):
         yield _fitted(frame, size)[None, :, None]
         count += 1
     if count < size.frames:
-        raise _too_short(context, "video", count, size.frames)
+        raise _too_short(context, name, count, size.frames)
 
 
 def on_white(path: Path, size: VideoSize) -> Tensor:
@@ -106,14 +115,14 @@ def mask_of_latents(context: StageContext, size: VideoSize, stride: tuple[int, i
     return torch.stack(parts, dim=1)[None]
 
 
-def _frames(context: Given, name: str) -> Iterator[Frame]:
+def _frames(context: Given, name: str) -> Generator[Frame, None, None]:
     """``[height, width, 3]`` each, at their own size: uint8 of files, float32 in -1…1 of earlier stages."""
     value = getattr(context.options, name)
     assert context.family is not None
     if isinstance(value, str):
         for chunk in context.inputs[value]:
             yield from chunk.float().permute(0, 2, 3, 1).numpy()
-    elif is_still(value):
+    elif name in PICTURES or is_still(value):
         yield read_still(value).pixels
     else:
         for chunk in read_clip(value, part_of(name, context.options, context.family.preset.fps)):
@@ -123,6 +132,14 @@ def _frames(context: Given, name: str) -> Iterator[Frame]:
 def _levels(frame: Frame) -> Levels:
     """In -1…1."""
     return signed(frame) if frame.dtype == np.uint8 else frame.astype(np.float32, copy=False)
+
+
+def _pixels(frame: Frame) -> NDArray[np.uint8]:
+    """In 0…255."""
+    if frame.dtype == np.uint8:
+        return frame.astype(np.uint8, copy=False)
+    levels: NDArray[np.uint8] = np.rint((frame + 1) * 127.5).clip(0, 255).astype(np.uint8)
+    return levels
 
 
 def _fitted(frame: Frame, size: VideoSize) -> Tensor:

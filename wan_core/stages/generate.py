@@ -2,126 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping
+from functools import partial
 
 import attrs
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from wan_core.contract.conditioning import Conditioning, Held, Timed
-from wan_core.contract.events import Event, Note
 from wan_core.contract.lazy import resolve
 from wan_core.contract.protocols import ChunkSource
 from wan_core.contract.requests import Components, PictureRequest, StageContext, VideoSize
-from wan_core.models.vae import WanVAE, encode_pieces
-from wan_core.models.wan import AttentionPatches, WanDenoiser
-from wan_core.sampling import (
-    Health,
-    LatentStatistics,
-    SamplerSetup,
-    SamplerState,
-    StepReport,
-    build_guidance,
-    noise_sources,
-    sample,
-    start_latents,
-)
-from wan_core.stages.experts import denoiser_of
-from wan_core.stages.frames import given_frames, given_video, mask_of_latents
-from wan_core.stages.generate_plan import begin_of
-from wan_core.stages.previews import previewer
-
-VIDEO = "video"
+from wan_core.models.vae import WanVAE
+from wan_core.sampling import SamplerSetup, SamplerState, noise_sources, start_latents
+from wan_core.stages.driver import VIDEO, Shape, from_noise, sampled
+from wan_core.stages.frames import given_frames, mask_of_latents
+from wan_core.stages.handing import LatentVideo, encode_video
 
 
 def run(context: StageContext) -> Mapping[str, ChunkSource]:
     """Sample latents and hand out a source that decodes them chunk by chunk as it is read."""
-    components = context.components
-    assert components is not None, "generate has a model"
-    latents = _kept(context, components)
-    if latents is None:
-        latents = _sample(context, components)
-        context.keep({VIDEO: latents})
-    return {VIDEO: context.post_process(DecodedVideo(components.get("vae"), latents, context.emit))}
-
-
-def _kept(context: StageContext, components: Components) -> Tensor | None:
-    """The latents that were sampled before this run was cut short."""
-    assert context.size is not None, "generate has a size"
-    shape, _ = _of_latents(components, context.size)
-    kept = context.kept({VIDEO: (1, *shape)})
-    return kept[VIDEO].to(context.device) if kept else None
-
-
-def _sample(context: StageContext, components: Components) -> Tensor:
-    options, family, size = context.options, context.family, context.size
-    assert family is not None and size is not None, "generate has a model and a size"
-    slots = family.slots("transformer")
-    preview = previewer(context)
-    shape, statistics = _of_latents(components, size)
-    setup = _schedule(context, components.details(slots[0]).get("dim"))
-    steps = setup.schedule.steps
-    circumstances = {
-        "family": family,
-        "device": context.device,
-        "dtype": context.dtype,
-        "steps": steps,
-    }
-    # all that needs other components comes before the transformer, so that they need not fit beside it
-    conditioning = context.condition(
-        _told(context, components, size),
-        size=size,
-        latent_shapes={VIDEO: shape},
-        seed=options.seed,
-        components=components,
-        task=context.task,
-        **circumstances,
+    components, size = context.components, context.size
+    assert components is not None and size is not None, "generate has a model and a size"
+    latents = sampled(
+        context,
+        lambda shape: _told(context, components, size),
+        partial(_start, context, components),
     )
-    conditioning, state, kept = _start(context, components, setup, conditioning, shape)
-    first: WanDenoiser = components.get(slots[0])
-    _, _, *grid = state.latents[VIDEO].shape
-    asked = context.attention_patches(
-        blocks=first.transformer.config.num_layers,
-        token_grid=(grid[0], (grid[1] + 1) // 2, (grid[2] + 1) // 2),
-        **circumstances,
-    )
-    boundary = family.preset.boundary
-
-    def patched(denoiser: WanDenoiser) -> AttentionPatches:
-        return AttentionPatches(denoiser.transformer, context.attention, asked)
-
-    patched(first)  # what can't be patched is found before the first step
-    del first  # which may have to leave before the last one
-    with context.task("sampling", total=steps, unit="step") as progress, ExitStack() as leave:
-
-        def advance(report: StepReport) -> None:
-            progress(report.step.index + 1)
-            preview(report, kept)
-
-        sampled = sample(
-            denoiser_of(components, slots, boundary, patched, steps, leave),
-            setup.schedule,
-            state,
-            conditioning=conditioning,
-            guidance=build_guidance(options.guidance, boundary=boundary),
-            observe=advance,
-            health=Health({VIDEO: statistics}),
-        )[VIDEO]
-    return sampled[:, :, kept]
-
-
-def _schedule(context: StageContext, width: int | None) -> SamplerSetup:
-    """The solver on the part of its schedule that is run; ``width`` is that of the transformer."""
-    options = context.options
-    solver = context.solver(options.solver)
-    with context.attributed(solver):
-        setup: SamplerSetup = resolve(solver.build)(
-            steps=options.steps, shift=options.shift, sigmas=options.sigmas, width=width
-        )
-    end = -1 if options.end_step is None else options.end_step
-    return setup.on(setup.schedule.sliced(begin_of(options), end))
+    return {VIDEO: context.post_process(LatentVideo(components, latents, context.emit))}
 
 
 def _start(
@@ -129,7 +37,7 @@ def _start(
     components: Components,
     setup: SamplerSetup,
     conditioning: Conditioning,
-    shape: Sequence[int],
+    shape: Shape,
 ) -> tuple[Conditioning, SamplerState, slice]:
     """Where sampling starts: from noise, or from a given video that is mixed with it.
 
@@ -142,21 +50,21 @@ def _start(
     """
     options, size = context.options, context.size
     assert size is not None
+    if options.video is None:
+        return from_noise(context, setup, conditioning, shape)
     channels, frames, height, width = shape
     before, after = (slot.get(VIDEO, 0) for slot in (conditioning.prepend, conditioning.append))
     whole = {VIDEO: (1, channels, before + frames + after, height, width)}
-    clean: dict[str, Tensor] = {}
-    if options.video is not None:
+    clean = F.pad(encode_video(context), (0, 0, 0, 0, before, after))
+    if options.mask is not None:
         vae: WanVAE = components.get("vae")
-        with context.task("encoding video", total=size.frames, unit="frame") as progress:
-            given = encode_pieces(vae, given_video(context, size), progress)
-        clean[VIDEO] = F.pad(given, (0, 0, 0, 0, before, after))
-        if options.mask is not None:
-            anew = mask_of_latents(context, size, vae.config.stride)
-            conditioning = _with_mask(conditioning, context, anew, clean[VIDEO])
+        anew = mask_of_latents(context, size, vae.config.stride)
         components.release("vae")
+        conditioning = _with_mask(conditioning, context, anew, clean)
     noise = noise_sources(options.seed, whole)
-    latents = start_latents(setup.schedule, whole, noise, clean=clean, device=context.device)
+    latents = start_latents(
+        setup.schedule, whole, noise, clean={VIDEO: clean}, device=context.device
+    )
     state = SamplerState.start(setup, latents, noise)
     return conditioning, state, slice(before, before + frames)
 
@@ -198,55 +106,19 @@ def _with_mask(
     return attrs.evolve(conditioning, pin={**conditioning.pin, VIDEO: pinned})
 
 
-def _of_latents(
-    components: Components, size: VideoSize
-) -> tuple[tuple[int, int, int, int], LatentStatistics]:
-    """Shape of the latents, and the constants that they will be decoded with."""
-    vae: WanVAE = components.get("vae")
-    channels = vae.config.z_dim
-    statistics = LatentStatistics(
-        mean=torch.tensor(vae.mean or (0.0,) * channels),
-        std=torch.tensor(vae.std or (1.0,) * channels),
-    )
-    # where room is short it leaves while the transformer works
-    components.release("vae")
-    return vae.latent_shape(size.frames, size.height, size.width), statistics
+def text_conditioning(context: StageContext, prompt: str | None = None) -> Conditioning:
+    """The prompt for every branch, and the negative prompt for the branch ``"uncond"``.
 
-
-def text_conditioning(context: StageContext) -> Conditioning:
-    """The prompt for every branch, and the negative prompt for the branch ``"uncond"``."""
+    Args:
+        prompt: what the stage's ``plan`` made of the option ``prompt``; None = the option as it is.
+    """
 
     def rows(prompt: str) -> dict[str, Timed]:
         text = context.text[prompt].to(context.device, context.dtype)
         return {VIDEO: Timed(text.unsqueeze(0))}
 
-    conditioning = Conditioning(text=rows(context.options.prompt))
+    conditioning = Conditioning(text=rows(context.options.prompt if prompt is None else prompt))
     negative = context.options.negative_prompt
     if negative in context.text:
         conditioning = conditioning.with_branch("uncond", text=rows(negative))
     return conditioning
-
-
-FLAT = 2e-3
-"""Standard deviation (of pixels in -1…1) below which a decoded chunk is one colour."""
-
-
-@attrs.frozen(eq=False)
-class DecodedVideo:
-    """Decodes latents as it is read: chunks ``[frames, 3, height, width]``, float32 in -1…1, on the CPU."""
-
-    vae: WanVAE
-    latents: Tensor
-    emit: Callable[[Event], None]
-    replayable: bool = True
-
-    def __iter__(self) -> Iterator[Tensor]:
-        flat = True
-        for decoded in self.vae.decode_stream(self.latents):
-            frames = decoded[0].transpose(0, 1).float().clamp(-1, 1).cpu()
-            flat = flat and float(frames.std(dim=(0, 2, 3)).max()) < FLAT
-            yield frames
-        if flat:
-            self.emit(
-                Note("the whole video is one colour: is this the VAE of this model?", "warning")
-            )

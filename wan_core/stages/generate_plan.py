@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -20,16 +20,16 @@ from wan_core.sampling.guidance_table import (
 )
 from wan_core.sampling.levels import check_levels, first_step
 from wan_core.stages.given import fill_given
-from wan_core.stages.options import GenerateOptions
+from wan_core.stages.options import SamplingOptions
 from wan_core.stages.sights import naming
 
 START_STEP = (
     "start_step = {start}: the first {start} of {steps} steps are left out and sampling starts from "
-    "pure noise all the same, because a stage can't be given latents yet"
+    "pure noise all the same, because there is no video to go on from"
 )
 END_STEP = (
     "end_step = {end}: the last {left} of {steps} steps are left out, so the video stays unfinished and "
-    "normally noisy, because a stage can't hand on its latents yet"
+    "normally noisy, also for a stage that goes on from it"
 )
 LAST_LEVEL = "the last of the sigmas is {level:g} and not 0, so the video stays noisy"
 UNUSUAL_SIZE = (
@@ -48,22 +48,58 @@ def plan(context: PlanContext) -> StageNeeds:
     """
     family = context.family
     assert family is not None, "generate is registered as a stage that needs a model"
-    preset = family.preset
     if context.options.sigmas is not None:
         with naming(context, "sigmas"):
             check_levels(context.options.sigmas)
     given, notes, pictures = fill_given(context)
+    # a picture's own proportions are what image-to-video was made for
+    free = family.pictures is not None and given.image is not None
+    needs = plan_sampling(context, given, notes, any_size=free)
+    latents = {"video": "vae"}
+    return attrs.evolve(needs, pictures=pictures, gives_latents=latents, takes_latents=latents)
+
+
+def plan_sampling(
+    context: PlanContext,
+    given: SamplingOptions,
+    notes: Sequence[str] = (),
+    *,
+    any_size: bool = False,
+    prompt: str | None = None,
+    encodes: Mapping[str, int] | None = None,
+) -> StageNeeds:
+    """What a stage needs that samples with the standard loop (:func:`wan_core.stages.sampled`).
+
+    Args:
+        given: the stage's options, with what follows from what it is given filled in; the family's preset
+            fills in the rest.
+        notes: that come first.
+        any_size: the family's makers recommend no size for what is given.
+        prompt: what the text encoder is told; None = the option ``prompt`` as it is. Options say what the user
+            said, so that a plan can be written down and run.
+        encodes: what the stage's VAE encodes first; see :class:`StageNeeds`.
+
+    Raises:
+        WorkflowError: a size or number of frames that the family can't make, steps, noise levels or
+            guidance that can't be run.
+        PluginError: a solver that nobody brings.
+    """
+    family = context.family
+    assert family is not None, "the stage has a model"
+    preset = family.preset
+    if given.sigmas is not None:
+        with naming(context, "sigmas"):
+            check_levels(given.sigmas)
     options = fill(given, preset)
     _check_size(context, options, preset)
     _check_solver(context, options, family)
     _check_part(context, options)
     _check_guidance(context, options, preset)
-    notes += notes_on_steps(options)
-    if family.warn and (note := resolve(family.warn)(options.prompt)):
+    notes = [*notes, *notes_on_steps(options)]
+    prompt = options.prompt if prompt is None else prompt
+    if family.warn and (note := resolve(family.warn)(prompt)):
         notes.append(note)
-    # a picture's own proportions are what image-to-video was made for
-    free = family.pictures is not None and context.options.image is not None
-    if preset.sizes and not free and (options.width, options.height) not in preset.sizes:
+    if preset.sizes and not any_size and (options.width, options.height) not in preset.sizes:
         sizes = ", ".join(f"{w}x{h}" for w, h in preset.sizes)
         notes.append(
             UNUSUAL_SIZE.format(
@@ -74,15 +110,15 @@ def plan(context: PlanContext) -> StageNeeds:
     return StageNeeds(
         options=options,
         size=VideoSize(options.width, options.height, options.frames, preset.fps),
-        prompts=(options.prompt, options.negative_prompt) if guided else (options.prompt,),
+        prompts=(prompt, options.negative_prompt) if guided else (prompt,),
         branches=2 if guided else 1,
         notes=tuple(notes),
         steps=min(options.end_step or options.steps, options.steps) - begin_of(options),
-        pictures=pictures,
+        encodes=encodes,
     )
 
 
-def fill(options: GenerateOptions, preset: Preset) -> Any:
+def fill(options: SamplingOptions, preset: Preset) -> Any:
     """Every option that is still open, as the family's makers recommend it.
 
     Noise levels of the user's own say how many steps there are.
@@ -103,10 +139,16 @@ def fill(options: GenerateOptions, preset: Preset) -> Any:
     return attrs.evolve(options, **missing)
 
 
-def begin_of(options: GenerateOptions) -> int:
+def begin_of(options: SamplingOptions) -> int:
     """The first step of the schedule that is run."""
     assert options.steps is not None, "filled in"
-    return max(options.start_step, first_step(options.steps, options.strength))
+    return max(options.start_step, first_step(options.steps, _strength(options)))
+
+
+def _strength(options: SamplingOptions) -> float | None:
+    """How much of a video is made anew; None where sampling begins with noise."""
+    strength: float | None = getattr(options, "strength", None)
+    return strength
 
 
 def needs_two_branches(guidance: Any) -> bool:
@@ -140,7 +182,7 @@ def _check_size(context: PlanContext, options: Any, preset: Preset) -> None:
 def notes_on_steps(options: Any) -> list[str]:
     """What a run of a part of the schedule means for the video."""
     notes = []
-    if options.start_step > 0 and options.video is None:
+    if options.start_step > 0 and _strength(options) is None:
         notes.append(START_STEP.format(start=options.start_step, steps=options.steps))
     if options.end_step is not None and options.end_step < options.steps:
         left = options.steps - options.end_step
@@ -170,7 +212,7 @@ def _check_solver(context: PlanContext, options: Any, family: Family) -> None:
 
 def _check_part(context: PlanContext, options: Any) -> None:
     start, end, steps = options.start_step, options.end_step, options.steps
-    if start and context.options.strength is not None:
+    if start and _strength(context.options) is not None:
         raise WorkflowError(
             "start_step and strength both say where sampling begins",
             where=context.where("start_step"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
@@ -10,8 +10,10 @@ from wan_core.contract.descriptions import Family, Pictures
 from wan_core.contract.errors import WorkflowError
 from wan_core.contract.requests import PlanContext
 from wan_core.media import area_size, best_size
-from wan_core.stages.options import MOST_PIXELS, GenerateOptions
+from wan_core.stages.options import MOST_PIXELS, GenerateOptions, SamplingOptions
 from wan_core.stages.sights import PICTURES, Sight, Size, by, look, look_at_mask, naming, nearly
+
+Options = TypeVar("Options", bound=SamplingOptions)
 
 STRENGTH = 0.7
 """Of video to video where the user says nothing; with a mask everything in it is made anew."""
@@ -92,15 +94,35 @@ def _with_size(
     context: PlanContext, options: GenerateOptions, family: Family, sights: dict[str, Sight]
 ) -> GenerateOptions:
     """What is given first says what the video's proportions are; numbers that the user says hold."""
-    preset = family.preset
     name = next((name for name in ("image", "continues", "video") if name in sights), "")
-    if not name or (options.width is not None and options.height is not None):
+    if not name:
+        preset = family.preset
         return attrs.evolve(
             options,
             width=preset.width if options.width is None else options.width,
             height=preset.height if options.height is None else options.height,
         )
-    width, height = sights[name].size
+    return sized_like(context, options, name, sights[name].size)
+
+
+def sized_like(context: PlanContext, options: Options, name: str, own: Size) -> Options:
+    """The options with a size in the proportions of what is given; numbers that the user says hold.
+
+    A video is made as large as it is, where the family can make that and it is no larger than the preset's or
+    is made by an earlier stage; anything else as large as the preset's.
+
+    Args:
+        name: the option that gives it.
+        own: its width and height.
+
+    Raises:
+        WorkflowError, MediaError: no size has these proportions.
+    """
+    assert context.family is not None, "the stage has a model"
+    family, preset = context.family, context.family.preset
+    if options.width is not None and options.height is not None:
+        return options
+    width, height = own
     multiple = preset.size_multiple
     if options.width is not None or options.height is not None:
         one = options.width or options.height or 0
@@ -109,7 +131,7 @@ def _with_size(
         said, follows = ("width", "height") if options.width else ("height", "width")
         if other > MOST_PIXELS:
             raise WorkflowError(
-                f"{follows} would be {other}, because {name} is {by(sights[name].size)}; the most is "
+                f"{follows} would be {other}, because {name} is {by(own)}; the most is "
                 f"{MOST_PIXELS}",
                 where=context.where(said),
                 remedy=f"say {follows}, too",
@@ -117,8 +139,8 @@ def _with_size(
         changes: dict[str, Any] = {follows: other}
         return attrs.evolve(options, **changes)
     area = preset.width * preset.height
-    if name != "image":
-        made_here = isinstance(getattr(options, name), str)
+    made_here = isinstance(getattr(options, name), str)
+    if name != "image" or made_here:
         fits = not width % multiple and not height % multiple
         if fits and (made_here or width * height <= area):
             return attrs.evolve(options, width=width, height=height)

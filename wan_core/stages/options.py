@@ -27,38 +27,12 @@ MOST_PIXELS = 16384
 
 
 @attrs.frozen
-class GenerateOptions:
-    """Options of the stage ``generate``. None means: as the family's makers recommend."""
+class SamplingOptions:
+    """What every stage says that samples with the standard loop. None: as the family's makers recommend."""
 
     prompt: str = text(sweep=True, help="what the video shows")
     negative_prompt: str | None = text(
         default=None, unset=PRESET, help="what guidance leads away from"
-    )
-    image: Path | None = path(default=None, help="picture that the video begins with")
-    last_image: Path | None = path(default=None, help="picture that it ends with")
-    continues: str | Path | None = source(
-        files=True, default=None, help="video that this one goes on from"
-    )
-    overlap: int | None = integer(
-        1,
-        1000,
-        default=None,
-        unset="as many as the family was trained with",
-        help="last frames of it that this one begins with, 4n + 1",
-    )
-    video: str | Path | None = source(
-        files=True, default=None, help="video to be changed, with strength or mask"
-    )
-    video_start: float = number(0, 1_000_000, default=0.0, help="second of it to begin at")
-    strength: float | None = number(
-        0.01,
-        1,
-        default=None,
-        unset="0.7; with a mask 1",
-        help="how much of it is made anew: the share of the steps that are run",
-    )
-    mask: Path | None = path(
-        default=None, help="picture or video; what is white there is made anew, the rest is kept"
     )
     width: int | None = integer(16, MOST_PIXELS, default=None, unset=BY_PICTURE, help="pixels")
     height: int | None = integer(16, MOST_PIXELS, default=None, unset=BY_PICTURE, help="pixels")
@@ -87,4 +61,42 @@ class GenerateOptions:
     start_step: int = integer(0, 999, default=0, help="first step of the schedule to run")
     end_step: int | None = integer(
         1, 1000, default=None, help="step of the schedule to stop before"
+    )
+
+
+@attrs.frozen
+class GenerateOptions(SamplingOptions):
+    """Options of the stage ``generate``."""
+
+    image: str | Path | None = source(
+        files=True,
+        default=None,
+        help="picture that the video begins with; of a video the first frame",
+    )
+    last_image: str | Path | None = source(
+        files=True, default=None, help="picture that it ends with; of a video the first frame"
+    )
+    continues: str | Path | None = source(
+        files=True, default=None, help="video that this one goes on from"
+    )
+    overlap: int | None = integer(
+        1,
+        1000,
+        default=None,
+        unset="as many as the family was trained with",
+        help="last frames of it that this one begins with, 4n + 1",
+    )
+    video: str | Path | None = source(
+        files=True, default=None, help="video to be changed, with strength or mask"
+    )
+    video_start: float = number(0, 1_000_000, default=0.0, help="second of it to begin at")
+    strength: float | None = number(
+        0.01,
+        1,
+        default=None,
+        unset="0.7; with a mask 1",
+        help="how much of it is made anew: the share of the steps that are run",
+    )
+    mask: Path | None = path(
+        default=None, help="picture or video; what is white there is made anew, the rest is kept"
     )

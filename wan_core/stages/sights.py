@@ -66,7 +66,7 @@ def _check_no_stage(context: Asker, name: str, path: Path) -> None:
     stage = path.name.partition(".")[0]
     if path.parent != context.folder or stage not in made or os.path.lexists(path):
         return
-    takes = name in ("continues", "video")
+    takes = name != "mask"
     raise WorkflowError(
         f"{name} names no file, and nothing that the stage {show(stage)} makes"
         if takes
@@ -124,6 +124,8 @@ def _earlier(context: Asker, name: str, value: str) -> Sight:
             where=context.where(name),
             remedy="refer to a stage that makes a video",
         )
+    if name in PICTURES:
+        return Sight((made.width, made.height))
     assert context.family is not None
     notes = []
     if made.fps != context.family.preset.fps:
@@ -154,7 +156,7 @@ def part_of(name: str, options: Any, fps: float) -> Part:
     Numbered pictures that say no rate are taken as they are.
     """
     path: Path = getattr(options, name)
-    start = 0.0 if name == "continues" else options.video_start
+    start = 0.0 if name == "continues" else getattr(options, "video_start", 0.0)
     if (path.is_dir() or path.suffix.lower() == ".png") and not probe(path).fps:
         return Part(first=round(start * fps) or None)
     return Part(start=start or None, fps=fps)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import attrs
 
@@ -32,6 +32,7 @@ from wan_core.workflow.source import Source
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 MOST_LORAS = 32
 MOST_BLOCKS = 1000
+Handed = Literal["latents", "pixels"]
 PLANNED = "the plan decides"
 KNOBS = ("blocks_to_swap", "prefetch_blocks", "offload_txt_emb", "offload_img_emb")
 """Keys of ``[memory]`` that overrule the plan; no bit depends on them."""
@@ -160,6 +161,8 @@ class StageSpec:
         apply: features asked for, in order.
         post: stages that its video goes through, in order: each takes that of the one before it.
         loras: LoRA files that change the model in this stage alone, beside those of its table.
+        handover: what it takes of an earlier stage's video: its latents where nothing between them needs
+            pixels, or its pixels.
         key: its place in the workflow, ``"stages.0"``.
     """
 
@@ -170,6 +173,7 @@ class StageSpec:
     apply: tuple[FeatureSpec, ...] = ()
     post: tuple[StageSpec, ...] = ()
     loras: tuple[LoraUse, ...] = attrs.field(default=(), validator=_check_loras)
+    handover: Handed = choice(*get_args(Handed), default="latents")
     key: str = ""
 
 

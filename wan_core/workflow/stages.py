@@ -16,10 +16,10 @@ from wan_core.workflow.posts import post_table, post_tables
 from wan_core.workflow.reader import Reader
 from wan_core.workflow.references import check_reference, post_names, references, stage_names
 from wan_core.workflow.source import LONE_MODEL
-from wan_core.workflow.spec import MOST_LORAS, FeatureSpec, ModelSpec, StageSpec, check_name
+from wan_core.workflow.spec import MOST_LORAS, FeatureSpec, Handed, ModelSpec, StageSpec, check_name
 from wan_core.workflow.structure import options_of
 
-_STAGE_KEYS = frozenset({"use", "name", "model", "apply", "post", "loras"})
+_STAGE_KEYS = frozenset({"use", "name", "model", "apply", "post", "loras", "handover"})
 _FEATURE_KEYS = frozenset({"use"})
 
 
@@ -93,6 +93,7 @@ def _read_stage(
     known = options_of(cls).keys() | _STAGE_KEYS
     features = reader.tables((*path, "apply"), table.get("apply", []))
     model = _read_model_name(reader, path, table, use, models)
+    handover = reader.value((*path, "handover"), table.get("handover", "latents"), Handed)
     return StageSpec(
         use=use,
         name=name,
@@ -103,6 +104,7 @@ def _read_stage(
             for index, feature in enumerate(features)
         ),
         loras=_read_loras(reader, (*path, "loras"), table.get("loras", []), model),
+        handover=handover,
         key=write_key(path),
     )
 

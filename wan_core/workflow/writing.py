@@ -12,6 +12,7 @@ import attrs
 
 from wan_core.workflow.lines import BARE_KEY
 from wan_core.workflow.posts import TAKES
+from wan_core.workflow.references import references
 from wan_core.workflow.spec import FeatureSpec, ModelSpec, StageSpec, Workflow
 
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\t": "\\t"}
@@ -77,6 +78,8 @@ def _stage(stage: StageSpec, folder: Path) -> Iterator[str]:
     yield from _fields(stage.options, folder)
     if stage.loras:
         yield _pair("loras", stage.loras, folder)
+    if any(references(stage.options)):
+        yield _pair("handover", stage.handover, folder)
     if stage.post:
         yield "post = ["
         yield from (f"    {_inline(_post(one, folder))}," for one in stage.post)

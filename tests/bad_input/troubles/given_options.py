@@ -174,8 +174,8 @@ TROUBLES = (
     ),
     Trouble(
         "What another stage makes",
-        '`"NAME.video"` is the video of the stage NAME above this one. `image`, `last_image` and `mask` '
-        "are files.",
+        '`"NAME.video"` is the video of the stage NAME above this one. As `image` or `last_image` its first '
+        "frame counts. `mask` is a file.",
         "Give the stage above a `name`, and write that name with `.video`. To go on from a stage, use "
         "`continues`.",
         (
@@ -211,10 +211,15 @@ TROUBLES = (
                  given(I2V, 'name = "a"', 'image = "p.png"', more=next_stage('video = "a.audio"',
                   'image = "p.png"'), p__png=picture())),
             Case("stage-as-picture",
-                 "w.toml, line 12, stages.1.image: image has to be a file, not what a stage makes; name "
-                 "a file.",
-                 given(I2V, 'name = "a"', 'image = "p.png"', more=next_stage('image = "a.video"'),
+                 'w.toml, line 12, stages.1.image: image names no file, and nothing that the stage "a" '
+                 'makes; write "a.video".',
+                 given(I2V, 'name = "a"', 'image = "p.png"', more=next_stage('image = "a.png"'),
                   p__png=picture())),
+            Case("stage-hands-over-something-else",
+                 'w.toml, line 13, stages.1.handover: handover must be one of "latents", "pixels", not '
+                 '"sound".',
+                 given(I2V, 'name = "a"', 'image = "p.png"', more=next_stage('image = "a.video"',
+                  'handover = "sound"'), p__png=picture())),
             Case("stage-as-mask",
                  "w.toml, line 14, stages.1.mask: mask has to be a file, not what a stage makes; name a "
                  "file.",

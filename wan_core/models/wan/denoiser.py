@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,24 +22,31 @@ from wan_core.models.wan.fitting import (
 from wan_core.models.wan.transformer import WanTransformer
 from wan_core.weights.lora import KeptApart
 
+Border = Literal["repeat", "zero"]
+"""What stands beside latents of odd height or width to make a whole patch: their last row, or nothing."""
+
 
 class WanDenoiser:
     """Predicts ``{"video": velocity}`` from ``{"video": latents}`` (the contract's ``Denoiser``).
 
-    Latents of odd height or width are padded below and to the right by repeating the last row or
-    column, as are channels and VACE contexts; the prediction is cut back.
+    Latents of odd height or width are padded below and to the right, as are channels and VACE
+    contexts; the prediction is cut back.
 
     Attributes:
         transformer: the transformer.
         name: the latents that it denoises.
+        border: what they are padded with; a component says it as ``border`` of its config.
         sign: the prediction is ``noise - clean``.
     """
 
     sign = 1
 
-    def __init__(self, transformer: WanTransformer, name: str = "video") -> None:
+    def __init__(
+        self, transformer: WanTransformer, name: str = "video", *, border: Border = "repeat"
+    ) -> None:
         self.transformer = transformer
         self.name = name
+        self.border = border
 
     @property
     def loras(self) -> KeptApart | None:
@@ -81,36 +89,37 @@ class WanDenoiser:
             self.loras.to(noisy.device)
             self.loras.at(inputs.step)
         velocity: Tensor = self.transformer(
-            whole_patches(torch.cat((noisy, *channels), dim=1)),
+            whole_patches(torch.cat((noisy, *channels), dim=1), self.border),
             timesteps[name],
             inputs.text[name],
             image_tokens=image_tokens,
             positions=inputs.positions.get(name, NATURAL),
             branch=inputs.branch,
-            add_ons=_whole_contexts(inputs.add_ons),
+            add_ons=_whole_contexts(inputs.add_ons, self.border),
             skip_blocks=inputs.skip_blocks,
             state=inputs.state,
         )
         return {name: velocity[..., :height, :width]}
 
 
-def whole_patches(video: Tensor) -> Tensor:
-    """Pad ``[batch, channels, frames, height, width]`` to whole patches by repeating the border."""
+def whole_patches(video: Tensor, border: Border) -> Tensor:
+    """Pad ``[batch, channels, frames, height, width]`` to whole patches."""
     height, width = video.shape[-2:]
     below, right = -height % PATCH[1], -width % PATCH[2]
     if not below and not right:
         return video
-    return F.pad(video, (0, right, 0, below, 0, 0), mode="replicate")
+    mode = "replicate" if border == "repeat" else "constant"
+    return F.pad(video, (0, right, 0, below, 0, 0), mode=mode)
 
 
 def _whole_contexts(
-    add_ons: Mapping[str, Mapping[str, Tensor]],
+    add_ons: Mapping[str, Mapping[str, Tensor]], border: Border
 ) -> Mapping[str, Mapping[str, Tensor]]:
     """The add-ons' inputs with the contexts of VACE padded like the latents."""
     if "vace" not in add_ons:
         return add_ons
     padded = {
-        name: whole_patches(tensor) if name.startswith("context") else tensor
+        name: whole_patches(tensor, border) if name.startswith("context") else tensor
         for name, tensor in add_ons["vace"].items()
     }
     return {**add_ons, "vace": padded}
