@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -46,6 +47,12 @@ def family(**wrong: Any) -> Family:
     return Family(**{**right, **wrong})
 
 
+def test_what_a_feature_writes_may_depend_on_an_option() -> None:
+    drawing = feature(writes=("concat",), writes_if={"post": "overlay"})
+    assert drawing.slots(SimpleNamespace(overlay=True)) == ("concat", "post")
+    assert drawing.slots(SimpleNamespace(overlay=False)) == ("concat",)
+
+
 def test_right_ones_are_taken() -> None:
     family(preset=preset(guidance=(4.0, 3.5), boundary=0.9, sizes=((32, 32),), fps=23.976))
     published(revision="0" * 40, sha256="f" * 64, bytes=1, slot="tokenizer")
@@ -67,6 +74,8 @@ def test_right_ones_are_taken() -> None:
             {"writes": ("psot",)},
             'Feature "blur": writes names the slot "psot", which there is not; did you mean "post".',
         ),
+        (feature, {"writes_if": ("post",)}, "writes_if must be a mapping from str to str"),
+        (feature, {"writes_if": {"psot": "overlay"}}, 'writes_if names the slot "psot"'),
         (feature, {"replaces": ("branches",)}, 'replaces names the slot "branches"'),
         (
             family,

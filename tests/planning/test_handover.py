@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from wan_core.contract.descriptions import Feature
-from wan_core.contract.options import source
+from wan_core.contract.options import flag, source
 from wan_core.hookspecs import hookimpl
 from wan_core.models.families import TINY_T2V
 from wan_core.planning import Library, Plan, make_plan
@@ -23,6 +23,7 @@ class Options:
     """A feature that may read another video."""
 
     beside: str | None = source(default=None, help="a video")
+    marked: bool = flag(default=False, help="draw over it")
 
 
 class Features:
@@ -39,6 +40,7 @@ class Features:
         return [
             Feature("tint", "", options, writes=("post",)),
             Feature("pull", "", options, writes=("text",)),
+            Feature("mark", "", options, writes=("text",), writes_if={"post": "marked"}),
             attrs.evolve(TINY_T2V, name="other-vae", components=parts),
         ]
 
@@ -105,6 +107,8 @@ MORE = '[[stages]]\nuse = "generate"\nname = "third"\nmodel = "main"\nprompt = "
         ({"second": "frames = 5"}, "only 5 of 9 frames are used"),
         ({"first": "[[stages.apply]]\nuse = 'tint'"}, '"tint" changes them'),
         ({"first": "[[stages.apply]]\nuse = 'pull'"}, ""),
+        ({"first": "[[stages.apply]]\nuse = 'mark'"}, ""),
+        ({"first": "[[stages.apply]]\nuse = 'mark'\nmarked = true"}, '"mark" changes them'),
         ({"second": "[[stages.apply]]\nuse = 'tint'"}, ""),
         ({"family": "other-vae"}, "the two models have not the same VAE"),
     ],

@@ -294,6 +294,7 @@ class Feature:
         writes: slots of :class:`~wan_core.contract.conditioning.Conditioning` it writes, and
             ``"attention"`` or ``"post"``. Two features that write one slot fail at planning, but for
             ``"post"``: these are chained.
+        writes_if: slots that it writes only where an option is set: slot -> name of the option.
         replaces: slots it writes on purpose over what an earlier feature wrote.
         check: import string of ``check(request: FeatureCheck) -> Sequence[str] | None``, called at planning:
             notes for the user; raises :class:`~wan_core.contract.errors.WanCoreError` for everything that can't
@@ -305,8 +306,16 @@ class Feature:
     options: str = attrs.field(validator=valid.text)
     families: tuple[str, ...] = attrs.field(default=(), validator=valid.names)
     writes: tuple[str, ...] = attrs.field(default=(), validator=valid.slots)
+    writes_if: Mapping[str, str] = attrs.field(
+        default=EMPTY, hash=False, validator=valid.slots_of_options
+    )
     replaces: tuple[str, ...] = attrs.field(default=(), validator=valid.slots)
     check: str | None = attrs.field(default=None, validator=valid.optional_text)
+
+    def slots(self, options: Any) -> tuple[str, ...]:
+        """What it writes with these options."""
+        depending = (slot for slot, name in self.writes_if.items() if getattr(options, name, None))
+        return (*self.writes, *depending)
 
 
 @attrs.frozen

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -179,6 +179,16 @@ def one_of(*allowed: str) -> Validator:
 def slots(owner: Any, field: attrs.Attribute[Any], value: Any) -> None:
     """Names of :data:`FEATURE_SLOTS` only."""
     names(owner, field, value)
+    _known_slots(owner, field, value)
+
+
+def slots_of_options(owner: Any, field: attrs.Attribute[Any], value: Any) -> None:
+    """A mapping from names of :data:`FEATURE_SLOTS` to texts."""
+    mapping_of(str, str)(owner, field, value)
+    _known_slots(owner, field, value)
+
+
+def _known_slots(owner: Any, field: attrs.Attribute[Any], value: Iterable[str]) -> None:
     for slot in value:
         if slot not in FEATURE_SLOTS:
             raise PluginError(

@@ -58,7 +58,7 @@ class Features:
                 "wan_condition", asked.use, request=request, conditioning=conditioning
             )
             if changed is not None:
-                self._check_conditioning(feature, conditioning, changed)
+                self._check_conditioning(feature, asked.options, conditioning, changed)
                 self._check_latents(feature, changed, request.latent_shapes)
                 conditioning = changed
         return conditioning
@@ -111,21 +111,23 @@ class Features:
             )
             if changed is not None:
                 feature = self.plugins.feature(asked.use)
-                if POST not in feature.writes:
+                if POST not in feature.slots(asked.options):
                     self._refuse_undeclared(feature, [POST])
                 if not hasattr(changed, "__iter__"):
                     self._refuse(asked.use, "wan_post_process", "a source of chunks", changed)
                 source = CheckedVideo(changed, self.plugins, feature, size=size)
         return source
 
-    def _check_conditioning(self, feature: Feature, before: Conditioning, after: Any) -> None:
+    def _check_conditioning(
+        self, feature: Feature, options: Any, before: Conditioning, after: Any
+    ) -> None:
         if not isinstance(after, Conditioning):
             self._refuse(feature.name, "wan_condition", "a Conditioning", after)
         written = {s for s in SLOTS if getattr(after, s) is not getattr(before, s)}
         for branch, overrides in after.branches.items():
             earlier = before.branches.get(branch, {})
             written |= {s for s, value in overrides.items() if earlier.get(s) is not value}
-        if undeclared := sorted(written - set(feature.writes)):
+        if undeclared := sorted(written - set(feature.slots(options))):
             self._refuse_undeclared(feature, undeclared)
 
     def _refuse_undeclared(self, feature: Feature, slots: Sequence[str]) -> None:

@@ -64,7 +64,9 @@ def _why_pixels(
     made, wanted = giver.needs.size, taker.needs.size
     has = giver.needs.gives_latents.get(output)
     one, other = models.get(giver.spec.model or ""), models.get(taker.spec.model or "")
-    changing = next((a.use for a in giver.spec.apply if POST in plugins.feature(a.use).writes), "")
+    changing = next(
+        (a.use for a in giver.spec.apply if POST in plugins.feature(a.use).slots(a.options)), ""
+    )
     if taker.spec.handover == "pixels":
         return 'handover = "pixels"'
     if has is None or one is None or other is None or made is None or wanted is None:

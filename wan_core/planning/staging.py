@@ -96,7 +96,7 @@ def _check_features(
     notes: list[str] = []
     if family.features and not {asked.use for asked in spec.apply} & set(family.features):
         notes.append(
-            f"{family.name} runs as plain text to video; ask for feature "
+            f"{family.name} runs as plain {family.task.replace('-', ' ')}; ask for feature "
             f"{' or '.join(family.features)} under [[stages.apply]]"
         )
     if needs.size is None:
@@ -112,7 +112,7 @@ def _check_features(
                 where=where,
                 remedy="it fits " + ", ".join(feature.families),
             )
-        for slot in feature.writes:
+        for slot in feature.slots(asked.options):
             if slot in writers and slot not in (*feature.replaces, POST):
                 raise PluginError(
                     f"features {writers[slot]} and {feature.name} both write {slot}",

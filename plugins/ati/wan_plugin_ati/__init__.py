@@ -30,8 +30,9 @@ def wan_register() -> Sequence[Description]:
             summary="points of the picture follow tracks that you draw (ATI)",
             options="wan_plugin_ati.options:AtiOptions",
             families=tuple(family.name for family in (*FAMILIES, *FITTING)),
-            writes=("concat", "post"),
-            replaces=("concat", "post"),  # it edits what is there, and draws over it
+            writes=("concat",),
+            writes_if={"post": "overlay"},
+            replaces=("concat",),  # it edits what is there
             check="wan_plugin_ati.checking:check",
         ),
         Command(
