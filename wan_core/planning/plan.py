@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from wan_core.planning.loras import PlannedLora
 from wan_core.planning.machine import Machine
 from wan_core.planning.placing import device_bytes, host_bytes, traffic
 from wan_core.planning.predict import ITEM_SIZE, Phase, unpacking
-from wan_core.planning.sharing import shared
+from wan_core.planning.sharing import components_once, shared
 from wan_core.planning.unit_sizes import UnitSizes, sizes_by_slot
 from wan_core.planning.wording import between, placed, taken
 from wan_core.workflow import StageSpec, Workflow
@@ -303,7 +303,7 @@ class Plan:
             f"{places}: {file.path.name}, {file.identity}, {gigabytes(file.bytes)}"
             + (f", found in {file.path.parent}" if file.found else "")
             + (", loaded once" if "," in places else "")
-            for model, slot, places in self._components()
+            for model, slot, places in components_once(self.models)
             if (file := model.files.get(slot))
         ]
         loras = [
@@ -321,7 +321,7 @@ class Plan:
         memory = [taken(phase) for phase in self.phases]
         placements = [
             f"{places}: {placed(placement, model.sizes[slot])}"
-            for model, slot, places in self._components()
+            for model, slot, places in components_once(self.models)
             if (placement := model.placements.get(slot))
         ]
         sections = [
@@ -338,14 +338,6 @@ class Plan:
             ("Notes", list(self.notes)),
         ]
         return [(title, lines) for title, lines in sections if lines]
-
-    def _components(self) -> Iterator[tuple[PlannedModel, str, str]]:
-        """Each component once: a model that has it, its slot, and its places (``"main.vae, other.vae"``)."""
-        for model in self.models.values():
-            for slot in model.family.components:
-                users = [one.name for one in self.models.values() if shared(one, model, slot)]
-                if users[0] == model.name:
-                    yield model, slot, ", ".join(f"{name}.{slot}" for name in users)
 
     def _time(self) -> list[str]:
         if not self.seconds:

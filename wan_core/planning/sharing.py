@@ -7,7 +7,7 @@ once, and with one placement.
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from wan_core.contract.quantization import Quantization
@@ -16,7 +16,15 @@ from wan_core.weights.described import can_be_quantised
 if TYPE_CHECKING:
     from wan_core.planning.plan import PlannedModel
 
-__all__ = ["compiles", "identity_of", "key_of", "quantization_of", "shared", "together"]
+__all__ = [
+    "compiles",
+    "components_once",
+    "identity_of",
+    "key_of",
+    "quantization_of",
+    "shared",
+    "together",
+]
 
 
 def identity_of(model: PlannedModel, slot: str) -> Hashable:
@@ -93,3 +101,14 @@ def together(
         else:
             groups.append((name,))
     return groups
+
+
+def components_once(
+    models: Mapping[str, PlannedModel],
+) -> Iterator[tuple[PlannedModel, str, str]]:
+    """Each component once: the first model that has it, its slot, its places (``"main.vae, other.vae"``)."""
+    for model in models.values():
+        for slot in model.family.components:
+            users = [one.name for one in models.values() if shared(one, model, slot)]
+            if users[0] == model.name:
+                yield model, slot, ", ".join(f"{name}.{slot}" for name in users)
