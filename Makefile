@@ -5,7 +5,7 @@ BIN := .venv/bin
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test lint fuzz soak bench clean
+.PHONY: demo test lint fuzz soak isolated bench clean
 
 demo: .venv/installed  ## make a video from a sentence
 	$(BIN)/wan-core run examples/hello.toml
@@ -28,6 +28,9 @@ soak: .venv/installed-dev fuzz  ## the long checks: fuzz, killed runs, 50 runs i
 	WAN_CORE_RUNS=25 $(BIN)/python -m pytest -s tests/engine/test_growth.py
 	WAN_CORE_SHORTAGES=20 $(BIN)/python -m pytest tests/engine/test_recovery.py -k shortages
 	$(BIN)/python -m zoo.evaluate soak
+
+isolated: .venv/installed-dev  ## each plugin's wheel alone with the core's in a fresh environment, and all together in another
+	$(BIN)/python tests/packaging/isolated.py
 
 bench: .venv/installed  ## start-up time, and the demo's time and memory
 	$(BIN)/python benchmarks/help_time.py

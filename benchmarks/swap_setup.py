@@ -29,7 +29,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,6 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         result = measure(write_model(Path(folder), wide(options.layers)), options)
     show(result)
-    write(result, options.out)
     return 0 if result["kept to"] else 1
 
 
@@ -133,6 +132,13 @@ def measure(file: Path, options: argparse.Namespace) -> dict[str, Any]:
             row[name] = in_a_process(name, file, options)
         result["rounds"].append(row)
         print(f"  {row}", flush=True)
+        sum_up(result, names)
+        write(result, options.out)  # what comes after may be cut off
+    return result
+
+
+def sum_up(result: dict[str, Any], names: Sequence[str]) -> None:
+    """Medians of the rounds so far, and whether they keep to what is promised."""
     read = statistics.median(row["read seconds"] for row in result["rounds"])
     result["read seconds"] = read
     for name in names:
@@ -144,7 +150,6 @@ def measure(file: Path, options: argparse.Namespace) -> dict[str, Any]:
     if "diffusers" in names:
         result["of diffusers"] = own / result["diffusers"]["seconds"]
         result["kept to"] &= result["of diffusers"] <= MOST_BESIDE
-    return result
 
 
 def read_once(file: Path) -> None:

@@ -2,7 +2,8 @@
 
 ``python -m zoo first`` trains the text encoder and the VAE (side by side), ``python -m zoo second``
 the transformer on top of them and evaluates it; ``all`` is both. ``python -m zoo third`` goes on from
-finished weights to the image-to-video model. Weights are copied into the package only by hand.
+finished weights to the image-to-video model, ``python -m zoo ati`` from there to the LoRA of tracks;
+``python -m zoo unilumos`` makes the LoRA that relights. Weights are copied into the packages only by hand.
 """
 
 from __future__ import annotations
@@ -12,6 +13,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+#: what goes on from finished weights, and its training
+LATER = {"third": "image", "ati": "ati", "unilumos": "unilumos"}
 
 
 def start(*arguments: str) -> subprocess.Popen[bytes]:
@@ -33,18 +37,21 @@ def finish(*processes: subprocess.Popen[bytes]) -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the chosen part."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("part", choices=("first", "second", "all", "third"))
+    parser.add_argument("part", choices=("first", "second", "all", *LATER))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--tiny", type=Path, help="folder of finished weights (default: OUT)")
     parser.add_argument("--text-minutes", type=float, default=1.5)
     parser.add_argument("--vae-minutes", type=float, default=5.6)
     parser.add_argument("--video-minutes", type=float, default=8.1)
     parser.add_argument("--image-minutes", type=float, default=6.5)
+    parser.add_argument("--ati-minutes", type=float, default=6.0)
+    parser.add_argument("--unilumos-minutes", type=float, default=7.0)
     options = parser.parse_args(arguments)
     out, tiny = str(options.out), str(options.tiny or options.out)
-    if options.part == "third":
-        minutes = str(options.image_minutes)
-        finish(start("zoo.train_image", "--tiny", tiny, "--out", out, "--minutes", minutes))
+    if options.part in LATER:
+        name = LATER[options.part]
+        minutes = str(getattr(options, f"{name}_minutes"))
+        finish(start(f"zoo.train_{name}", "--tiny", tiny, "--out", out, "--minutes", minutes))
         return
     if options.part != "second":
         finish(

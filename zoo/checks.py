@@ -25,6 +25,7 @@ class Extent:
         stride: every so-many-th combination is rendered for the judge.
         variety: clips that are compared with each other.
         first, others: first frames for the image-to-video model, and for everything else it takes.
+        tracks: clips whose objects follow tracks.
     """
 
     prompts: int = 64
@@ -33,10 +34,11 @@ class Extent:
     variety: int = 10_000
     first: int = 32
     others: int = 16
+    tracks: int = 64
 
 
 FULL = Extent()
-QUICK = Extent(prompts=8, clips=4, stride=17, variety=1000, first=4, others=2)
+QUICK = Extent(prompts=8, clips=4, stride=17, variety=1000, first=4, others=2, tracks=4)
 
 
 @attrs.frozen

@@ -133,6 +133,25 @@ def run_i2v(options: argparse.Namespace) -> dict[str, Any]:
     return {"prompts": options.count, "results": results}
 
 
+def run_tracks(options: argparse.Namespace) -> dict[str, Any]:
+    """how near objects come to unseen tracks, with a LoRA file of tracks and without tracks; writes sheets"""
+    from zoo import tiny_clip, train_ati, train_vae
+    from zoo.track_test import sweep, track_test
+
+    device = prepare()
+    setting = {name: getattr(options, name) for name in PRESET}
+    results = track_test(
+        train_ati.load(options.tiny, options.lora, device),
+        train_vae.load(options.tiny / "vae.safetensors", device),
+        tiny_clip.load(options.tiny / tiny_clip.FILE, device),
+        options.tiny,
+        options.out,
+        count=options.count,
+        plan=sweep() if options.sweep else [setting],
+    )
+    return {"clips": options.count, "results": results}
+
+
 def run_sheet(options: argparse.Namespace) -> dict[str, Any]:
     """contact sheets of every kind of the world"""
     for name in (*KINDS, "lowres"):
@@ -145,7 +164,7 @@ def run_soak(options: argparse.Namespace) -> dict[str, Any]:
     """all figures of the bundled models, through the product; exits 1 when one is missed"""
     from zoo.soak import soak, table
 
-    figures = soak(quick=options.quick, workers=options.workers)
+    figures = soak(quick=options.quick, workers=options.workers, only=options.only)
     print(table(figures))
     return figures
 
@@ -193,6 +212,15 @@ def _parser() -> argparse.ArgumentParser:
     i2v.add_argument("--out", type=Path, default=PICTURES, help="folder of the sheets")
     i2v.add_argument("--sweep", action="store_true", help="compare many settings")
 
+    tracks = command(run_tracks)
+    tracks.add_argument("--tiny", type=Path, default=BUNDLED, help="folder of the weights")
+    tracks.add_argument("--lora", type=Path, required=True, help="the LoRA file of tracks")
+    tracks.add_argument("--count", type=int, default=64, help="clips")
+    for name, value in (PRESET | {"steps": 16, "guidance": 2.0}).items():
+        tracks.add_argument(f"--{name}", type=type(value), default=value)
+    tracks.add_argument("--out", type=Path, default=PICTURES, help="folder of the sheets")
+    tracks.add_argument("--sweep", action="store_true", help="compare many settings")
+
     world = command(run_sheet)
     world.add_argument("--count", type=int, default=12, help="clips of each kind")
     world.add_argument("--seed", type=int, default=1000)
@@ -200,6 +228,7 @@ def _parser() -> argparse.ArgumentParser:
 
     whole = command(run_soak)
     whole.add_argument("--quick", action="store_true", help="a small part of everything")
+    whole.add_argument("--only", nargs="+", default=(), help="names of parts, such as tracks")
     whole.add_argument("--workers", type=int, help="processes (default: one a core, at most four)")
     return parser
 

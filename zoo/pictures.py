@@ -38,6 +38,8 @@ EXAMPLES: tuple[tuple[str, str, Collection[int]], ...] = (
     ("continue", "the end of another video", range(9)),
     ("change", "a video with a red circle, made anew in the right half", ()),
 )
+#: scenes of the evaluation of tracks: a line, a curve, one with stops, and two objects
+TRACKED = (4, 9, 14, 19)
 EVERY = 4
 FIRST_SEED = 31
 GAP, LINE, MARGIN, CORNER = 4, 26, 12, 6
@@ -122,11 +124,38 @@ def world() -> list[Row]:
     return [(caption, ((clip[0] + 1) * 127.5).round().byte()) for caption, clip in rows]
 
 
+def along_tracks() -> list[Row]:
+    """A scene of each group of the evaluation of tracks, through the product, its track drawn over."""
+    from PIL import Image, ImageDraw
+
+    from zoo.soak_tracks import film, scene_of
+    from zoo.track_test import SIZE, sentences
+    from zoo.world.kinds.tracked import tracks_of
+
+    rows = []
+    with tempfile.TemporaryDirectory() as name, wan_core.Session(device="cpu") as session:
+        for number in TRACKED:
+            scene = scene_of(64, number)
+            (clip,) = film(session, Path(name), scene, number, (True,))
+            frames = []
+            for frame in clip.permute(1, 2, 3, 0):
+                picture = Image.fromarray(frame.contiguous().numpy())
+                pen = ImageDraw.Draw(picture)
+                for track in tracks_of(scene, *SIZE)[0].unbind(1)[: int(scene["numbers"][0])]:
+                    pen.line([(x, y) for x, y, _ in track.tolist()], RING)
+                levels = torch.frombuffer(bytearray(picture.tobytes()), dtype=torch.uint8)
+                frames.append(levels.view(*SIZE[1:], 3))
+            drawn = torch.stack(frames).permute(3, 0, 1, 2)
+            rows.append((sentences(scene)[0], drawn))
+    return rows
+
+
 PICTURES: dict[str, Callable[[], Image]] = {
     "hello": lambda: strips(generated(HELLO)),
     "from-picture": lambda: strips(examples(), given=[frames for *_, frames in EXAMPLES], coarse=2),
     "toy-generated": lambda: strips(generated(heldout_prompts()), coarse=2),
     "toy-world": lambda: strips(world()),
+    "along-tracks": lambda: strips(along_tracks(), coarse=2),
 }
 
 

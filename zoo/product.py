@@ -35,7 +35,8 @@ def video_of(
         family: which model.
         output: the video's name; ``.mkv`` keeps every pixel as it is.
         listen: gets the events of the run.
-        options: further keys of the stage (``frames=5``); what is left out is the family's preset.
+        options: further keys of the stage (``frames=5``), and ``apply``, a list of features with their options;
+            what is left out is the family's preset.
 
     Returns:
         ``[3, frames, height, width]`` uint8.
@@ -47,13 +48,19 @@ def video_of(
 
 
 def workflow_text(stage: Mapping[str, Any], family: str, output: str) -> str:
-    """A ``workflow.toml`` with one ``generate`` stage; JSON's strings and numbers are TOML's too."""
-    keys = "\n".join(f"{key} = {json.dumps(value)}" for key, value in stage.items())
+    """A ``workflow.toml`` with one ``generate`` stage and the features in its key ``apply``."""
+    keys = {key: value for key, value in stage.items() if key != "apply"}
+    features = "".join(f"[[stages.apply]]\n{_lines(one)}\n" for one in stage.get("apply", ()))
     return (
         f'format = 1\nmodel = {{ family = "{family}" }}\n'
         f'output = {{ path = "{output}", overwrite = true }}\n'
-        f'[[stages]]\nuse = "generate"\n{keys}\n'
+        f'[[stages]]\nuse = "generate"\n{_lines(keys)}\n{features}'
     )
+
+
+def _lines(keys: Mapping[str, Any]) -> str:
+    """JSON's strings and numbers are TOML's too."""
+    return "\n".join(f"{key} = {json.dumps(value)}" for key, value in keys.items())
 
 
 def read_clip(path: Path) -> Tensor:

@@ -19,12 +19,13 @@ import attrs
 import torch
 
 from wan_core.models.vae import WanVAE
-from zoo import soak_pictures
+from zoo import soak_pictures, soak_tracks
 from zoo.checks import FULL, QUICK, Check, Extent, Figures, Pool, session_of
 from zoo.judge import Verdict, judge
 from zoo.measures import extents, score, shuffled, variety
 from zoo.product import bundled_vae, video_of
 from zoo.soak_pictures import check_pictures
+from zoo.soak_tracks import check_tracks
 from zoo.train_vae import KINDS_SEEN, UNSEEN, summary, unseen_psnr
 from zoo.training import say
 from zoo.world import FRAMES, HEIGHT, KINDS, WIDTH, render
@@ -144,14 +145,18 @@ PARTS: dict[str, Callable[[Pool, Extent, Path], Figures]] = {
     "judge": check_judge,
     "variety": check_variety,
     **({"pictures": check_pictures} if soak_pictures.is_there() else {}),
+    **({"tracks": check_tracks} if soak_tracks.is_there() else {}),
 }
 
 
-def soak(*, quick: bool = False, workers: int | None = None) -> dict[str, Any]:
+def soak(
+    *, quick: bool = False, workers: int | None = None, only: Sequence[str] = ()
+) -> dict[str, Any]:
     """Measure everything.
 
     Args:
         quick: only a small part of everything, held against the same bounds.
+        only: names of ``PARTS``, if not all of them.
         workers: processes; None = one a core, at most ``MOST_WORKERS``.
 
     Returns:
@@ -167,6 +172,8 @@ def soak(*, quick: bool = False, workers: int | None = None) -> dict[str, Any]:
         Pool(workers, multiprocessing.get_context("spawn"), _one_thread) as pool,
     ):
         for name, part in PARTS.items():
+            if only and name not in only:
+                continue
             start = time.monotonic()
             figures[name], found = part(pool, extent, Path(folder))
             checks += found
@@ -190,6 +197,8 @@ def table(figures: Mapping[str, Any]) -> str:
         lines.append(
             f"{check['name']:<38}{value:>12}   {wanted:<20}{'ok' if check['ok'] else 'MISSED'}"
         )
-    lines += [f"not as told: {mistake}" for mistake in figures["prompts"]["mistakes"]]
+    lines += [
+        f"not as told: {mistake}" for mistake in figures.get("prompts", {}).get("mistakes", ())
+    ]
     lines.append(f"{figures['seconds']['total']:.0f} s with {figures['workers']} processes")
     return "\n".join(lines)

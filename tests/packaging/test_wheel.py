@@ -26,7 +26,6 @@ def test_tiny_models_and_data_files_are_in_it(names: list[str]) -> None:
         assert f"wan_core/models/tiny/{name}.safetensors" in names
     assert "wan_core/models/tiny/tokenizer.json" in names
     assert "wan_core/models/tiny/words.txt" in names
-    assert "wan_core/testing/golden/kinds/planned.txt" in names
     assert "wan_core/py.typed" in names
 
 

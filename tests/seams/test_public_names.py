@@ -2,55 +2,31 @@
 
 from __future__ import annotations
 
-import ast
 import importlib
 import pkgutil
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import wan_core
 from wan_core.models.families import FAMILIES
+from wan_core.testing import inner_names
 
 HERE = Path(__file__).parent
 PLUGINS = sorted(HERE.glob("*/plugin.py"))
-MODULES = sorted(
-    path for path in HERE.glob("*/*.py") if not path.name.startswith(("test_", "conftest"))
-)
 CORE = Path(wan_core.__file__).parent
-IMPORT_STRING = re.compile(r"(wan_core[\w.]*):(\w+)")
 LONGEST = 200
-
-
-def used(path: Path) -> Iterator[tuple[str, str | None]]:
-    """What a file takes from wan_core: module and name, import strings too; the name None is the module."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            yield from ((node.module, alias.name) for alias in node.names)
-        elif isinstance(node, ast.Import):
-            yield from ((alias.name, None) for alias in node.names)
-        elif isinstance(node, ast.Constant) and (found := IMPORT_STRING.fullmatch(str(node.value))):
-            yield found[1], found[2]
-
-
-def is_public(module: str, name: str | None) -> bool:
-    """A package exports the name; hooks and the contract are public as they are."""
-    if module == "wan_core.hookspecs" or module.startswith("wan_core.contract"):
-        return True
-    imported = importlib.import_module(module)
-    return hasattr(imported, "__path__") and (name is None or name in imported.__all__)
 
 
 def ids(path: Path) -> str:
     return f"{path.parent.name}/{path.stem}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=ids)
+@pytest.mark.parametrize("path", PLUGINS, ids=ids)
 def test_only_public_names_are_used(path: Path) -> None:
-    of_core = [u for u in used(path) if u[0].partition(".")[0] == "wan_core"]
-    assert [u for u in of_core if not is_public(*u)] == []
+    inner = inner_names(path.parent)
+    assert {file: names for file, names in inner.items() if not file.startswith("test_")} == {}
 
 
 @pytest.mark.parametrize("path", PLUGINS, ids=ids)
@@ -93,12 +69,14 @@ def test_the_check_finds_what_is_not_public(tmp_path: Path) -> None:
         "    from wan_core.models.wan.block import WanBlock\n"
         "    return 'wan_core.models.loaders:load_vae', 'wan_core.models:load_vae'\n"
     )
-    assert [one for one in used(file) if not is_public(*one)] == [
-        ("wan_core.models.wan", "nothing"),
-        ("wan_core.plugins", None),
-        ("wan_core.models.wan.block", "WanBlock"),
-        ("wan_core.models.loaders", "load_vae"),
-    ]
+    assert inner_names(tmp_path) == {
+        "plugin.py": [
+            ("wan_core.models.wan", "nothing"),
+            ("wan_core.plugins", None),
+            ("wan_core.models.wan.block", "WanBlock"),
+            ("wan_core.models.loaders", "load_vae"),
+        ]
+    }
 
 
 def test_every_exported_name_is_there() -> None:

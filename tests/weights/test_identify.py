@@ -34,7 +34,7 @@ WAN_1_3B = {"dim": 1536, "ffn_dim": 8960, "num_layers": 30, "out_dim": 16, "text
                 "text_dim": 4096,
             },
         ),
-        ("unilumos-1.3b", "wan-transformer", "unilumos", WAN_1_3B | {"in_dim": 48}),
+        ("unilumos-1.3b", "wan-transformer", "relight", WAN_1_3B | {"in_dim": 48}),
         ("humo-17b", "humo-transformer", "", WAN_14B | {"in_dim": 36, "audio_dim": 1536}),
         ("wan2.1-vae", "wan-vae", "2.1", {"z_dim": 16}),
         ("wan2.1-vae.diffusers", "wan-vae", "2.1", {"z_dim": 16}),

@@ -67,7 +67,7 @@ PUBLISHED: Mapping[str, tuple[str, str, str, str, dict[str, int]]] = {
     "taew2_2": ("taehv", "2.2", "TAEHV for Wan 2.2", "official", {"z_dim": 48}),
     "umt5-xxl-encoder": ("umt5-encoder", "", "UMT5-XXL", "official", {"layers": 24}),
     "umt5-xxl-encoder.hf": ("umt5-encoder", "", "UMT5-XXL", "transformers", {"layers": 24}),
-    "unilumos-1.3b": ("wan-transformer", "unilumos", "UniLumos", "official", {"in_dim": 48}),
+    "unilumos-1.3b": ("wan-transformer", "relight", "UniLumos", "official", {"in_dim": 48}),
     "wan2.1-flf2v-14b": ("wan-transformer", "flf2v", "first and last", "official", {"dim": 5120}),
     "wan2.1-i2v-14b": ("wan-transformer", "i2v", "ATI has the same", "official", {"in_dim": 36}),
     "wan2.1-t2v-1.3b": ("wan-transformer", "t2v", "text to video, 1.3 B", "official", {"dim": 1536}),

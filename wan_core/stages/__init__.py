@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from wan_core.stages.previews import previewer as previewer
     from wan_core.stages.sights import look_at_picture as look_at_picture
     from wan_core.stages.sights import naming as naming
+    from wan_core.stages.sights import nearly as nearly
 
 __getattr__, __dir__, __all__ = exports(
     __name__,
@@ -37,5 +38,6 @@ __getattr__, __dir__, __all__ = exports(
         "naming": "sights",
         "Previewer": "previews",
         "previewer": "previews",
+        "nearly": "sights",
     },
 )

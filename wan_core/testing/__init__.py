@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 from wan_core.contract.lazy import exports
 
 if TYPE_CHECKING:
+    from wan_core.testing.names import inner_names as inner_names
+    from wan_core.testing.names import names_used as names_used
     from wan_core.testing.stacks import check_stack as check_stack
 
-__getattr__, __dir__, __all__ = exports(__name__, {"check_stack": "stacks"})
+__getattr__, __dir__, __all__ = exports(
+    __name__, {"check_stack": "stacks", "inner_names": "names", "names_used": "names"}
+)

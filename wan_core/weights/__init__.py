@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from wan_core.contract.lazy import exports
 
 if TYPE_CHECKING:
+    from wan_core.weights.archives import check_pickle as check_pickle
     from wan_core.weights.dialects import Dialect as Dialect
     from wan_core.weights.dialects import renaming as renaming
     from wan_core.weights.files import open_weights as open_weights
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = exports(
     __name__,
     {
+        "check_pickle": "archives",
         "Dialect": "dialects",
         "Identity": "identity",
         "LoraTraits": "identity",

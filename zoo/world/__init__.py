@@ -19,9 +19,10 @@ from zoo.world.kinds.path import PATH
 from zoo.world.kinds.plain import PLAIN
 from zoo.world.kinds.relief import RELIEF
 from zoo.world.kinds.textured import GRADIENT, NOISY, TEXTURED
+from zoo.world.kinds.tracked import TRACKED
 
 KINDS: dict[str, Kind] = {
-    kind.name: kind for kind in (PLAIN, LIT, GRADIENT, TEXTURED, NOISY, RELIEF, FACE, PATH)
+    kind.name: kind for kind in (PLAIN, LIT, GRADIENT, TEXTURED, NOISY, RELIEF, FACE, PATH, TRACKED)
 }
 FRAMES, HEIGHT, WIDTH = 33, 96, 96
 

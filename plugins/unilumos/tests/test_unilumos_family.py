@@ -103,7 +103,9 @@ def test_the_published_file_is_planned_with_the_makers_preset(tmp_path: Path) ->
 def test_a_file_of_text_to_video_is_refused(tmp_path: Path) -> None:
     narrow = {**published(), "patch_embedding.weight": [1536, 16, 1, 2, 2]}
     write_header(tmp_path / "t.safetensors", narrow)
-    with pytest.raises(WeightsError, match="its in_dim is 16, that of family published-lumos is 48"):
+    with pytest.raises(
+        WeightsError, match="its in_dim is 16, that of family published-lumos is 48"
+    ):
         planned(tmp_path)
 
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from wan_core.contract import Command, Description, GoldenKinds, Stage
 from wan_core.hookspecs import hookimpl
 from wan_plugin_unilumos.family import NAME, UNILUMOS_1_3B
+from wan_plugin_unilumos.tiny import TINY_UNILUMOS
 
-WAN_CORE_CONTRACT = (1, 0)
+WAN_CORE_CONTRACT = (1, 1)
 
 
 @hookimpl
@@ -16,6 +17,7 @@ def wan_register() -> Sequence[Description]:
     """What this plugin brings."""
     return [
         UNILUMOS_1_3B,
+        TINY_UNILUMOS,
         Stage(
             name=NAME,
             summary="light a video anew, by words or by a new background (UniLumos)",

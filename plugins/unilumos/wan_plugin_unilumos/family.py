@@ -16,7 +16,7 @@ from wan_core.models.families import WAN21_T2V_1_3B
 NAME = "unilumos"
 """Of the stage, and of the post-process that becomes it."""
 
-VARIANT = "unilumos"
+VARIANT = "relight"
 """What the core calls such a file."""
 
 CHANNELS = 3

@@ -13,7 +13,6 @@ from collections import Counter
 from pathlib import Path
 
 from wan_core.plugins import Plugins
-from wan_core.testing.golden.kinds import PLANNED
 from wan_core.testing.golden.runner import Outcome, Verdict, find_cases, handlers, run_case
 
 
@@ -42,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
     known = handlers(plugins)
     counts: Counter[Verdict] = Counter()
     for path in find_cases(options.folders):
-        outcome = run_case(path, known, PLANNED)
+        outcome = run_case(path, known)
         counts[outcome.verdict] += 1
         print(_line(outcome), flush=True)
     print(", ".join(f"{n} {verdict.value}" for verdict, n in counts.items()) or "no cases found")

@@ -98,12 +98,14 @@ def find_cases(folders: Iterable[Path]) -> list[Path]:
     return sorted(found)
 
 
-def run_case(path: Path, known: Mapping[str, Handler], planned: Iterable[str] = ()) -> Outcome:
+def run_case(path: Path, known: Mapping[str, Handler]) -> Outcome:
     """Run one case.
+
+    A kind without a handler is unknown where others of its topic (what stands before the dot) have one, and not
+    built where no package in use has anything of that topic.
 
     Args:
         known: kind -> handler.
-        planned: kinds that are known by name but have no handler in this installation.
     """
     try:
         case = Case(path)
@@ -111,8 +113,11 @@ def run_case(path: Path, known: Mapping[str, Handler], planned: Iterable[str] = 
         return Outcome(path, "", Verdict.FAILED, note=f"{type(error).__name__}: {error}")
     handler = known.get(case.kind)
     if handler is None:
-        verdict = Verdict.NOT_BUILT if case.kind in planned else Verdict.UNKNOWN
-        return Outcome(path, case.kind, verdict)
+        topic = _topic(case.kind)
+        if topic in map(_topic, known):
+            return Outcome(path, case.kind, Verdict.UNKNOWN)
+        note = f"no package in use computes kinds of {topic!r}"
+        return Outcome(path, case.kind, Verdict.NOT_BUILT, note=note)
     try:
         handler(case)
     except NotBuilt as reason:
@@ -123,6 +128,10 @@ def run_case(path: Path, known: Mapping[str, Handler], planned: Iterable[str] = 
         note = f"{type(error).__name__}: {error} ({Path(where.filename).name}:{where.lineno})"
         return Outcome(path, case.kind, Verdict.FAILED, note=note)
     return _judge(case)
+
+
+def _topic(kind: str) -> str:
+    return kind.partition(".")[0]
 
 
 def _judge(case: Case) -> Outcome:

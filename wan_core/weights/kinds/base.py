@@ -100,7 +100,7 @@ class Identity:
         component: ``"wan-transformer"``, ``"wan-vae"``, ``"umt5-encoder"``, ``"clip-vision"``, ``"lora"``,
             another key of :data:`TITLES`, or ``"unknown"``.
         variant: of a transformer ``"t2v"``, ``"i2v"``, ``"flf2v"``, ``"vace"``, ``"ti2v"`` or
-            ``"unilumos"``; of a VAE ``"2.1"`` or ``"2.2"``; ``""`` where there is only one, ``"other"`` for
+            ``"relight"``; of a VAE ``"2.1"`` or ``"2.2"``; ``""`` where there is only one, ``"other"`` for
             parts or sizes beyond these. Models with the same tensors cannot be told apart (ATI looks like
             image-to-video).
         details: sizes that shape the module, named as configurations name them: ``dim``,

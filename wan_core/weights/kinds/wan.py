@@ -36,7 +36,7 @@ MODELS = {
     ("vace", _B1, False): "Wan 2.1 VACE, 1.3 B",
     ("vace", _B14, False): "Wan 2.1 VACE, 14 B",
     ("ti2v", _B5, False): "Wan 2.2 text and image to video, 5 B",
-    ("unilumos", _B1, False): "UniLumos, 1.3 B",
+    ("relight", _B1, False): "UniLumos, 1.3 B",
 }
 # a part that only this model has -> the model
 EXTENDED = {
@@ -102,7 +102,7 @@ def _variant(names: Names, in_dim: int, out_dim: int) -> str:
     if in_dim == out_dim:
         return "ti2v" if out_dim == 48 else "t2v"
     sees_images = names.any("img_emb.", "condition_embedder.image_embedder.")
-    return "unilumos" if in_dim == 3 * out_dim and not sees_images else "other"
+    return "relight" if in_dim == 3 * out_dim and not sees_images else "other"
 
 
 def wan_module(names: Names) -> Identity | None:

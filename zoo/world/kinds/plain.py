@@ -7,6 +7,7 @@ The parts (``object_of``, ``ground_of``) are what the richer kinds are made from
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -47,16 +48,21 @@ def sample(count: int, generator: torch.Generator) -> Scenes:
     return scenes_of(attributes, generator)
 
 
-def scenes_of(attributes: Tensor, generator: torch.Generator) -> Scenes:
+def scenes_of(
+    attributes: Tensor,
+    generator: torch.Generator,
+    sizes: Mapping[str, tuple[float, float]] = RADIUS,
+) -> Scenes:
     """Scenes that show exactly these combinations, everything else drawn at random.
 
     Args:
         attributes: ``[batch, 5]`` indices (size, colour, shape, motion, background).
         generator: CPU generator.
+        sizes: how large a small and a large circle are.
     """
     count = len(attributes)
     size, colour, shape, motion, background = attributes.unbind(-1)
-    low, high = torch.tensor([RADIUS["small"], RADIUS["large"]])[size].unbind(-1)
+    low, high = torch.tensor([sizes["small"], sizes["large"]])[size].unbind(-1)
     radius = low + (high - low) * torch.rand(count, generator=generator)
 
     zooms = (motion == _IN) | (motion == _OUT)

@@ -1,0 +1,255 @@
+"""Train the LoRA of tracks for the tiny image-to-video model: ``python -m zoo.train_ati --tiny IN --out OUT``.
+
+``IN`` holds the other tiny weights. Clips of objects on known paths are encoded once; the model sees the first
+frame, and the conditioning with tracks pasted in by the published rule. Only factors and small tensors train.
+Writes ``ati.safetensors`` (a LoRA file, float16, published names), ``ati.state.safetensors`` (to go on from)
+and ``ati.json``; then draws unseen tracks (``zoo.track_test``), adds the figures and writes contact sheets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from zoo import image_model, lora_model, tiny_clip, track_edit, track_test, train_vae
+from zoo.image_model import Trainee
+from zoo.lora_model import Trained, adopt
+from zoo.track_bank import Bank, Batch, edited, fill
+from zoo.train_video import Size, compile_blocks, sigmas
+from zoo.training import (
+    Average,
+    Clock,
+    Optimiser,
+    autocast,
+    command,
+    describe,
+    note,
+    prepare,
+    rate,
+    save,
+    say,
+    training_parser,
+)
+
+FILE = "ati.safetensors"
+STATE = "ati.state.safetensors"
+#: the LoRA file is no larger
+MOST_BYTES = 3_000_000
+#: how much more a cell counts that an object covers
+OBJECT = 3.0
+#: unseen clips that the loss is measured on
+UNSEEN = 512
+
+Loss = Callable[[Batch, Tensor, Tensor, Tensor], Tensor]
+
+
+def loss_function(model: Trainee, size: Size, device: torch.device) -> Loss:
+    """Mean squared error of the velocity, cells that objects cover counting more."""
+    grid = (size[1] // 8, size[2] // 8)
+
+    def loss_of(batch: Batch, tracks: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+        clean = batch.latents.float()
+        noisy = torch.lerp(clean, noise, sigma.view(-1, 1, 1, 1, 1))
+        channels = edited(batch, tracks)
+        with autocast(device):
+            predicted = model(
+                torch.cat([noisy, channels], dim=1),
+                sigma * 1000,
+                batch.rows,
+                image_tokens=batch.tokens,
+            )
+        weight = 1 + OBJECT * track_edit.near(batch.centres, batch.radii, grid)
+        error = (predicted.float() - (noise - clean)).square().mean(dim=1)
+        loss: Tensor = (error * weight).sum() / weight.sum()
+        return loss
+
+    return loss_of
+
+
+@torch.no_grad()
+def unseen_loss(loss_of: Loss, bank: Bank, batch: int, size: Size, device: torch.device) -> float:
+    """Loss on a fixed draw of clips with all their tracks, noise and levels."""
+    generator = torch.Generator(device).manual_seed(5)
+    total, turns = 0.0, max(1, len(bank.radii) // batch)
+    with torch.compiler.set_stance("force_eager"):
+        for _ in range(turns):
+            drawn = bank.batch(batch, generator)
+            tracks = track_edit.processed(drawn.centres, *size[1:])
+            noise = torch.randn(drawn.latents.shape, device=device, generator=generator)
+            total += float(loss_of(drawn, tracks, noise, sigmas(batch, device, generator)))
+    return total / turns
+
+
+def begin(options: argparse.Namespace, device: torch.device) -> tuple[Trainee, Trained]:
+    """The model at the start of this call, and what of it is trained."""
+    model = image_model.load(options.tiny / image_model.FILE, torch.device("cpu"))
+    trained = adopt(model)
+    if options.resume:
+        state = load_file(options.resume)
+        with torch.no_grad():
+            for name, parameter in trained.named_parameters():
+                parameter.copy_(state[name])
+    model.to(device).train()
+    return model, trained
+
+
+def load(tiny: Path, lora: Path, device: torch.device) -> Trainee:
+    """The image-to-video model in the folder ``tiny`` with a LoRA file of tracks."""
+    model = image_model.load(tiny / image_model.FILE, torch.device("cpu"))
+    lora_model.read_into(adopt(model), lora, load_file(tiny / image_model.FILE))
+    return model.to(device).eval()
+
+
+def is_factor(name: str, parameter: Tensor) -> bool:
+    """What Muon steps: the factors inside the blocks."""
+    return name.startswith("blocks.") and parameter.ndim == 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = training_parser(
+        __doc__, minutes=6.0, batch=256, muon_lr=0.01, adam_lr=1e-3, state=STATE
+    )
+    parser.add_argument("--tiny", type=Path, required=True, help="folder of the other weights")
+    parser.add_argument("--bank", type=int, default=60_000, help="clips, at most")
+    parser.add_argument("--bank-seconds", type=float, default=75)
+    parser.add_argument("--steps", type=int, default=1_000_000, help="stop here if time is left")
+    parser.add_argument("--prompts", type=int, default=64, help="clips that are drawn at the end")
+    parser.add_argument(
+        "--sweep-seconds", type=float, default=70, help="no further setting is tried after"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """Train, write and measure."""
+    options = _parser().parse_args(arguments)
+    clock = Clock(options.minutes, *options.part)
+    device = prepare(search=True)
+    size: Size = tuple(options.size)
+    on_gpu = device.type == "cuda"
+
+    vae = train_vae.load(options.tiny / "vae.safetensors", device)
+    tower = tiny_clip.load(options.tiny / tiny_clip.FILE, device)
+    banks = [
+        fill(
+            vae,
+            tower,
+            options.tiny,
+            count,
+            options.bank_seconds,
+            size,
+            device,
+            compile_it=on_gpu and not options.eager and not heldout,
+            batch=min(count, 128 if on_gpu else 8),
+            heldout=heldout,
+        )
+        for count, heldout in ((options.bank, False), (UNSEEN if on_gpu else 16, True))
+    ]
+    bank, unseen = banks
+    torch._dynamo.reset()
+
+    model, trained = begin(options, device)
+    base = load_file(options.tiny / image_model.FILE)
+    describe(trained, "factors and small tensors")
+    optimiser = Optimiser.of(
+        trained, is_factor, muon_lr=options.muon_lr, adam_lr=options.adam_lr, decay=0.01
+    )
+    average = Average(trained, 0.9995)
+    loss_of = loss_function(model, size, device)
+    dice = torch.Generator(device).manual_seed(6)
+
+    def one() -> Tensor:
+        drawn = bank.batch(options.batch)
+        tracks = track_edit.told(drawn.centres, drawn.radii, (size[1], size[2]), dice)
+        noise = torch.randn(drawn.latents.shape, device=device)
+        loss = loss_of(drawn, tracks, noise, sigmas(options.batch, device))
+        torch.autograd.backward(loss)
+        return loss.detach()
+
+    def trial() -> None:
+        one()
+        trained.zero_grad(set_to_none=True)
+
+    def measured() -> float:
+        return round(unseen_loss(loss_of, unseen, min(128, len(unseen.radii)), size, device), 4)
+
+    def keep() -> int:
+        save(options.out / STATE, dict(trained.named_parameters()), {}, torch.float32)
+        return lora_model.write(average.state(), base, options.out / FILE, bank.clips.words)
+
+    compile_blocks(model, trial, wanted=on_gpu and not options.eager)
+    history = [(0, measured())]
+    say(f"unseen loss {history[0]}")
+    clock.begin()
+    step, kept, running = 0, clock.elapsed, torch.zeros((), device=device)
+    while not clock.over and step < options.steps:
+        loss = one()
+        progress = clock.progress if options.steps >= 1_000_000 else step / options.steps
+        optimiser.step(rate(step, progress, 200))
+        average.update()
+        running = loss if step == 0 else running.lerp(loss, 0.02)
+        if step % 250 == 0:
+            say(f"tracks step {step} at {clock.elapsed:.0f} s loss {float(running):.4f}")
+            if not bool(torch.isfinite(running)):
+                raise RuntimeError("the loss is no number any more")
+        if clock.elapsed - kept > 60:
+            kept = clock.elapsed
+            average.swap()
+            history.append((step, measured()))
+            average.swap()
+            say(f"unseen loss {history[-1]}")
+            keep()
+        step += 1
+
+    spent = clock.elapsed
+    written = keep()
+    assert written <= MOST_BYTES, f"{written} bytes"
+    average.swap()
+    history.append((step, measured()))
+    figures: dict[str, Any] = {
+        "command": command(),
+        "steps": step,
+        "training_seconds": round(spent, 1),
+        "parameters": sum(p.numel() for p in trained.parameters()),
+        "bank": len(bank.radii),
+        "loss": round(float(running), 4),
+        "unseen_loss": history[-1][1],
+        "history": history,
+        "bytes": written,
+    }
+    if on_gpu:
+        figures["device"] = torch.cuda.get_device_name()
+        figures["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 1)
+    note(options.out / "ati.json", figures)
+    say(f"tracks done: {json.dumps(figures)}")
+
+    lora_model.read_into(trained, options.out / FILE, base)  # what is measured is what was written
+    untrained = image_model.load(options.tiny / image_model.FILE, device)
+    for name, drawing, plan, seconds in (
+        ("drawn", model.eval(), None, options.sweep_seconds),
+        ("untrained", untrained, [track_test.PRESET], 0.0),
+    ):
+        figures[name] = track_test.track_test(
+            drawing,
+            vae,
+            tower,
+            options.tiny,
+            options.out / name,
+            count=options.prompts,
+            seconds=seconds,
+            size=size,
+            plan=plan,
+        )
+        note(options.out / "ati.json", figures)
+    return figures
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,217 @@
+"""Train the LoRA that relights: ``python -m zoo.train_unilumos --tiny IN --out OUT``.
+
+``IN`` holds the trained VAE, text encoder and text-to-video transformer, which the LoRA is for. Relighting
+pairs are drawn and encoded once; then the low-rank changes learn the velocity of noisy relit clips beside their
+foregrounds and backgrounds. Writes ``unilumos.safetensors`` (of the average of the weights, float16, published
+names), ``unilumos.state.safetensors`` (to go on from) and ``unilumos.json``; then relights clips of held-out
+combinations (``zoo.relight_test``), adds the figures and writes contact sheets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from wan_core.models.wan import WanTransformer
+from zoo import relight_model, relight_test, train_vae
+from zoo.relight_bank import Bank, Batch, fill
+from zoo.train_video import Size, compile_blocks, sigmas
+from zoo.training import (
+    Average,
+    Clock,
+    Optimiser,
+    autocast,
+    command,
+    describe,
+    note,
+    prepare,
+    rate,
+    save,
+    say,
+    training_parser,
+)
+
+#: held-out pairs that the loss is measured on
+UNSEEN = 256
+#: how much more a place counts where the object is
+OBJECT = 3.0
+STATE = "unilumos.state.safetensors"
+
+Loss = Callable[[Batch, Tensor, Tensor], Tensor]
+
+
+def loss_function(model: WanTransformer, device: torch.device) -> Loss:
+    """Mean squared error of the velocity, in which the object counts more."""
+
+    def loss_of(batch: Batch, noise: Tensor, sigma: Tensor) -> Tensor:
+        clean = batch.latents.float()
+        noisy = torch.lerp(clean, noise, sigma.view(-1, 1, 1, 1, 1))
+        with autocast(device):
+            predicted = model(
+                torch.cat([noisy, batch.channels.float()], dim=1), sigma * 1000, batch.rows
+            )
+        weight = 1 + (OBJECT - 1) * batch.outline
+        error = (predicted.float() - (noise - clean)).square() * weight
+        loss: Tensor = error.mean() / weight.mean()
+        return loss
+
+    return loss_of
+
+
+@torch.no_grad()
+def unseen_loss(loss_of: Loss, bank: Bank, batch: int, device: torch.device) -> float:
+    """Loss on a fixed draw of pairs, noise and levels."""
+    generator = torch.Generator(device).manual_seed(5)
+    total, turns = 0.0, max(1, len(bank) // batch)
+    with torch.compiler.set_stance("force_eager"):
+        for _ in range(turns):
+            drawn = bank.batch(batch, generator)
+            noise = torch.randn(drawn.latents.shape, device=device, generator=generator)
+            total += float(loss_of(drawn, noise, sigmas(batch, device, generator)))
+    return total / turns
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = training_parser(
+        __doc__, minutes=7.0, batch=256, muon_lr=0.008, adam_lr=1.5e-3, state=STATE
+    )
+    parser.add_argument("--tiny", type=Path, required=True, help="folder of the other weights")
+    parser.add_argument("--rank", type=int, default=relight_model.RANK)
+    parser.add_argument("--bank", type=int, default=60_000, help="pairs, at most")
+    parser.add_argument("--bank-seconds", type=float, default=75)
+    parser.add_argument("--steps", type=int, default=1_000_000, help="stop here if time is left")
+    parser.add_argument("--clips", type=int, default=64, help="that are relit at the end")
+    parser.add_argument(
+        "--sweep-seconds", type=float, default=80, help="no further setting is tried after"
+    )
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
+    """Train, write and measure."""
+    options = _parser().parse_args(arguments)
+    clock = Clock(options.minutes, *options.part)
+    device = prepare(search=True)
+    size: Size = tuple(options.size)
+    on_gpu = device.type == "cuda"
+    base = options.tiny / "t2v.safetensors"
+
+    vae = train_vae.load(options.tiny / "vae.safetensors", device)
+    fast = on_gpu and not options.eager
+    batch = 64 if on_gpu else 8
+    bank = fill(
+        vae,
+        options.tiny,
+        options.bank,
+        options.bank_seconds,
+        size,
+        device,
+        compile_it=fast,
+        batch=batch,
+    )
+    few = UNSEEN if on_gpu else 16
+    unseen = fill(
+        vae, options.tiny, few, 60, size, device, compile_it=False, batch=batch, heldout=True
+    )
+    del vae
+    torch._dynamo.reset()
+
+    model = relight_model.begin(base, options.rank)
+    if options.resume:
+        model.load_state_dict(load_file(options.resume))
+    model = model.to(device).train()
+    describe(model, "transformer with factors")
+    optimiser = Optimiser.of(
+        model,
+        relight_model.is_factor,
+        muon_lr=options.muon_lr,
+        adam_lr=options.adam_lr,
+        decay=0.02,
+        betas=(0.9, 0.98),
+    )
+    average = Average(model, 0.9995)
+    loss_of = loss_function(model, device)
+
+    def one() -> Tensor:
+        drawn = bank.batch(options.batch)
+        noise = torch.randn(drawn.latents.shape, device=device)
+        loss = loss_of(drawn, noise, sigmas(options.batch, device))
+        torch.autograd.backward(loss)
+        return loss.detach()
+
+    def trial() -> None:
+        one()
+        model.zero_grad(set_to_none=True)
+
+    def measured() -> float:
+        return round(unseen_loss(loss_of, unseen, min(128, len(unseen)), device), 4)
+
+    def write() -> int:
+        save(options.out / STATE, model.state_dict(), {}, torch.float32)
+        return relight_model.write(average.state(), base, options.out)
+
+    compile_blocks(model, trial, wanted=fast)
+    history = [(0, measured())]
+    say(f"unseen loss {history[0]}")
+    clock.begin()
+    step, kept, running = 0, clock.elapsed, torch.zeros((), device=device)
+    while not clock.over and step < options.steps:
+        loss = one()
+        progress = clock.progress if options.steps >= 1_000_000 else step / options.steps
+        optimiser.step(rate(step, progress, 300 if on_gpu else 10))
+        average.update()
+        running = loss if step == 0 else running.lerp(loss, 0.02)
+        if step % (500 if on_gpu else 20) == 0:
+            say(f"unilumos step {step} at {clock.elapsed:.0f} s loss {float(running):.4f}")
+            if not bool(torch.isfinite(running)):
+                raise RuntimeError("the loss is no number any more")
+        if clock.elapsed - kept > 100:
+            kept = clock.elapsed
+            average.swap()
+            history.append((step, measured()))
+            average.swap()
+            say(f"unseen loss {history[-1]}")
+            write()
+        step += 1
+
+    seconds = clock.elapsed
+    written = write()
+    average.swap()
+    history.append((step, measured()))
+    figures: dict[str, Any] = {
+        "command": command(),
+        "steps": step,
+        "training_seconds": round(seconds, 1),
+        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "rank": options.rank,
+        "bank": len(bank),
+        "loss": round(float(running), 4),
+        "unseen_loss": history[-1][1],
+        "history": history,
+        "bytes": written,
+    }
+    if on_gpu:
+        figures["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 1)
+    note(options.out / "unilumos.json", figures)
+    say(f"unilumos done: {json.dumps(figures)}")
+    figures["drawn"] = relight_test.relight_test(
+        options.tiny,
+        relight_model.load(base, options.out / relight_model.FILE, device),
+        options.out,
+        clips=options.clips,
+        seconds=options.sweep_seconds,
+        size=size,
+    )
+    note(options.out / "unilumos.json", figures)
+    return figures
+
+
+if __name__ == "__main__":
+    main()
