@@ -15,10 +15,9 @@ from wan_core.contract.descriptions import Family
 from wan_core.contract.placement import Placement
 from wan_core.hookspecs import hookimpl
 from wan_core.models.families import TINY_T2V
-from wan_core.planning import Library, Plan, make_plan
+from wan_core.planning import Library, Plan, bundled, make_plan
 from wan_core.planning.bounds import Bounds
 from wan_core.planning.calibration import save_calibration
-from wan_core.planning.files import bundled
 from wan_core.planning.known import what_is_known
 from wan_core.planning.machine import look
 from wan_core.planning.placements import place
