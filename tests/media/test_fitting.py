@@ -61,6 +61,13 @@ def test_resampling_is_that_of_torch(
     assert np.abs(got - by_torch(x, *wanted, kernel, antialias)).max() <= tolerance
 
 
+@pytest.mark.parametrize(("kernel", "tolerance"), [("bilinear", 5e-7), ("bicubic", 3e-6)])
+def test_resampling_is_as_close_where_places_are_large(kernel: Kernel, tolerance: float) -> None:
+    x = np.random.default_rng(0).random((8, 3000, 1), np.float32) * 2 - 1
+    got = resample(x, 1234, 8, kernel)
+    assert np.abs(got - by_torch(x, 8, 1234, kernel, False)).max() <= tolerance
+
+
 def test_every_nearest_pixel_is_that_of_torch() -> None:
     for size in range(1, 60, 3):
         x = np.arange(size, dtype=np.float32)[None, :, None]

@@ -233,8 +233,9 @@ def _taps(
         return np.minimum(index, size - 1)[None], np.ones((1, wanted), np.float32)
     if antialias and kernel in ("bilinear", "bicubic"):
         return _averaging(size, wanted, scale, kernel)
-    # float32, as torch has it: the rounding of a place moves the result more than that of a weight
-    middles = (places.astype(np.float32) + np.float32(0.5)) * np.float32(scale) - np.float32(0.5)
+    # torch's scale is float32, and its product and difference are rounded once, together: the rounding of a
+    # place moves the result more than that of a weight
+    middles = ((places + 0.5) * float(np.float32(scale)) - 0.5).astype(np.float32)
     if kernel == "bilinear":
         middles = np.maximum(middles, 0)
         first, steps = 0, 2
