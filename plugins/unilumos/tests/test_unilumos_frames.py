@@ -84,6 +84,9 @@ def test_the_last_frame_is_held() -> None:
         ((40, 24), (40, 24), (40, 24)),
         ((90, 17), (24, 16), (85, 16)),
         ((3, 1000), (32, 32), (32, 10667)),
+        # 487.5, had 225 * 832 been divided by 384
+        ((384, 225), (832, 480), (832, 487)),
+        ((363, 176), (40, 24), (49, 24)),
     ],
 )
 def test_covering(own: tuple[int, int], size: tuple[int, int], whole: tuple[int, int]) -> None:

@@ -19,9 +19,11 @@ Levels = NDArray[np.float32]
 def covering(own: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
     """Width and height of a picture that covers ``size`` in its own proportions."""
     (wide, high), (width, height) = own, size
-    if height / high > width / wide:
-        return max(width, round(wide * height / high)), height
-    return width, max(height, round(high * width / wide))
+    tall, broad = height / high, width / wide
+    # in the makers' order: where a half is rounded, another one gives another size
+    if tall > broad:
+        return round(wide * tall), height
+    return width, round(high * broad)
 
 
 def fitted_frame(frame: NDArray[Any], size: tuple[int, int]) -> Levels:
