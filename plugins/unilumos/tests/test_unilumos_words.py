@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from wan_plugin_unilumos.options import RelightOptions
-from wan_plugin_unilumos.words import ATTRIBUTES, composed
+from wan_plugin_unilumos.tiny import NO_ATTRIBUTES, warn
+from wan_plugin_unilumos.words import ATTRIBUTES, composed, without_light
 
 from wan_core.contract.options import OptionError
 
@@ -88,3 +89,23 @@ def test_what_is_no_value_is_refused(value: object) -> None:
 def test_the_nearest_value_is_named() -> None:
     with pytest.raises(OptionError, match='did you mean "Side Light"'):
         RelightOptions(direction="Slide Light")
+
+
+def test_the_caption_is_found_again() -> None:
+    caption = "A woman by a window."
+    assert without_light(composed(caption, {"direction": "Top Light"})) == caption
+    assert without_light(composed("", {"intensity": "Dim"})) == ""
+    assert without_light(caption) == caption
+
+
+def test_the_toy_model_names_the_words_that_it_knows() -> None:
+    taught = "a large red circle moves right on a gray background"
+    for where in ("left", "right", "top", "bottom", "top left", "bottom right"):
+        assert warn(f"{taught}, lit from the {where}") is None
+    lit = {"direction": "Top Light"}
+    assert warn(composed(taught, lit)) == warn(composed("", lit)) == NO_ATTRIBUTES
+    both = warn(composed("a dancer", lit))
+    assert both is not None and both.startswith(
+        f'{NO_ATTRIBUTES}; the bundled tiny model was never taught "dancer"'
+    )
+    assert both.count("wan-core models unilumos-1.3b") == 2 and "t2v" not in both

@@ -150,6 +150,11 @@ def composed(caption: str, said: Mapping[str, str | None]) -> str:
     return f"{caption} {', '.join(parts)}.".lstrip()
 
 
+def without_light(prompt: str) -> str:
+    """The caption of a prompt that :func:`composed` made."""
+    return prompt.partition(f"{ATTRIBUTES[0].title}: ")[0].rstrip()
+
+
 def _folded(text: str) -> str:
     """Lower case, single spaces, none before a bracket."""
     return re.sub(r"\s*\(\s*", "(", " ".join(text.lower().split()))
