@@ -75,7 +75,9 @@ def _why_pixels(
         return f'"{changing}" changes them'
     if (made.width, made.height) != (wanted.width, wanted.height):
         return f"they are brought to {wanted.width}x{wanted.height}"
-    if made.frames != wanted.frames:
+    if made.frames < wanted.frames:
+        return f"they are {made.frames} of the {wanted.frames} frames"
+    if made.frames > wanted.frames:
         return f"only {wanted.frames} of {made.frames} frames are used"
     if identity_of(one, has) != identity_of(other, vae):
         return "the two models have not the same VAE"

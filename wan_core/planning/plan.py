@@ -362,7 +362,8 @@ def _sentence(stage: PlannedStage) -> str:
     size = stage.needs.size
     if size is None:
         return stage.description.summary
+    frames = f"{size.frames} frame{'s' * (size.frames != 1)}"
     return (
-        f"{stage.description.summary}; {size.width}x{size.height}, {size.frames} frames at "
+        f"{stage.description.summary}; {size.width}x{size.height}, {frames} at "
         f"{size.fps:g} per second"
     )

@@ -164,7 +164,8 @@ def _with_frames(
         if frames is None:
             frames = min(whole, preset.frames)
             if frames < there:
-                notes.append(f"of the {there} frames of video the first {frames} are used")
+                first = f"first {frames} are" if frames > 1 else "first is"
+                notes.append(f"of the {there} frames of video the {first} used")
         elif frames > there:
             has = (
                 f"has {there} frames at {preset.fps:g} per second" if there > 1 else "is one frame"

@@ -66,6 +66,7 @@ def test_sizes(needs: NeedsOf, stage: str, size: tuple[int, int, int, float]) ->
         (VIDEO + GROUND, NO_MASK),
         (VIDEO, "of the 12 frames of video the first 9 are used"),
         ('video = "p.png"\nframes = 5', "video is a picture: it is shown for all 5 frames"),
+        ('video = "short.mkv"', "of the 4 frames of video the first is used"),
         (
             VIDEO + 'background = "briefly.mkv"',
             "background has 3 frames, the video 9: its last one is held",
@@ -100,6 +101,16 @@ def test_no_notes_where_all_is_said(needs: NeedsOf) -> None:
 )
 def test_what_is_encoded_is_known(needs: NeedsOf, stage: str, tasks: dict[str, int]) -> None:
     assert needs(stage).encodes == tasks
+
+
+def test_a_background_of_fewer_frames_is_handed_over_as_pixels(tmp_path: Path) -> None:
+    write_files(tmp_path)
+    text = workflow_text('name = "ground"\nframes = 5') + (
+        f'[[stages]]\nuse = "unilumos"\nname = "lit"\n{VIDEO}background = "ground.video"\n'
+    )
+    workflow = parse_workflow(text, name="w.toml", folder=tmp_path, plugins=PLUGINS)
+    (one,) = make_plan(workflow, PLUGINS, device="cpu").stages[1].handovers
+    assert (one.option, one.pixels) == ("background", "they are 5 of the 9 frames")
 
 
 def test_features_are_told_how_large_what_is_given_is(needs: NeedsOf) -> None:

@@ -137,9 +137,8 @@ def _with_frames(
             longest = whole(there)
             frames = longest if leading.made else min(longest, preset.frames)
             if frames < there:
-                notes.append(
-                    f"of the {there} frames of {leading.option} the first {frames} are used"
-                )
+                first = f"first {frames} are" if frames > 1 else "first is"
+                notes.append(f"of the {there} frames of {leading.option} the {first} used")
         return attrs.evolve(options, frames=frames)
     if leading.option == "video" and there is not None and options.frames > there:
         raise WorkflowError(
