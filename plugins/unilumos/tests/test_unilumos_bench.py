@@ -155,6 +155,41 @@ def test_what_can_not_be_compared_is_said(folder: Path) -> None:
     assert any("its 2 frames are fewer than 5" in note for note in found.notes)
 
 
+def test_videos_at_another_rate_are_compared_at_the_results_times(folder: Path) -> None:
+    moving = np.stack([(np.roll(shapes(0), 4 * k, 1) * 255).astype(np.uint8) for k in range(10)])
+    masks = np.zeros((10, 64, 64, 3), np.uint8)
+    for k in range(10):
+        masks[k, :, 4 * k : 4 * k + 24] = 255
+    write_video(folder / "slow.mkv", [moving[::2]], 8)
+    for name, clip in (("own", moving), ("masks", masks)):
+        write_video(folder / f"{name}.mkv", [clip], 16)
+        write_video(folder / f"{name}-slow.mkv", [clip[::2]], 8)
+    found, plain = (
+        measure(
+            folder / "slow.mkv",
+            folder / f"own{at}.mkv",
+            folder / f"masks{at}.mkv",
+            folder / f"own{at}.mkv",
+        )
+        for at in ("", "-slow")
+    )
+    assert found == plain
+    assert found.structure == pytest.approx(1, abs=1e-3) and found.background == 0
+
+
+@pytest.mark.parametrize(
+    ("level", "note"),
+    [
+        (0, "structure: not compared, because the mask is black"),
+        (255, "background: not compared, because the mask leaves nothing of it"),
+    ],
+)
+def test_masks_of_nothing_and_of_all(folder: Path, level: int, note: str) -> None:
+    Image.fromarray(np.full((64, 64), level, np.uint8)).save(folder / "even.png")
+    clip = folder / "foreground.mkv"
+    assert measure(clip, clip, folder / "even.png", clip).notes == (note,)
+
+
 def test_the_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["unilumos", "bench", str(folder / "relit.mkv")]
     assert main(arguments) == 0

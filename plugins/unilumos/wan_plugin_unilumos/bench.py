@@ -7,7 +7,6 @@ qualitative scores ask a large model and are not made here. The others are ours.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wan_core.contract import MediaError
-from wan_core.media import Masking, check_mask, is_still, probe, read_frames, read_masks, read_still
+from wan_core.media import (
+    Masking,
+    Part,
+    check_mask,
+    is_still,
+    probe,
+    probe_clip,
+    read_clip,
+    read_masks,
+    read_still,
+)
 from wan_plugin_unilumos.choosing import held
 from wan_plugin_unilumos.colour import SRGB, temperature, xy_of, xyz_of
 from wan_plugin_unilumos.fitting import fitted_frame
@@ -80,6 +89,8 @@ def measure(
 ) -> Measures:
     """Measure a relit video.
 
+    Of videos at another rate than the result's the frames of its times count.
+
     Args:
         result: a video or a picture.
         foreground: what was lit anew; the subject's structure is compared with it.
@@ -89,25 +100,31 @@ def measure(
     Raises:
         MediaError: a file is not what it should be, or they don't go together.
     """
-    size, count = _look(result)
+    size, count, rate = _look(result)
     notes = []
+    masking = Masking(threshold=SUBJECT, part=_part(mask, rate))
     if mask is not None:
-        check_mask(mask, size, count)
+        check_mask(mask, size, count, masking)
     if background is not None and mask is None:
         notes.append("background: not compared, because no mask says where it is to be seen")
     for name, other in (("foreground", foreground), ("background", background)):
-        if other is not None and (there := _look(other)[1]) < count and not is_still(other):
-            notes.append(f"{name}: its {there} frames are fewer than {count}: the last one is held")
+        if other is None or is_still(other):
+            continue
+        if (there := probe_clip(other, _part(other, rate)).frames) < count:
+            has = f"its {there} frames are" if there > 1 else "its one frame is"
+            notes.append(f"{name}: {has} fewer than {count}: the last one is held")
     means: list[Picture] = []
     luminance: dict[str, list[float]] = {"result": [], "foreground": []}
     structures, differences = [], []
     others = {
-        name: _frames(other, size, count) if other is not None else None
+        name: _frames(other, size, count, rate) if other is not None else None
         for name, other in (("foreground", foreground), ("background", background))
     }
-    masks = _masks(mask, size, count)
+    masks = _masks(mask, size, count, masking)
+    seen = False
     for frame in _frames(result, size, count):
         subject = next(masks)
+        seen = seen or bool(subject.any())
         means.append(frame.mean(axis=(0, 1)))
         luminance["result"].append(_luminance(means[-1]))
         if others["foreground"] is not None:
@@ -120,7 +137,10 @@ def measure(
                 differences.append(float(np.abs(frame - given)[~subject].mean()))
     found = [one for one in structures if one is not None]
     if structures and not found:
-        notes.append("structure: not compared, because the foreground is flat where the subject is")
+        why = "the foreground is flat where the subject is" if seen else "the mask is black"
+        notes.append(f"structure: not compared, because {why}")
+    if background is not None and mask is not None and not differences:
+        notes.append("background: not compared, because the mask leaves nothing of it")
     return Measures(
         frames=len(means),
         light=light(means[len(means) // 2]),
@@ -182,29 +202,39 @@ def _luminance(rgb: Picture) -> float:
     return float(xyz_of(rgb)[1])
 
 
-def _look(path: Path) -> tuple[tuple[int, int], int]:
+def _look(path: Path) -> tuple[tuple[int, int], int, float]:
+    """Size, number of frames, and frames per second; 0 = it does not say."""
     if is_still(path):
         height, width = read_still(path).pixels.shape[:2]
-        return (width, height), 1
+        return (width, height), 1, 0
     info = probe(path)
     if not info.frames:
         raise MediaError("this file has no video in it", where=str(path))
-    return (info.width, info.height), info.frames
+    return (info.width, info.height), info.frames, float(info.fps)
 
 
-def _frames(path: Path, size: tuple[int, int], count: int) -> Iterator[Picture]:
+def _part(path: Path | None, rate: float) -> Part:
+    """What is read of a file beside a result of that rate."""
+    other = 0.0 if path is None or is_still(path) else float(probe(path).fps)
+    return Part(fps=rate) if rate and other and rate != other else Part()
+
+
+def _frames(path: Path, size: tuple[int, int], count: int, rate: float = 0) -> Iterator[Picture]:
     """So many frames, in 0…1 in the size of the result."""
-    frames: Any = [read_still(path).pixels] if is_still(path) else islice(read_frames(path), count)
-    for frame in held(frames, count):
+    still = is_still(path)
+    chunks: Any = [[read_still(path).pixels]] if still else read_clip(path, _part(path, rate))
+    for frame in held((chunk[0] for chunk in chunks), count):
         if frame.shape[1::-1] == size:
             yield frame / 255.0
         else:
             yield (fitted_frame(frame, size).astype(np.float64) + 1) / 2
 
 
-def _masks(path: Path | None, size: tuple[int, int], count: int) -> Iterator[NDArray[np.bool_]]:
+def _masks(
+    path: Path | None, size: tuple[int, int], count: int, masking: Masking
+) -> Iterator[NDArray[np.bool_]]:
     if path is None:
         while True:
             yield np.ones(size[::-1], bool)
-    for mask in read_masks(path, size, count, Masking(threshold=SUBJECT)):
+    for mask in read_masks(path, size, count, masking):
         yield mask[0] > 0.5

@@ -14,8 +14,8 @@ from wan_plugin_unilumos.words import without_light
 
 NO_ATTRIBUTES = (
     "the bundled toy model was never taught the attributes of light, and makes little of them; say where it "
-    'comes from at the end of the prompt: ", lit from the left" (right, top, bottom, top left, top right, bottom '
-    f"left, bottom right). For a model that knows them: wan-core models {UNILUMOS_1_3B.name}"
+    'comes from at the end of the prompt: ", lit from the left" (right, top, bottom, top left, top right, '
+    f"bottom left, bottom right). For a model that knows them: wan-core models {UNILUMOS_1_3B.name}"
 )
 
 TINY_UNILUMOS = attrs.evolve(
