@@ -16,6 +16,7 @@ from wan_core.contract.options import show
 from wan_core.contract.requests import FeatureCheck, PlanContext, StageNeeds, VideoSize
 from wan_core.media import check_target, exact_rate
 from wan_core.media.formats import unit_of
+from wan_core.media.patterns import Pattern
 from wan_core.planning.handover import POST, hand_over
 from wan_core.planning.output import output_path
 from wan_core.planning.plan import PlannedModel, PlannedStage, frame_rate, output_stage
@@ -192,13 +193,15 @@ def _check_sources(workflow: Workflow, path: Path) -> None:
 
     Nothing would be left to make it from again.
     """
-    unit = unit_of(path)
+    where, unit = workflow.source.where("output.path"), unit_of(path)
+    if unit != path:
+        Pattern.of(path, where=where)  # a name without a number is the first thing to say
     written = os.path.realpath(unit)
     for key, source in paths_in(options_by_key(workflow)):
         units = (source, source.parent) if unit != path else (source,)
         if written in map(os.path.realpath, units):
             raise WorkflowError(
                 f"the video would take the place of {show(source)}, which {key} names",
-                where=workflow.source.where("output.path"),
+                where=where,
                 remedy="write it somewhere else",
             )

@@ -180,6 +180,15 @@ def test_loading_would_be_noticed(
     assert "weights were loaded" in command("run", "w.toml")[2]
 
 
+def test_a_picture_without_a_number_beside_the_one_that_is_lit(
+    folder: Path, command: Callable[..., tuple[int, str, str]]
+) -> None:
+    (folder / "w.toml").write_text(workflow_text('video = "p.png"'))
+    code, out, err = command("run", "w.toml", "-o", "lit.png")
+    assert (code, out) == (7, "")
+    assert 'has no field for the number of the frame; write it like "lit/%05d.png"' in err
+
+
 @pytest.mark.parametrize(
     ("family", "stage", "says"),
     [
