@@ -16,6 +16,7 @@ import torch
 from lumos_samples import FPS, FRAMES, PLUGINS, SIDE, calls, workflow_text, write_files
 from safetensors.torch import save_file
 from torch import Tensor
+from wan_plugin_unilumos import stage as relighting
 from wan_plugin_unilumos.choosing import Pick
 from wan_plugin_unilumos.fitting import fitted_frame, fitted_picture
 from wan_plugin_unilumos.options import RelightOptions
@@ -26,6 +27,7 @@ from wan_core import Session
 from wan_core.contract import Cancelled, Event, LoadRequest, Note, TaskProgress, VideoSize
 from wan_core.media import Chunks, probe, read_clip, read_frames, read_still
 from wan_core.models import random_transformer, random_vae
+from wan_core.stages import LatentVideo
 from wan_core.workflow import parse_workflow
 
 
@@ -327,8 +329,15 @@ def test_progress_names_what_is_encoded(run: Run) -> None:
     ],
 )
 def test_a_later_stage_takes_latents_where_all_frames_are_as_they_are(
-    folder: Path, more: str, handed: bool
+    folder: Path, more: str, handed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    made: list[Tensor] = []
+
+    def watched(components: Any, latents: Tensor, emit: Any) -> LatentVideo:
+        made.append(latents.clone())
+        return LatentVideo(components, latents, emit)
+
+    monkeypatch.setattr(relighting, "LatentVideo", watched)
     text = workflow_text(f'name = "once"\nprompt = "a square"\n{VIDEO}') + (
         f'[[stages]]\nuse = "unilumos"\nname = "twice"\nvideo = "once.video"\n{more}\n'
     )
@@ -342,6 +351,9 @@ def test_a_later_stage_takes_latents_where_all_frames_are_as_they_are(
         event.task for event in events if isinstance(event, TaskProgress) and event.stage == "twice"
     }
     assert ("encoding video" in encoded) is not handed
+    # to the bit, in every call
+    given = [call[:, 16:32] for call in calls[4:]]
+    assert all(torch.equal(one, made[0]) for one in given) is handed
 
 
 POST = """
