@@ -118,8 +118,8 @@ CASES = (
          f'"Side Light".'),
     Case("direction-with-control-characters", 'direction = "\\u001b[31m"',
          "line 10, stages.0.direction: direction has a control character (U+001B) in it."),
-    Case("two-directions", 'direction = ["Side Light", "Top Light"]',
-         "line 10, stages.0.direction: direction must be text, not a list of 2."),
+    Case("a-direction-of-a-sweep", 'direction = ["Side Light", 3]',
+         "line 10, stages.0.direction: direction must be text, not 3."),
     Case("option", 'directions = "Side Light"',
          'line 10, stages.0.directions: the stage "unilumos" has no option "directions"; did you mean '
          '"direction".'),

@@ -11,7 +11,7 @@ from wan_plugin_unilumos.planning import NO_MASK, NO_WORDS, NOTHING_GIVEN
 
 from wan_core.contract import StageNeeds, VideoSize
 from wan_core.planning import make_plan
-from wan_core.workflow import parse_workflow, to_toml
+from wan_core.workflow import parse_workflow, parse_workflows, to_toml
 
 NeedsOf = Callable[[str], StageNeeds]
 
@@ -126,6 +126,16 @@ def test_prompts_and_branches(needs: NeedsOf) -> None:
     assert needs("guidance = 1.0").branches == 1
     # what the user said stays what the user said, so that a plan that is run again says the same
     assert lit.options.prompt == "A square." and lit.options.direction == "Top Light"
+
+
+def test_lists_of_attributes_are_a_sweep(tmp_path: Path) -> None:
+    text = workflow_text('direction = ["top", "side light"]\ncolor_temperature = ["warm", "cool"]')
+    workflows = parse_workflows(text, name="w.toml", folder=tmp_path, plugins=PLUGINS)
+    prompts = {
+        make_plan(one, PLUGINS, device="cpu").stages[0].needs.prompts[0] for one in workflows
+    }
+    assert {one for one in prompts if "Top Light" in one and "Warm Tone" in one}
+    assert len(prompts) == 4
 
 
 def test_a_plan_that_is_written_down_is_the_same_workflow(tmp_path: Path) -> None:

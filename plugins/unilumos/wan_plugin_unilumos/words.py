@@ -135,6 +135,7 @@ def light(option: str) -> Any:
         allowed=f"{allowed}, in any case",
         help=f"{attribute.title.lower()}, behind the prompt",
         unset=f"not said; where another attribute is: {attribute.plain}",
+        sweep=True,
     )
 
 
