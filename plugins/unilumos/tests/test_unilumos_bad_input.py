@@ -101,6 +101,8 @@ CASES = (
          "out."),
     Case("duration-0", "duration = 0",
          "line 10, stages.0.duration: duration must be from 0.01 to 10000, not 0."),
+    Case("duration-of-too-many-frames", 'video = "fast.mkv"\nframe_choice = "own"\nduration = 9999',
+         "line 12, stages.0.duration: frames must be from 1 to 100000, not 239977."),
     Case("frame-choice-of-nothing", 'frame_choice = "own"',
          "line 10, stages.0.frame_choice: frame_choice says which frames of a video are taken, and none is "
          "given; add "

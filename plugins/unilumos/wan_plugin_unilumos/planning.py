@@ -7,7 +7,7 @@ import math
 import attrs
 
 from wan_core.contract import PlanContext, Preset, StageNeeds, WorkflowError
-from wan_core.stages import plan_sampling, sized_like
+from wan_core.stages import naming, plan_sampling, sized_like
 from wan_plugin_unilumos.choosing import Pick
 from wan_plugin_unilumos.looking import Clip, check_subject, look, pick_of
 from wan_plugin_unilumos.options import RelightOptions
@@ -123,7 +123,8 @@ def _with_frames(
                 f"{options.duration:g} seconds are {said} frames: {frames} are made, "
                 f"{preset.frame_step} * n + 1"
             )
-        options = attrs.evolve(options, frames=frames, duration=None)
+        with naming(context, "duration"):
+            options = attrs.evolve(options, frames=frames, duration=None)
     if leading is None:
         return options
     pick = pick_of(context, leading, options.frame_choice, fps, options.frames)
