@@ -41,7 +41,7 @@ EXAMPLES: tuple[tuple[str, str, Collection[int]], ...] = (
 #: of the evaluation of relighting: task, number of its clip, lights that are asked for
 RELIT = (("even", 3, ("top left", "bottom right")), ("new background", 5, ("right",)))
 #: scenes of the evaluation of tracks: a line, a curve, one with stops, and two objects
-TRACKED = (4, 9, 14, 19)
+TRACKED = (28, 9, 14, 51)
 EVERY = 4
 FIRST_SEED = 31
 GAP, LINE, MARGIN, CORNER = 4, 26, 12, 6
