@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from wan_core.media.masks import check_mask as check_mask
     from wan_core.media.masks import read_masks as read_masks
     from wan_core.media.pixels import to_pixels as to_pixels
+    from wan_core.media.png import write_png as write_png
     from wan_core.media.reading import VideoInfo as VideoInfo
     from wan_core.media.reading import probe as probe
     from wan_core.media.reading import read_frames as read_frames
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from wan_core.media.stills import probe_still as probe_still
     from wan_core.media.stills import read_levels as read_levels
     from wan_core.media.stills import read_still as read_still
+    from wan_core.media.targets import check_png as check_png
     from wan_core.media.targets import check_target as check_target
     from wan_core.media.writing import Written as Written
     from wan_core.media.writing import write_video as write_video
@@ -66,6 +68,7 @@ __getattr__, __dir__, __all__ = exports(
         "best_size": "sizes",
         "check_mask": "masks",
         "check_part": "clips",
+        "check_png": "targets",
         "check_target": "targets",
         "compare_videos": "compare",
         "contact_sheet": "sheet",
@@ -90,6 +93,7 @@ __getattr__, __dir__, __all__ = exports(
         "similar": "sizes",
         "to_pixels": "pixels",
         "vace_picking": "sizes",
+        "write_png": "png",
         "write_video": "writing",
     },
 )
