@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from wan_core.media.stills import probe_still as probe_still
     from wan_core.media.stills import read_levels as read_levels
     from wan_core.media.stills import read_still as read_still
-    from wan_core.media.targets import check_png as check_png
     from wan_core.media.targets import check_target as check_target
     from wan_core.media.writing import Written as Written
     from wan_core.media.writing import write_video as write_video
@@ -68,7 +67,6 @@ __getattr__, __dir__, __all__ = exports(
         "best_size": "sizes",
         "check_mask": "masks",
         "check_part": "clips",
-        "check_png": "targets",
         "check_target": "targets",
         "compare_videos": "compare",
         "contact_sheet": "sheet",

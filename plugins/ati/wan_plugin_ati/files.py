@@ -20,6 +20,8 @@ from wan_plugin_ati.tracks import Drawing, TracksError, drawing_of_array
 
 MOST_BYTES = 64 * 2**20
 """Of a file. ATI's own have a few kilobytes."""
+MOST_TEXT = 16 * 2**20
+"""Of a text: what is read from one takes some twenty times as much."""
 
 
 def read_tracks(path: Path) -> Drawing:
@@ -28,15 +30,17 @@ def read_tracks(path: Path) -> Drawing:
     Raises:
         TracksError: it is not there, no file of tracks, damaged, too large, or holds code.
     """
+    suffix = path.suffix.lower()
     try:
-        reader = READERS.get(path.suffix.lower())
-        if reader is None:
-            raise TracksError(
-                f"{show(path.name)} is no track file by its name",
-                remedy="known are the suffixes " + ", ".join(READERS),
-            )
-        _check_file(path)
-        return reader(path)
+        _check_file(path, MOST_TEXT if suffix in TEXTS else MOST_BYTES)
+        if suffix in TEXTS:
+            return TEXTS[suffix](_text(path))
+        if suffix in ARRAYS:
+            return ARRAYS[suffix](path)
+        raise TracksError(
+            f"{show(path.name)} is no track file by its name",
+            remedy="known are the suffixes " + ", ".join((*TEXTS, *ARRAYS)),
+        )
     except TracksError as error:
         error.place(str(path))
         raise
@@ -45,7 +49,7 @@ def read_tracks(path: Path) -> Drawing:
         raise TracksError(f"the file can't be read ({why})", where=str(path)) from error
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Path, most: int) -> None:
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -55,10 +59,10 @@ def _check_file(path: Path) -> None:
         raise TracksError(f"this is {what}", remedy="name a track file")
     if not status.st_size:
         raise TracksError("the file is empty")
-    if status.st_size > MOST_BYTES:
+    if status.st_size > most:
         raise TracksError(
-            f"the file has {status.st_size / 2**20:.0f} MiB, the most is {MOST_BYTES // 2**20}",
-            remedy="tracks take kilobytes: is this the right file?",
+            f"the file has {status.st_size / 2**20:.0f} MiB, the most is {most // 2**20}",
+            remedy="tracks take kilobytes; check the name",
         )
 
 
@@ -66,11 +70,11 @@ def _text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise TracksError("the file is no text (not UTF-8)") from error
+        raise TracksError("the file is no text (not UTF-8)", remedy="save it as UTF-8") from error
 
 
 def _npy(path: Path) -> Drawing:
-    return drawing_of_array(_own(read_array(io.BytesIO(path.read_bytes()))), "NumPy array")
+    return _drawing(_own(read_array(io.BytesIO(path.read_bytes()))), "NumPy array")
 
 
 def _npz(path: Path) -> Drawing:
@@ -87,13 +91,24 @@ def _npz(path: Path) -> Drawing:
     tracks = _own(arrays["tracks"])
     if "visible" in arrays:
         visible = arrays["visible"]
+        if visible.ndim == 1:
+            visible = visible[None]
         if tracks.shape[2] != 2 or visible.shape != tracks.shape[:2]:
             raise TracksError(
                 f"visible has the shape {shape_of(visible)}, which does not belong to tracks "
                 f"{shape_of(tracks)}"
             )
-        tracks = np.concatenate([tracks, visible[..., None].astype(tracks.dtype)], axis=2)
-    return drawing_of_array(tracks, "NumPy archive")
+        tracks = np.concatenate([tracks, visible[..., None]], axis=2)
+    return _drawing(tracks, "NumPy archive")
+
+
+def _drawing(array: NDArray[Any], form: str) -> Drawing:
+    drawing = drawing_of_array(array, form)
+    for track in drawing.tracks:
+        odd = track.visible[~np.isin(track.visible, (0, 1))]
+        if odd.size:
+            raise TracksError(f"visible of {track.name} must be 1 or 0, not {odd[0]:g}")
+    return drawing
 
 
 def _own(array: NDArray[Any]) -> NDArray[Any]:
@@ -108,13 +123,15 @@ def _own(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-READERS: Mapping[str, Callable[[Path], Drawing]] = {
+TEXTS: Mapping[str, Callable[[str], Drawing]] = {
+    ".toml": read_toml,
+    ".csv": read_csv,
+    ".json": read_splines,
+    ".txt": read_splines,
+}
+ARRAYS: Mapping[str, Callable[[Path], Drawing]] = {
     ".pth": read_published,
     ".pt": read_published,
-    ".json": lambda path: read_splines(_text(path)),
-    ".txt": lambda path: read_splines(_text(path)),
-    ".toml": lambda path: read_toml(_text(path)),
-    ".csv": lambda path: read_csv(_text(path)),
     ".npy": _npy,
     ".npz": _npz,
 }

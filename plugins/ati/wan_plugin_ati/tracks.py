@@ -25,6 +25,8 @@ MOST_TRACKS = 1000
 MOST_SAMPLES = 2_000_000
 """Of all tracks together."""
 LONGEST_NAME = 100
+SEEN = 0.5
+"""A point is seen where its visibility is above it: the edit counts such points and no others."""
 FARTHEST = 1e7
 """No pixel is as far away."""
 
@@ -52,7 +54,7 @@ class Track:
     @property
     def seen(self) -> NDArray[np.bool_]:
         """Which samples are seen."""
-        return self.visible > 0
+        return self.visible > SEEN
 
 
 @attrs.frozen(eq=False)
@@ -124,11 +126,9 @@ def check_count(tracks: int, samples: int) -> None:
     """
     if not tracks:
         raise TracksError("there are no tracks", remedy="draw one at least")
-    if tracks > MOST_TRACKS or samples > MOST_SAMPLES:
-        raise TracksError(
-            f"there are {tracks} tracks of {samples} points in all, the most are {MOST_TRACKS} of "
-            f"{MOST_SAMPLES}"
-        )
+    for count, most, what in ((tracks, MOST_TRACKS, "tracks"), (samples, MOST_SAMPLES, "points")):
+        if count > most:
+            raise TracksError(f"there are {count} {what}, the most are {most}")
 
 
 def is_point(value: object) -> bool:
