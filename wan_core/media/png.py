@@ -31,7 +31,9 @@ def write_png(path: Path | str, picture: NDArray[np.uint8], *, overwrite: bool =
     path = Path(path)
     check_png(path, overwrite=overwrite)
     with (
-        replacing(path, may_replace=lambda place: overwrite and may_replace(place, None)) as partial,
+        replacing(
+            path, may_replace=lambda place: overwrite and may_replace(place, None)
+        ) as partial,
         file_errors(str(path)),
     ):
         Image.fromarray(picture).save(partial.hidden, "PNG")

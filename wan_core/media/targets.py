@@ -71,10 +71,14 @@ def check_png(path: Path, *, overwrite: bool) -> None:
         ResourceError: the folder may not be written to.
     """
     if path.suffix.lower() != PNG:
-        raise MediaError(f"a picture is not written as {show(path.name)}", remedy=f"end it in {PNG}")
+        raise MediaError(
+            f"a picture is not written as {show(path.name)}", remedy=f"end it in {PNG}"
+        )
     with file_errors(str(path)):
         if _is_file(path, "") and not overwrite:
-            raise MediaError(f"{path} exists already", remedy="say --overwrite, or name another file")
+            raise MediaError(
+                f"{path} exists already", remedy="say --overwrite, or name another file"
+            )
         _check_folder(Path(os.path.realpath(path)), "")
 
 

@@ -352,7 +352,10 @@ def test_tracks_on_what_is_cut_off_the_picture(
     text([[[40, 5], [40, 90]]])(tmp_path / "t.json")
     code, said = plan(tmp_path, monkeypatch, capsys, TRACKS, stage=stage)
     assert code == 2
-    assert "all tracks start where the picture is cut: x 40 to 40 and y 5 to 5 on 96x96, of which" in said
+    assert (
+        "all tracks start where the picture is cut: x 40 to 40 and y 5 to 5 on 96x96, of which"
+        in said
+    )
     assert "shows x 0 to 96 and y 24 to 72; give the video the proportions of the picture." in said
     text([[[40, 5], [40, 40]], [[40, 40]]])(tmp_path / "t.json")
     code, said = plan(tmp_path, monkeypatch, capsys, TRACKS, stage=stage)

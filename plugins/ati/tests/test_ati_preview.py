@@ -158,8 +158,14 @@ BAD = [
     (["w.toml", "-o", "q" * 300 + ".png"], "can't be written (File name too long)"),
     (["pipe.png", "-o", "x.png"], '"pipe.png" is no workflow'),
     (["w.toml", "-o", "pipe.png", "--overwrite"], "pipe.png is no ordinary file"),
-    (["t.toml", "-o", "x.png"], '"t.toml" is a track file, and tracks alone have no picture; add --pic'),
-    (["w.toml", "--picture", "p.png", "-o", "x.png"], "this is a workflow, not a drawing of tracks"),
+    (
+        ["t.toml", "-o", "x.png"],
+        '"t.toml" is a track file, and tracks alone have no picture; add --pic',
+    ),
+    (
+        ["w.toml", "--picture", "p.png", "-o", "x.png"],
+        "this is a workflow, not a drawing of tracks",
+    ),
     (["w.toml", "--units", "pixels", "-o", "x.png"], "--units is for a track file"),
     (["w.toml", "--stage", "b", "-o", "x.png"], 'there is no stage "b"; there are generate'),
     (["t.csv", "--picture", "no.png", "-o", "x.png"], "no.png"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 import wan_plugin_ati.tiny
 from wan_plugin_ati.tiny import TINY_ATI
 
@@ -58,7 +57,9 @@ def test_the_circle_of_the_example_goes_along_its_track(tmp_path: Path) -> None:
     total = red.sum((1, 2))
     assert total.min() > 0
     places = np.arange(96) + 0.5
-    centre = np.stack([(red.sum(1) * places).sum(1), (red.sum(2) * places).sum(1)], 1) / total[:, None]
+    centre = (
+        np.stack([(red.sum(1) * places).sum(1), (red.sum(2) * places).sum(1)], 1) / total[:, None]
+    )
     points = np.asarray(track.points)
     times = np.linspace(0, 1, len(clip)), np.linspace(0, 1, len(points))
     wanted = np.stack([np.interp(*times, points[:, axis]) for axis in (0, 1)], 1)

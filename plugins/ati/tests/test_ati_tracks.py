@@ -61,7 +61,9 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     ),
     "array.npy": write_npy,
     "old-mac.csv": lambda p: p.write_bytes(
-        ("track,x,y\r" + "".join(f"{i},{x},{y}\r" for i, t in enumerate(POINTS) for x, y in t)).encode()
+        (
+            "track,x,y\r" + "".join(f"{i},{x},{y}\r" for i, t in enumerate(POINTS) for x, y in t)
+        ).encode()
     ),
     "windows.csv": lambda p: p.write_bytes(
         (

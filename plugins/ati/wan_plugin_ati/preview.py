@@ -10,6 +10,7 @@ from pathlib import Path
 import attrs
 import numpy as np
 from numpy.typing import NDArray
+
 from wan_core import Plugins, Workflow, load_workflows
 from wan_core.contract import (
     FeatureCheck,

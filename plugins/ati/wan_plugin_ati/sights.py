@@ -82,13 +82,12 @@ def _is_whole(layout: Layout) -> bool:
 
 def _beyond(drawing: Drawing, layout: Layout) -> NDArray[np.bool_]:
     """Which tracks have times outside of the clip."""
-    last = layout.frames - 1 + 1e-6
+    last = layout.frames - 1
+    times = [track.times for track in drawing.tracks]
     return np.asarray(
         [
-            track.times is not None
-            and last > 0.5
-            and not (0 <= track.times[0] and track.times[-1] * layout.per_time <= last)
-            for track in drawing.tracks
+            one is not None and last > 0 and (one[0] < 0 or one[-1] * layout.per_time > last + 1e-6)
+            for one in times
         ]
     )
 
