@@ -190,6 +190,16 @@ def test_bad_arguments_are_one_sentence(
     assert out == "" and sorted(Path().iterdir()) == before
 
 
+@pytest.mark.parametrize("family", ["tiny-t2v", "wan2.2-ti2v-5b"])
+def test_what_planning_refuses_is_not_drawn(
+    family: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("w.toml").write_text(WORKFLOW.replace("ati-14b", family))
+    code, _, err = preview(capsys, "w.toml", "-o", "x.png")
+    assert code == 2
+    assert f"stages.0.apply.0: feature ati does not fit family {family}; it fits ati-14b, " in err
+
+
 def test_a_workflow_without_tracks(capsys: pytest.CaptureFixture[str]) -> None:
     Path("w.toml").write_text(WORKFLOW.partition("[[stages.apply]]")[0])
     code, _, err = preview(capsys, "w.toml", "-o", "x.png")

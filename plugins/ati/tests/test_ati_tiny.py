@@ -39,9 +39,9 @@ def test_words_of_its_own_training_are_known_and_others_are_named() -> None:
 def test_a_prompt_that_leads_against_tracks_is_named() -> None:
     assert TINY_ATI.warn is not None
     note = resolve(TINY_ATI.warn)("a red circle moves right and up, right on a black background")
-    assert note.startswith('the prompt says how things move ("right", "up"), which is obeyed more')
-    both = resolve(TINY_ATI.warn)("an elephant rises")
-    assert '"elephant"' in both and '("rises")' in both
+    assert note.startswith('the prompt says how things move ("right", "up"), which can lead more')
+    both = resolve(TINY_ATI.warn)("an elephant stays still")
+    assert '"elephant"' in both and '("still")' in both
 
 
 def test_the_circle_of_the_example_goes_along_its_track(tmp_path: Path) -> None:

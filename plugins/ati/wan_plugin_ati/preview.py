@@ -99,6 +99,13 @@ def of_workflow(path: Path, overrides: Sequence[str] = (), stage: str | None = N
             f"stage {spec.name} has no model that tracks could lead", where=path.name
         )
     family = plugins.family(workflow.models[spec.model].family)
+    fitting = plugins.feature(FEATURE).families
+    if family.name not in fitting and FEATURE not in family.features:
+        raise WorkflowError(
+            f"feature {FEATURE} does not fit family {family.name}",
+            where=workflow.source.where(asked.key),
+            remedy="it fits " + ", ".join(fitting),
+        )
     needs = _needs(workflow, spec, plugins)
     if needs.size is None:
         raise WorkflowError(f"stage {spec.name} makes no video", where=path.name)

@@ -16,11 +16,8 @@ from wan_core.models.families import TINY_I2V
 TAUGHT = frozenset({"and", "curved", "drawn", "follow", "follows", "path", "paths", "track"})
 """Words that the LoRA was trained with, beside those of the core's model."""
 
-WAYS = frozenset(
-    {"right", "left", "up", "down", "upwards", "downwards", "rises", "rising", "falls", "falling"}
-    | {"around", "circling", "still", "rests", "resting", "zooms", "zooming"}
-)
-"""Words that say how a thing moves. The core's model obeys them more than the tracks."""
+WAYS = frozenset({"right", "left", "up", "down", "still"})
+"""Words that lead the core's model more than the tracks do."""
 
 assert TINY_I2V.pictures is not None
 # it was trained from first pictures alone: tracks have the channels that would tell of other given frames
@@ -45,7 +42,7 @@ def warn(prompt: str) -> str | None:
     against = None
     if ways := [show(word) for word in dict.fromkeys(words) if word in WAYS]:
         against = (
-            f"the prompt says how things move ({', '.join(ways)}), which is obeyed more than tracks are; "
+            f"the prompt says how things move ({', '.join(ways)}), which can lead more than tracks do; "
             'say "follows the drawn path"'
         )
     return "; ".join(note for note in (unknown, against) if note) or None
