@@ -18,10 +18,8 @@ from wan_plugin_ati.splines import read_splines
 from wan_plugin_ati.tables import read_csv, read_toml
 from wan_plugin_ati.tracks import Drawing, TracksError, drawing_of_array
 
-MOST_BYTES = 64 * 2**20
-"""Of a file. ATI's own have a few kilobytes."""
-MOST_TEXT = 16 * 2**20
-"""Of a text: what is read from one takes some twenty times as much."""
+MOST_BYTES = 16 * 2**20
+"""Of a file: what is read from a text or a pickle may take twenty times as much. ATI's own have kilobytes."""
 
 
 def read_tracks(path: Path) -> Drawing:
@@ -32,7 +30,7 @@ def read_tracks(path: Path) -> Drawing:
     """
     suffix = path.suffix.lower()
     try:
-        _check_file(path, MOST_TEXT if suffix in TEXTS else MOST_BYTES)
+        _check_file(path)
         if suffix in TEXTS:
             return TEXTS[suffix](_text(path))
         if suffix in ARRAYS:
@@ -49,7 +47,7 @@ def read_tracks(path: Path) -> Drawing:
         raise TracksError(f"the file can't be read ({why})", where=str(path)) from error
 
 
-def _check_file(path: Path, most: int) -> None:
+def _check_file(path: Path) -> None:
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -59,9 +57,9 @@ def _check_file(path: Path, most: int) -> None:
         raise TracksError(f"this is {what}", remedy="name a track file")
     if not status.st_size:
         raise TracksError("the file is empty")
-    if status.st_size > most:
+    if status.st_size > MOST_BYTES:
         raise TracksError(
-            f"the file has {status.st_size / 2**20:.0f} MiB, the most is {most // 2**20}",
+            f"the file has {status.st_size / 2**20:.0f} MiB, the most is {MOST_BYTES // 2**20}",
             remedy="tracks take kilobytes; check the name",
         )
 
