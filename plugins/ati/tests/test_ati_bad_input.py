@@ -104,6 +104,8 @@ FILES: list[tuple[str, str, Writer, str]] = [
     ("NaN", "t.json", text('[{"x": NaN, "y": 1}]'), "a number in the text is NaN"),
     ("infinite", "t.json", text('[{"x": 1e999, "y": 1}]'), "x of point 0 of track 0 is infinite"),
     ("far", "t.json", text([[{"x": 1e30, "y": 1}]]), "is 1e\\+30, which is no pixel"),
+    ("a far time", "t.json", text({"tracks": [{"points": [{"x": 1, "y": 1, "at": 1e9}]}]}),
+     "at of point 0 of track 0 is 1000000000.0, which is no time"),
     ("two drawings", "t.json", text([GOOD, GOOD]), "has 2 drawings, one for each video"),
     ("odd visible", "t.json", text([[[20, 30, 7]]]), "must be true or false, not 7"),
     ("many tracks", "t.json", text([[[1, 1]]] * 1001), "there are 1001 tracks"),

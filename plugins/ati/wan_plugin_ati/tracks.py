@@ -185,15 +185,15 @@ def _point(value: Any, place: str) -> tuple[float, float, float, float | None]:
         _number(value["x"], f"x of {place}"),
         _number(value["y"], f"y of {place}"),
         _seen(value.get("visible", True), f"visible of {place}"),
-        None if at is None else _number(at, f"at of {place}"),
+        None if at is None else _number(at, f"at of {place}", "time"),
     )
 
 
-def _number(value: object, place: str) -> float:
+def _number(value: object, place: str, what: str = "pixel") -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TracksError(f"{place} must be a number, not {show(value)}")
     if not abs(value) <= FARTHEST:
-        raise TracksError(f"{place} is {_far(value)}")
+        raise TracksError(f"{place} is {_far(value, what)}")
     return float(value)
 
 
@@ -203,9 +203,9 @@ def _seen(value: object, place: str) -> float:
     return float(bool(value))
 
 
-def _far(value: float) -> str:
+def _far(value: float, what: str = "pixel") -> str:
     if isinstance(value, float) and math.isnan(value):
         return "no number (NaN)"
     if isinstance(value, float) and math.isinf(value):
         return "infinite"
-    return f"{show(value)}, which is no pixel"
+    return f"{show(value)}, which is no {what}"
