@@ -82,6 +82,7 @@ points = []
 names = {}
 mode = "soft"
 # corner = (not given)
+# centre = (not given)
 
 [memory]
 vram = "auto"

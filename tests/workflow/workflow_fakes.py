@@ -82,6 +82,7 @@ class AtiOptions:
     names: Mapping[str, int] = attrs.field(factory=dict)
     mode: str = choice("soft", "hard", default="soft")
     corner: tuple[int, int] | None = None
+    centre: Point | tuple[float, ...] | None = None
 
 
 @attrs.frozen

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from wan_core.media.masks import check_mask as check_mask
     from wan_core.media.masks import read_masks as read_masks
     from wan_core.media.pixels import to_pixels as to_pixels
+    from wan_core.media.png import write_png as write_png
     from wan_core.media.reading import VideoInfo as VideoInfo
     from wan_core.media.reading import probe as probe
     from wan_core.media.reading import read_frames as read_frames
@@ -90,6 +91,7 @@ __getattr__, __dir__, __all__ = exports(
         "similar": "sizes",
         "to_pixels": "pixels",
         "vace_picking": "sizes",
+        "write_png": "png",
         "write_video": "writing",
     },
 )

@@ -1,4 +1,4 @@
-"""``check_target``: what can be known of a target before anything is computed."""
+"""``check_target``, ``check_png``: what can be known of a target before anything is computed."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from wan_core.media.space import check_space
 
 _OVERWRITE = "say overwrite = true under [output], or --overwrite, or use a name like {name}-{n}"
 
+PNG = ".png"
 MOST_FOLDERS = 100
 """More folders inside each other than anybody means, made for one video."""
 
@@ -60,6 +61,25 @@ def check_target(
     if width and height and frames:
         check_space(path, width, height, frames, where=where)
     return known
+
+
+def check_png(path: Path, *, overwrite: bool) -> None:
+    """Find out whether a single picture can be written there.
+
+    Raises:
+        MediaError: the suffix is not ``.png``, or something is in the way.
+        ResourceError: the folder may not be written to.
+    """
+    if path.suffix.lower() != PNG:
+        raise MediaError(
+            f"a picture is not written as {show(path.name)}", remedy=f"end it in {PNG}"
+        )
+    with file_errors(str(path)):
+        if _is_file(path, "") and not overwrite:
+            raise MediaError(
+                f"{path} exists already", remedy="say --overwrite, or name another file"
+            )
+        _check_folder(Path(os.path.realpath(path)), "")
 
 
 def check_size(
@@ -109,20 +129,26 @@ def may_replace(path: Path, pattern: Pattern | None) -> bool:
 
 
 def _check_name(path: Path, *, overwrite: bool, where: str) -> Format:
-    mode = _mode(path)
-    if mode is not None and stat.S_ISDIR(mode):
-        raise MediaError(f"{path} is a folder", where=where, remedy="name a file")
-    if mode is not None and not stat.S_ISREG(mode):
-        # a video takes the place of what is there, which no device and no pipe would survive
-        raise MediaError(f"{path} is no ordinary file", where=where, remedy="choose another name")
+    is_there = _is_file(path, where)
     known = format_of(path, where=where)
     if known.folder:
         _check_sequence(path, overwrite=overwrite, where=where)
         return known
-    if mode is not None and not overwrite:
+    if is_there and not overwrite:
         raise MediaError(f"{path} exists already", where=where, remedy=_OVERWRITE)
     _check_folder(Path(os.path.realpath(path)), where)
     return known
+
+
+def _is_file(path: Path, where: str) -> bool:
+    """Whether an ordinary file is there; anything else that is there is refused."""
+    mode = _mode(path)
+    if mode is not None and stat.S_ISDIR(mode):
+        raise MediaError(f"{path} is a folder", where=where, remedy="name a file")
+    if mode is not None and not stat.S_ISREG(mode):
+        # a file takes the place of what is there, which no device and no pipe would survive
+        raise MediaError(f"{path} is no ordinary file", where=where, remedy="choose another name")
+    return mode is not None
 
 
 def _check_sequence(path: Path, *, overwrite: bool, where: str) -> None:

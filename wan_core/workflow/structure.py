@@ -154,7 +154,9 @@ class Structurer:
                 remedy = f"add {name} = VALUE"
                 if told := field.metadata.get("help"):
                     remedy += f" ({told})"
-                raise MisfitError(f"{what} needs {name}", remedy=remedy, sentence=True)
+                raise MisfitError(
+                    f"{what} needs {name}", remedy=remedy, sentence=True, right_kind=True
+                )
         try:
             return cls(**values)
         except OptionError as error:

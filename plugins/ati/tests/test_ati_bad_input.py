@@ -87,7 +87,10 @@ FILES: list[tuple[str, str, Writer, str]] = [
     ("a folder", "t.json", Path.mkdir, "this is a folder"),
     ("a pipe", "t.json", lambda path: os.mkfifo(path), "this is no ordinary file"),
     ("empty", "t.json", text(""), "the file is empty"),
+    ("a folder of another name", "tracks", Path.mkdir, "this is a folder"),
     ("another suffix", "t.doc", text("x"), '"t.doc" is no track file by its name; known are'),
+    ("large text", "t.json", text(" " * (17 * 2**20)), "has 17 MiB, the most is 16; tracks take kil"),
+    ("UTF-16", "t.csv", lambda p: p.write_text("x,y\n1,2\n", "utf-16"), "not UTF-8\\); save it as UTF-8"),
     ("no text", "t.json", lambda p: p.write_bytes(b"\xff\xfe\x00"), "no text \\(not UTF-8\\)"),
     ("no JSON", "t.json", text("[{'x': 1,"), "the text is no JSON: .* in line 1, column"),
     ("deep", "t.json", text("[" * 100_000), "nested without end"),
@@ -101,17 +104,26 @@ FILES: list[tuple[str, str, Writer, str]] = [
     ("NaN", "t.json", text('[{"x": NaN, "y": 1}]'), "a number in the text is NaN"),
     ("infinite", "t.json", text('[{"x": 1e999, "y": 1}]'), "x of point 0 of track 0 is infinite"),
     ("far", "t.json", text([[{"x": 1e30, "y": 1}]]), "is 1e\\+30, which is no pixel"),
+    ("a far time", "t.json", text({"tracks": [{"points": [{"x": 1, "y": 1, "at": 1e9}]}]}),
+     "at of point 0 of track 0 is 1000000000.0, which is no time"),
     ("two drawings", "t.json", text([GOOD, GOOD]), "has 2 drawings, one for each video"),
     ("odd visible", "t.json", text([[[20, 30, 7]]]), "must be true or false, not 7"),
     ("many tracks", "t.json", text([[[1, 1]]] * 1001), "there are 1001 tracks"),
     ("odd item", "t.json", text([GOOD[0], 7]), "item 1 of the list is 7, not a track"),
     ("fractions", "t.json", text([[[0.2, 0.5], [0.9, 0.5]]]), 'say units = "fractions"'),
     ("another size", "t.json", text([[[500, 300], [600, 300]]]), "say width and height of what"),
+    ("a text of the list", "t.json", text(["[[20, 30]]", "[[20, "]), "text 1 of the list: the text is no"),
+    ("many points", "t.npy", lambda p: np.save(p, np.ones((1, 2_000_001, 2), np.int8)),
+     "there are 2000001 points, the most are 2000000"),
     ("all off", "t.json", text([[[-5, 10], [50, 50]]]), "all tracks start off the picture: x -5"),
     ("never seen", "t.json", text([[[20, 30, 0], [30, 30, 0]]]), "no track is ever visible"),
     ("no TOML", "t.toml", text("[[tracks"), "the text is no TOML: expected"),
     ("odd key", "t.toml", text("unit = 1"), 'no key "unit"; did you mean "units"'),
     ("odd units", "t.toml", text('units = "cm"'), 'units must be "pixels" or "fractions", not'),
+    ("a workflow", "t.toml", text("format = 1\n[[stages]]\nuse = 'generate'"),
+     "this is a workflow, not a drawing of tracks"),
+    ("deep TOML", "t.toml", text("tracks = " + "[" * 50_000), "nested without end"),
+    ("long number of TOML", "t.toml", text(f"[[tracks]]\npoints = [[{'9' * 5000}, 1]]"), "too many digits"),
     ("one side", "t.toml", text("width = 5"), "width and height of the canvas belong together"),
     ("some times", "t.toml", text("[[tracks]]\npoints = [[1, 2], { x = 1, y = 2, at = 1 }]"),
      "point 0 of track 0 has no time, others have"),
@@ -121,8 +133,9 @@ FILES: list[tuple[str, str, Writer, str]] = [
     ("pixels as fractions", "t.toml", text('units = "fractions"\n[[tracks]]\npoints = [[50, 60]]'),
      'say units = "pixels"'),
     ("no columns", "t.csv", text("1,2\n3,4\n"), "does not name the columns x and y"),
+    ("semicolons", "t.csv", text("track;x;y\na;2,5;3\n"), "with commas in between"),
     ("odd column", "t.csv", text("x,y,z\n1,2,3\n"), 'there is no column "z"'),
-    ("short line", "t.csv", text("x,y\n1,2\n3\n"), "line 3 has 1 cells, the first line has 2"),
+    ("short line", "t.csv", text("x,y\n1,2\n3\n"), "line 3 does not have 2 cells .* but 1"),
     ("odd cell", "t.csv", text("x,y\n1,two\n"), 'line 2: y must be a number, not "two"'),
     ("NaN cell", "t.csv", text("x,y\nnan,2\n"), "is no number \\(NaN\\)"),
     ("no array", "t.npy", text("hello"), "no NumPy array, or a damaged one"),
@@ -141,6 +154,13 @@ FILES: list[tuple[str, str, Writer, str]] = [
     ("other visible", "t.npz",
      lambda p: p.write_bytes(archive(tracks=np.ones((1, 3, 2)), visible=np.ones((1, 4)))),
      "visible has the shape \\(1, 4\\)"),
+    ("half visible", "t.npz",
+     lambda p: p.write_bytes(archive(tracks=np.ones((1, 3, 2), int) * 20, visible=np.full((1, 3), 0.5))),
+     "visible of track 0 must be 1 or 0, not 0.5"),
+    ("a third axis of space", "t.npy", lambda p: np.save(p, np.full((1, 3, 3), 20)),
+     "visible of track 0 must be 1 or 0, not 20"),
+    ("not multiplied", "t.pth", saved(archive(array=array(1, 121, 1, 3, fill=1))),
+     "visible is 1 where ATI's files have 8: nothing in it is multiplied by 8; save the points as .npy"),
     ("code", "t.pth", saved(Code()), "Python code or objects.*could run code, and is refused"),
     ("bare code", "t.pth", bare_pickle, "Python code or objects.*could run code, and is refused"),
     ("weights", "t.pth", saved({"a": torch.ones(1)}), "the file holds dict, not the bytes"),
@@ -160,6 +180,7 @@ FILES: list[tuple[str, str, Writer, str]] = [
 OPTIONS: list[tuple[str, str, str, str]] = [
     ("no tracks", "", "needs tracks", "stages.0.apply.0"),
     ("a number", "tracks = 5", "must be", "tracks"),
+    ("no y", "tracks = [{ points = [{ x = 20 }] }]", "this table needs y; add y", "points.0"),
     ("empty list", "tracks = []", "there are no tracks", "tracks"),
     ("no points", "tracks = [{ points = [] }]", "track 0 has no points", "tracks"),
     ("odd key", "tracks = [{ pionts = [] }]", 'has no option "pionts"', "pionts"),
@@ -287,6 +308,11 @@ NOTES: list[tuple[str, Any, str, str]] = [
     ("fast", [[[5, 5]] * 20 + [[90, 5]] * 20], "", "faster than half the picture in two frames"),
     ("samples", [[[20, 30]] * 50], "", "tracks have 50 samples, ATI's own have 121: they are spread"),
     ("zeros", [[[20, 30]] * 50], 'padding = "zeros"', "they are cut or filled up"),
+    ("a point that would not stay", [[[20, 30]]], 'padding = "zeros"', "tracks have 1 samples, .* filled up"),
+    ("late", {"tracks": [{"points": [{"x": 20, "y": 30, "at": 0}, {"x": 60, "y": 30, "at": 1.5}]}]}, "",
+     "track 0 is drawn beyond the clip, whose times are 0 to 1 \\(share\\)"),
+    ("early", {"times": "frames", "tracks": [{"points": [{"x": 20, "y": 30, "at": -4}]}]}, "",
+     "track 0 is drawn beyond the clip, whose times are 0 to 32 \\(frames\\)"),
     ("many", [GOOD[0]] * 21, "", "there are 21 tracks; ATI was trained with 1 to 20"),
     ("canvas", GOOD, "width = 200\nheight = 100", "other proportions than the picture's 96x96"),
     ("narrow", GOOD, "", 'at 12x12 latents a temperature of 220 reaches no cell .*"scaled" \\(7.65'),
@@ -308,6 +334,35 @@ def test_notes(
     code, said = plan(tmp_path, monkeypatch, capsys, f"{TRACKS}\n{apply}")
     assert code == 0, said
     assert re.search(f"feature ati: .*{note}", said), said
+
+
+@pytest.mark.parametrize("times", ["share", "seconds", "frames"])
+def test_times_up_to_the_last_frame_are_no_reason_for_a_note(
+    times: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    last = {"share": 1, "seconds": 32 / 12, "frames": 32}[times]
+    points = [{"x": 20, "y": 30, "at": 0}, {"x": 60, "y": 30, "at": last}]
+    text({"times": times, "tracks": [{"points": points}]})(tmp_path / "t.json")
+    code, said = plan(tmp_path, monkeypatch, capsys, TRACKS)
+    assert code == 0 and "beyond the clip" not in said
+
+
+def test_tracks_on_what_is_cut_off_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = 'image = "p.png"\nprompt = "a red circle"\nwidth = 96\nheight = 48'
+    text([[[40, 5], [40, 90]]])(tmp_path / "t.json")
+    code, said = plan(tmp_path, monkeypatch, capsys, TRACKS, stage=stage)
+    assert code == 2
+    assert (
+        "all tracks start where the picture is cut: x 40 to 40 and y 5 to 5 on 96x96, of which"
+        in said
+    )
+    assert "shows x 0 to 96 and y 24 to 72; give the video the proportions of the picture." in said
+    text([[[40, 5], [40, 40]], [[40, 40]]])(tmp_path / "t.json")
+    code, said = plan(tmp_path, monkeypatch, capsys, TRACKS, stage=stage)
+    assert code == 0
+    assert "track 0 is off what the video shows of the picture at the start" in said
 
 
 def test_a_last_image_is_hardly_seen(

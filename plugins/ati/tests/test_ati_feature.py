@@ -29,6 +29,8 @@ from wan_core.contract import (
     WorkflowError,
     sliced,
 )
+from wan_core.contract.errors import Cancelled
+from wan_core.contract.events import Event, TaskProgress
 from wan_core.media import read_frames
 from wan_core.models.families import WAN21_I2V_14B_480P
 from wan_core.testing import inner_names
@@ -230,6 +232,16 @@ def test_an_overlay_is_where_the_point_is_and_leaves_the_rest_alone() -> None:
     assert float(first[:, 32, 48].abs().max()) == 0, "a hidden point is a ring, with a hole"
 
 
+def test_the_coordinates_of_a_run_in_half_precision_are_whole_ones() -> None:
+    """Only what is told is rounded, once: places of points are not."""
+    plain = told()
+    half = attrs.evolve(plain, value=plain.value.bfloat16())
+    changed = wan_condition(request(), Conditioning(concat={"video": (half,)}))
+    assert changed is not None
+    (got,) = at(changed, 0)
+    torch.testing.assert_close(got[0].float(), edit(half.value[0].float(), processed(96, 64)))
+
+
 WORKFLOW = """
 format = 1
 [model]
@@ -276,3 +288,27 @@ def test_runs_with_and_without_tracks(tmp_path: Path) -> None:
     touched = (videos["drawn"] != videos["led"]).any(axis=-1)
     assert touched[:, 20, 20:40].any()
     assert not touched[:, :14].any() and not touched[:, 26:].any()
+
+
+def test_a_run_that_was_stopped_goes_on_with_its_tracks_and_with_no_others(tmp_path: Path) -> None:
+    Image.fromarray(np.full((96, 96, 3), 90, np.uint8)).save(tmp_path / "p.png")
+    tracks = tmp_path / "t.csv"
+    tracks.write_text("x,y\n40,40\n80,40\n")
+    apply = APPLY + 'tracks = "t.csv"\nstart = 0.25\nend = 0.5'
+    text = WORKFLOW.format(apply=apply, name="led").replace("steps = 2", "steps = 4")
+    workflow = parse_workflow(text + "overwrite = true\n", folder=tmp_path)
+
+    def stop(event: Event) -> None:
+        if isinstance(event, TaskProgress) and (event.task, event.done) == ("sampling", 2):
+            raise KeyboardInterrupt
+
+    with Session(cache=tmp_path / "cache") as session:
+        whole = np.stack(list(read_frames(*session.run(workflow).outputs)))
+        with pytest.raises(Cancelled):
+            session.run(workflow, listen=stop)
+        tracks.write_text("x,y\n40,40\n80,80\n")
+        with pytest.raises(WorkflowError, match="tracks is another"):
+            session.run(workflow, resume=True)
+        tracks.write_text("x,y\n40,40\n80,40\n")
+        rest = np.stack(list(read_frames(*session.run(workflow, resume=True).outputs)))
+    assert np.array_equal(rest, whole)

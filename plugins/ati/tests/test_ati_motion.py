@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from wan_plugin_ati.motion import edit, scaled_temperature
+from wan_plugin_ati.motion import edit
+from wan_plugin_ati.temperature import scaled_temperature
 
 FRAMES, HEIGHT, WIDTH = 5, 9, 13
 SHARP = 5000.0

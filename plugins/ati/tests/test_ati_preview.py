@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,9 @@ def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Image.new("RGB", (192, 96), (60, 60, 60)).save("p.png")
     Path("w.toml").write_text(WORKFLOW)
+    Path("t.toml").write_text("[[tracks]]\npoints = [[32, 32]]\n")
+    Path("there.png").touch()
+    os.mkfifo("pipe.png")
     Path("t.csv").write_text("track,x,y,visible\na,32,32,1\na,160,64,1\nb,10,10,1\nb,20,20,0\n")
 
 
@@ -93,6 +97,34 @@ def test_overrides_reach_the_workflow(capsys: pytest.CaptureFixture[str]) -> Non
     assert code == 0 and "17 frames" in out
 
 
+def test_of_a_sweep_the_tracks_are_those_of_all_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = preview(capsys, "w.toml", "-s", "stages.0.seed=1,2", "-o", "out.png")
+    assert (code, err) == (0, "") and "tracks:  1" in out
+
+
+def test_a_long_strip_is_not_made_endless(capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("RGB", (1600, 16)).save("strip.png")
+    Path("t.csv").write_text("x,y\n10,8\n")
+    code, _, err = preview(capsys, "t.csv", "--picture", "strip.png", "-o", "out.png")
+    assert (code, err) == (0, "")
+    width, height = Image.open("out.png").size
+    assert width > 50 * height and width <= 6400
+
+
+def test_dots_tell_how_fast_a_point_is(capsys: pytest.CaptureFixture[str]) -> None:
+    """A point that waits in the first half of the clip has all of its dots on the second half's way."""
+    Path("t.csv").write_text("x,y,at\n32,48,0\n32,48,0.5\n160,48,1\n")
+    code, _, _ = preview(capsys, "t.csv", "--picture", "p.png", "-o", "out.png", "--frames", "81")
+    assert code == 0
+    picture = np.asarray(Image.open("out.png")).astype(int)
+    height, width = picture.shape[:2]
+    row = picture[height // 2]
+    solid = np.abs(row - (255, 59, 48)).max(1) < 30
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], solid, [0]])))
+    middles = (edges[::2] + edges[1::2]) / 2 * 192 / width
+    np.testing.assert_allclose(middles, [32, 64, 96, 128, 160], atol=1.5)
+
+
 def test_a_stage_that_goes_on_from_another(capsys: pytest.CaptureFixture[str]) -> None:
     first = '[[stages]]\nuse = "generate"\nname = "first"\nprompt = "a ball"\nimage = "p.png"\n'
     text = WORKFLOW.replace('image = "p.png"', 'continues = "first.video"')
@@ -119,8 +151,21 @@ BAD = [
     (["no.toml", "-o", "x.png"], "no.toml"),
     (["t.csv", "-o", "x.png"], '"t.csv" is no workflow, and tracks alone have no picture'),
     (["w.toml", "-o", "x.doc"], 'can\'t be written as "x.doc"'),
-    (["w.toml", "-o", "p.png"], "p.png exists already; say --overwrite"),
+    (["w.toml", "-o", "there.png"], "there.png exists already; say --overwrite"),
     (["w.toml", "-o", "."], ". is a folder; name a file"),
+    (["w.toml", "-o", "p.png", "--overwrite"], "p.png is the picture itself; name another file"),
+    (["w.toml", "-o", "t.csv/x.png"], "t.csv is a file, not a folder"),
+    (["w.toml", "-o", "q" * 300 + ".png"], "can't be written (File name too long)"),
+    (["pipe.png", "-o", "x.png"], '"pipe.png" is no workflow'),
+    (["w.toml", "-o", "pipe.png", "--overwrite"], "pipe.png is no ordinary file"),
+    (
+        ["t.toml", "-o", "x.png"],
+        '"t.toml" is a track file, and tracks alone have no picture; add --pic',
+    ),
+    (
+        ["w.toml", "--picture", "p.png", "-o", "x.png"],
+        "this is a workflow, not a drawing of tracks",
+    ),
     (["w.toml", "--units", "pixels", "-o", "x.png"], "--units is for a track file"),
     (["w.toml", "--stage", "b", "-o", "x.png"], 'there is no stage "b"; there are generate'),
     (["t.csv", "--picture", "no.png", "-o", "x.png"], "no.png"),
@@ -143,6 +188,16 @@ def test_bad_arguments_are_one_sentence(
     assert code in (2, 7), err
     assert sentence.lower() in err.lower() and err.count("\n") == 1, err
     assert out == "" and sorted(Path().iterdir()) == before
+
+
+@pytest.mark.parametrize("family", ["tiny-t2v", "wan2.2-ti2v-5b"])
+def test_what_planning_refuses_is_not_drawn(
+    family: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("w.toml").write_text(WORKFLOW.replace("ati-14b", family))
+    code, _, err = preview(capsys, "w.toml", "-o", "x.png")
+    assert code == 2
+    assert f"stages.0.apply.0: feature ati does not fit family {family}; it fits ati-14b, " in err
 
 
 def test_a_workflow_without_tracks(capsys: pytest.CaptureFixture[str]) -> None:

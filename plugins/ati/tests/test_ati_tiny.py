@@ -5,33 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 import wan_plugin_ati.tiny
-from wan_plugin_ati.families import FAMILIES
 from wan_plugin_ati.tiny import TINY_ATI
 
-from wan_core import Session, parse_workflow
+from wan_core import Session, load_workflow
 from wan_core.contract.lazy import resolve
 from wan_core.media import read_frames
 from wan_core.models.families import TINY_I2V
 
-PICTURE = Path(__file__).parents[1] / "examples" / "pictures" / "tiny.png"
+EXAMPLE = Path(__file__).parents[1] / "examples" / "tiny-ati.toml"
 WEIGHTS = Path(wan_plugin_ati.tiny.__file__).with_name("ati.safetensors")
 MOST_BYTES = 3_000_000
-POINTS = [[28, 60], [40, 36], [68, 36]]
-TEXT = f"""
-format = 1
-model = {{ family = "tiny-ati" }}
-output = {{ path = "clip.mkv" }}
-[[stages]]
-use = "generate"
-prompt = "a small red circle moves on a black background"
-image = "{PICTURE}"
-seed = 1
-[[stages.apply]]
-use = "ati"
-tracks = [{{ points = {POINTS} }}]
-"""
 
 
 def test_it_is_the_cores_model_and_a_lora() -> None:
@@ -52,18 +36,32 @@ def test_words_of_its_own_training_are_known_and_others_are_named() -> None:
     assert '"elephant"' in warn("an elephant follows the track")
 
 
-@pytest.mark.skipif(TINY_ATI not in FAMILIES, reason="its weights are not here")
-def test_its_circle_goes_along_the_track(tmp_path: Path) -> None:
+def test_a_prompt_that_leads_against_tracks_is_named() -> None:
+    assert TINY_ATI.warn is not None
+    note = resolve(TINY_ATI.warn)("a red circle moves right and up, right on a black background")
+    assert note.startswith('the prompt says how things move ("right", "up"), which can lead more')
+    both = resolve(TINY_ATI.warn)("an elephant stays still")
+    assert '"elephant"' in both and '("still")' in both
+
+
+def test_the_circle_of_the_example_goes_along_its_track(tmp_path: Path) -> None:
     assert WEIGHTS.stat().st_size <= MOST_BYTES
+    workflow = load_workflow(EXAMPLE, [f'output.path="{tmp_path / "clip.mkv"}"'])
+    (track,) = workflow.stages[0].apply[0].options.tracks
     with Session(device="cpu", cache=tmp_path / "cache") as session:
-        (path,) = session.run(parse_workflow(TEXT, folder=tmp_path)).outputs
+        notes: list[str] = []
+        (path,) = session.run(workflow, listen=lambda event: notes.append(str(event))).outputs
+    assert not [note for note in notes if note.startswith("Note(")]
     clip = np.stack(list(read_frames(path))).astype(float)
     red = np.clip(clip[..., 0] - clip[..., 1:].max(-1) - 60, 0, None)
     total = red.sum((1, 2))
     assert total.min() > 0
-    x = (red.sum(1) * (np.arange(96) + 0.5)).sum(1) / total
-    y = (red.sum(2) * (np.arange(96) + 0.5)).sum(1) / total
-    times = np.linspace(0, 1, 33)
-    wanted = [np.interp(times, np.linspace(0, 1, 3), [p[axis] for p in POINTS]) for axis in (0, 1)]
-    distance = np.hypot(x - wanted[0], y - wanted[1])
-    assert distance.mean() < 0.05 * 96
+    places = np.arange(96) + 0.5
+    centre = (
+        np.stack([(red.sum(1) * places).sum(1), (red.sum(2) * places).sum(1)], 1) / total[:, None]
+    )
+    points = np.asarray(track.points)
+    times = np.linspace(0, 1, len(clip)), np.linspace(0, 1, len(points))
+    wanted = np.stack([np.interp(*times, points[:, axis]) for axis in (0, 1)], 1)
+    distance = np.linalg.norm(centre - wanted, axis=1)
+    assert distance.mean() < 0.02 * 96

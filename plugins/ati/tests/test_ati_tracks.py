@@ -60,6 +60,17 @@ WRITERS: dict[str, Callable[[Path], object]] = {
         "track,x,y\n" + "".join(f"{i},{x},{y}\n" for i, t in enumerate(POINTS) for x, y in t)
     ),
     "array.npy": write_npy,
+    "old-mac.csv": lambda p: p.write_bytes(
+        (
+            "track,x,y\r" + "".join(f"{i},{x},{y}\r" for i, t in enumerate(POINTS) for x, y in t)
+        ).encode()
+    ),
+    "windows.csv": lambda p: p.write_bytes(
+        (
+            "\ufefftrack,x,y\r\n"
+            + "".join(f"{i},{x},{y}\r\n" for i, t in enumerate(POINTS) for x, y in t)
+        ).encode()
+    ),
     "archive.npz": lambda p: p.write_bytes(npz(tracks=np.asarray(POINTS, np.float64))),
     "inner.npz": lambda p: p.write_bytes(npz(array=in_published_form(POINTS))),
     "published.pth": published,
@@ -112,6 +123,15 @@ def test_visibility_of_tables_and_archives(tmp_path: Path) -> None:
     visible = np.asarray([[1, 0, 1]], bool)
     (tmp_path / "t.npz").write_bytes(npz(tracks=np.zeros((1, 3, 2)), visible=visible))
     assert read_tracks(tmp_path / "t.npz").tracks[0].visible.tolist() == [1, 0, 1]
+    (tmp_path / "one.npz").write_bytes(npz(tracks=np.zeros((3, 2)), visible=visible[0]))
+    assert read_tracks(tmp_path / "one.npz").tracks[0].visible.tolist() == [1, 0, 1]
+
+
+def test_a_point_counts_as_seen_where_the_edit_counts_it() -> None:
+    """Of files of others, whose visibility may be any share: v' = 2 v - 1 is above 0 then."""
+    result = laid(drawing([[7, 8]] * 3, [0.25, 0.5, 0.75]), 3)
+    told = processed(result, Window(64.0, 48.0))
+    assert result.seen[:, 0].tolist() == (told[:, 0, 3] > 0).tolist() == [False, False, True]
 
 
 def test_a_compressed_archive_inside_is_read(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from wan_core.contract import FeatureCheck, WanCoreError, WorkflowError
+from wan_plugin_ati import published, splines
 from wan_plugin_ati.clip import SAMPLES, Laid, Layout, lay_out
 from wan_plugin_ati.families import FEATURE
 from wan_plugin_ati.options import AtiOptions, drawing_from
@@ -58,7 +59,7 @@ def summary(drawing: Drawing, layout: Layout, laid: Laid) -> list[tuple[str, str
         ("tracks", f"{len(drawing.tracks)}, from {drawing.form}"),
         ("samples", f"{samples} a track"),
         ("canvas", f"{layout.canvas[0]}x{layout.canvas[1]}, points in {layout.units}"),
-        ("clip", f"{layout.frames} frames at {layout.fps:g} per second"),
+        ("clip", f"{layout.frames} frame{'s' * (layout.frames > 1)} at {layout.fps:g} per second"),
         ("visible", f"{100 * float(laid.seen.mean()):.0f} % of all points"),
     ]
 
@@ -118,17 +119,15 @@ def _on_samples(drawing: Drawing, layout: Layout) -> list[str]:
         notes.append(
             f"there are {len(drawing.tracks)} tracks; ATI was trained with 1 to {TRAINED_TRACKS}"
         )
-    if drawing.form.startswith(("ATI", "tracks of a spline")) or layout.padding == "zeros":
-        odd = [len(t.points) for t in drawing.tracks if t.times is None]
-        if odd := sorted({count for count in odd if count not in (1, SAMPLES)}):
-            becomes = (
-                "cut or filled up with hidden points"
-                if layout.padding == "zeros"
-                else ("spread over the clip")
-            )
-            counts = ", ".join(map(str, odd[:5]))
+    zeros = layout.padding == "zeros"
+    if drawing.form in (published.FORM, splines.FORM) or zeros:
+        counts = {len(track.points) for track in drawing.tracks if track.times is None}
+        # a single point stays where it is, which is meant
+        if odd := sorted(counts - ({SAMPLES} if zeros else {1, SAMPLES})):
+            becomes = "cut or filled up with hidden points" if zeros else "spread over the clip"
+            said = ", ".join(map(str, odd[:5]))
             notes.append(
-                f"tracks have {counts} samples, ATI's own have {SAMPLES}: they are {becomes}"
+                f"tracks have {said} samples, ATI's own have {SAMPLES}: they are {becomes}"
             )
     return notes
 

@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from wan_plugin_ati.tracks import Drawing, Floats, Times, Track, Units
+from wan_plugin_ati.tracks import SEEN, Drawing, Floats, Times, Track, Units
 
 SAMPLES = 121
 """Samples of a track in ATI's own files."""
@@ -54,6 +54,11 @@ class Layout:
     times: Times = "share"
     padding: Padding = "spread"
 
+    @property
+    def per_time(self) -> float:
+        """Frames in one unit of ``times``."""
+        return {"share": self.frames - 1, "seconds": self.fps, "frames": 1}[self.times]
+
 
 @attrs.frozen(eq=False)
 class Laid:
@@ -72,7 +77,7 @@ class Laid:
     @property
     def seen(self) -> NDArray[np.bool_]:
         """Where each point is seen."""
-        return self.visible > 0
+        return self.visible > SEEN
 
 
 def lay_out(drawing: Drawing, layout: Layout) -> Laid:
@@ -149,7 +154,7 @@ def _spread(points: Floats, visible: Floats, frames: int) -> tuple[Floats, Float
     share = np.clip(places - low, 0, 1)
     nearest = np.where(share < 0.5, low, high)
     # beside a hidden sample, whose place may mean nothing, the nearest one counts as it is
-    both = (visible[low] > 0) & (visible[high] > 0)
+    both = np.minimum(visible[low], visible[high]) > SEEN
     between = _between(points[low], points[high], share)
     return np.where(both[:, None], between, points[nearest]), visible[nearest]
 
@@ -160,9 +165,7 @@ def _at_times(track: Track, layout: Layout) -> tuple[Floats, Floats]:
     A hidden sample hides the point from then on, until the next that is seen.
     """
     assert track.times is not None
-    last = layout.frames - 1
-    unit = {"share": last, "seconds": layout.fps, "frames": 1.0}[layout.times]
-    times = track.times * unit
+    times = track.times * layout.per_time
     frames = np.arange(layout.frames)
     # a time that is meant to be a frame's is not missed by rounding
     following = np.searchsorted(times, frames + 1e-6, side="right")

@@ -18,8 +18,8 @@ from wan_plugin_ati.splines import read_splines
 from wan_plugin_ati.tables import read_csv, read_toml
 from wan_plugin_ati.tracks import Drawing, TracksError, drawing_of_array
 
-MOST_BYTES = 64 * 2**20
-"""Of a file. ATI's own have a few kilobytes."""
+MOST_BYTES = 16 * 2**20
+"""Of a file: what is read from a text or a pickle may take twenty times as much. ATI's own have kilobytes."""
 
 
 def read_tracks(path: Path) -> Drawing:
@@ -28,15 +28,17 @@ def read_tracks(path: Path) -> Drawing:
     Raises:
         TracksError: it is not there, no file of tracks, damaged, too large, or holds code.
     """
+    suffix = path.suffix.lower()
     try:
-        reader = READERS.get(path.suffix.lower())
-        if reader is None:
-            raise TracksError(
-                f"{show(path.name)} is no track file by its name",
-                remedy="known are the suffixes " + ", ".join(READERS),
-            )
         _check_file(path)
-        return reader(path)
+        if suffix in TEXTS:
+            return TEXTS[suffix](_text(path))
+        if suffix in ARRAYS:
+            return ARRAYS[suffix](path)
+        raise TracksError(
+            f"{show(path.name)} is no track file by its name",
+            remedy="known are the suffixes " + ", ".join((*TEXTS, *ARRAYS)),
+        )
     except TracksError as error:
         error.place(str(path))
         raise
@@ -58,7 +60,7 @@ def _check_file(path: Path) -> None:
     if status.st_size > MOST_BYTES:
         raise TracksError(
             f"the file has {status.st_size / 2**20:.0f} MiB, the most is {MOST_BYTES // 2**20}",
-            remedy="tracks take kilobytes: is this the right file?",
+            remedy="tracks take kilobytes; check the name",
         )
 
 
@@ -66,11 +68,11 @@ def _text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise TracksError("the file is no text (not UTF-8)") from error
+        raise TracksError("the file is no text (not UTF-8)", remedy="save it as UTF-8") from error
 
 
 def _npy(path: Path) -> Drawing:
-    return drawing_of_array(_own(read_array(io.BytesIO(path.read_bytes()))), "NumPy array")
+    return _drawing(_own(read_array(io.BytesIO(path.read_bytes()))), "NumPy array")
 
 
 def _npz(path: Path) -> Drawing:
@@ -87,13 +89,24 @@ def _npz(path: Path) -> Drawing:
     tracks = _own(arrays["tracks"])
     if "visible" in arrays:
         visible = arrays["visible"]
+        if visible.ndim == 1:
+            visible = visible[None]
         if tracks.shape[2] != 2 or visible.shape != tracks.shape[:2]:
             raise TracksError(
                 f"visible has the shape {shape_of(visible)}, which does not belong to tracks "
                 f"{shape_of(tracks)}"
             )
-        tracks = np.concatenate([tracks, visible[..., None].astype(tracks.dtype)], axis=2)
-    return drawing_of_array(tracks, "NumPy archive")
+        tracks = np.concatenate([tracks, visible[..., None]], axis=2)
+    return _drawing(tracks, "NumPy archive")
+
+
+def _drawing(array: NDArray[Any], form: str) -> Drawing:
+    drawing = drawing_of_array(array, form)
+    for track in drawing.tracks:
+        odd = track.visible[~np.isin(track.visible, (0, 1))]
+        if odd.size:
+            raise TracksError(f"visible of {track.name} must be 1 or 0, not {odd[0]:g}")
+    return drawing
 
 
 def _own(array: NDArray[Any]) -> NDArray[Any]:
@@ -108,13 +121,15 @@ def _own(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-READERS: Mapping[str, Callable[[Path], Drawing]] = {
+TEXTS: Mapping[str, Callable[[str], Drawing]] = {
+    ".toml": read_toml,
+    ".csv": read_csv,
+    ".json": read_splines,
+    ".txt": read_splines,
+}
+ARRAYS: Mapping[str, Callable[[Path], Drawing]] = {
     ".pth": read_published,
     ".pt": read_published,
-    ".json": lambda path: read_splines(_text(path)),
-    ".txt": lambda path: read_splines(_text(path)),
-    ".toml": lambda path: read_toml(_text(path)),
-    ".csv": lambda path: read_csv(_text(path)),
     ".npy": _npy,
     ".npz": _npz,
 }

@@ -12,9 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wan_plugin_ati.temperature import TEMPERATURE, scaled_temperature
-
-__all__ = ["edit", "scaled_temperature"]
+from wan_plugin_ati.temperature import TEMPERATURE
 
 TOPK = 2
 MASK_CHANNELS = 4

@@ -10,14 +10,12 @@ from pathlib import Path
 import attrs
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from wan_core import Plugins, Workflow, load_workflow
+from wan_core import Plugins, Workflow, load_workflows
 from wan_core.contract import (
     FeatureCheck,
     MediaError,
     PlanContext,
-    ResourceError,
     StageNeeds,
     VideoSize,
     WorkflowError,
@@ -31,6 +29,7 @@ from wan_core.media import (
     is_still,
     read_frames,
     read_still,
+    write_png,
     write_video,
 )
 from wan_core.workflow import FeatureSpec, StageSpec
@@ -38,14 +37,17 @@ from wan_plugin_ati.checking import check, summary
 from wan_plugin_ati.clip import Laid, Layout, lay_out
 from wan_plugin_ati.drawing import Picture, draw_over, layer_of, on_picture
 from wan_plugin_ati.families import ATI_14B, FEATURE
+from wan_plugin_ati.files import read_tracks
 from wan_plugin_ati.options import AtiOptions, drawing_from
 from wan_plugin_ati.placing import layout_of
-from wan_plugin_ati.tracks import Drawing
+from wan_plugin_ati.tracks import Drawing, TracksError
 
 STILL = ".png"
 GREY = 128
 LEAST_SIDE = 384
 """Pixels of the short side; smaller pictures are shown in larger pixels."""
+MOST_SIDE = 1536
+"""Pixels of the long side that a picture is made larger to at most."""
 
 
 @attrs.frozen(eq=False)
@@ -54,6 +56,7 @@ class Scene:
 
     Attributes:
         picture: ``[height, width, 3]`` in the proportions of the video.
+        source: the file that it comes from.
         notes: what is odd, for the user.
     """
 
@@ -61,6 +64,7 @@ class Scene:
     drawing: Drawing
     layout: Layout
     laid: Laid
+    source: Path | None = None
     notes: tuple[str, ...] = ()
 
     def told(self) -> list[tuple[str, str]]:
@@ -79,13 +83,29 @@ def of_workflow(path: Path, overrides: Sequence[str] = (), stage: str | None = N
         WanCoreError: whatever planning would refuse, but for the files of the model.
     """
     plugins = Plugins.discover()
-    workflow = load_workflow(path, overrides, plugins=plugins)
+    try:
+        # the runs of a sweep differ in seeds and prompts
+        workflow = load_workflows(path, overrides, plugins=plugins)[0]
+    except WorkflowError as error:
+        if _is_drawing(path):
+            raise WorkflowError(
+                f"{show(path.name)} is a track file, and tracks alone have no picture",
+                remedy="add --picture FILE",
+            ) from error
+        raise
     spec, asked = _asked(workflow, stage)
     if spec.model is None:
         raise WorkflowError(
             f"stage {spec.name} has no model that tracks could lead", where=path.name
         )
     family = plugins.family(workflow.models[spec.model].family)
+    fitting = plugins.feature(FEATURE).families
+    if family.name not in fitting and FEATURE not in family.features:
+        raise WorkflowError(
+            f"feature {FEATURE} does not fit family {family.name}",
+            where=workflow.source.where(asked.key),
+            remedy="it fits " + ", ".join(fitting),
+        )
     needs = _needs(workflow, spec, plugins)
     if needs.size is None:
         raise WorkflowError(f"stage {spec.name} makes no video", where=path.name)
@@ -147,14 +167,22 @@ def write(scene: Scene, path: Path, *, overwrite: bool = False) -> Path:
         MediaError: the suffix is not known, or the file is there already.
         ResourceError: the folder may not be written to.
     """
-    height, width = scene.picture.shape[:2]
+    if scene.source is not None and os.path.realpath(path) == os.path.realpath(scene.source):
+        raise MediaError(f"{path} is the picture itself", remedy="name another file")
     if path.suffix.lower() == STILL and "%" not in path.name:
-        _check_still(path, overwrite)
-        _write_still(path, _frame(scene, 0))
-        return path
+        return write_png(path, _frame(scene, 0), overwrite=overwrite)
+    height, width = scene.picture.shape[:2]
     size = {"width": width - width % 2, "height": height - height % 2}
     check_target(path, **size, fps=scene.layout.fps, overwrite=overwrite)
     return write_video(path, _frames(scene), scene.layout.fps, overwrite=overwrite).path
+
+
+def _is_drawing(path: Path) -> bool:
+    try:
+        read_tracks(path)
+    except TracksError:
+        return False
+    return True
 
 
 def _asked(workflow: Workflow, stage: str | None) -> tuple[StageSpec, FeatureSpec]:
@@ -215,9 +243,10 @@ def _scene(
         cut = layout.window.left > 0 or layout.window.top > 0
         pixels = fit(_first(picture), size.width, size.height, "cover" if cut else "stretch")
     # what is drawn over a tiny picture would hide it
-    larger = max(1, LEAST_SIDE // min(size.width, size.height))
+    sides = sorted((size.width, size.height))
+    larger = max(1, min(LEAST_SIDE // sides[0], MOST_SIDE // sides[1]))
     pixels = pixels.repeat(larger, axis=0).repeat(larger, axis=1)
-    return Scene(pixels, drawing, layout, lay_out(drawing, layout), notes)
+    return Scene(pixels, drawing, layout, lay_out(drawing, layout), picture, notes)
 
 
 def _first(path: Path) -> Picture:
@@ -238,24 +267,3 @@ def _frame(scene: Scene, frame: int) -> Picture:
     height, width = scene.picture.shape[:2]
     points = on_picture(scene.laid, scene.layout.window, width, height)
     return draw_over(scene.picture, layer_of(points, scene.laid.seen, frame, width, height))
-
-
-def _check_still(path: Path, overwrite: bool) -> None:
-    if path.is_dir():
-        raise MediaError(f"{path} is a folder", remedy="name a file")
-    if path.exists() and not overwrite:
-        raise MediaError(f"{path} exists already", remedy="say --overwrite, or name another file")
-
-
-def _write_still(path: Path, picture: Picture) -> None:
-    """The file appears when it is complete."""
-    hidden = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(hidden, "PNG")
-        hidden.replace(path)
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise ResourceError(f"the picture can't be written ({why})", where=str(path)) from error
-    finally:
-        hidden.unlink(missing_ok=True)

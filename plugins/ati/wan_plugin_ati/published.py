@@ -86,4 +86,9 @@ def _in_order(array: NDArray[Any]) -> NDArray[np.float32]:
     if array.shape[1] != SAMPLES and array.shape[0] == SAMPLES:
         array = array.swapaxes(0, 1)
     floats: NDArray[np.float32] = array[:, :, 0].astype(np.float32) / np.float32(SCALE)
+    if floats.size and floats[..., 2].max() == 1 / SCALE:
+        raise TracksError(
+            f"visible is 1 where ATI's files have {SCALE}: nothing in it is multiplied by {SCALE}",
+            remedy="save the points as .npy, where they are as they are",
+        )
     return floats

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from wan_plugin_ati.clip import Laid, Layout
+from wan_plugin_ati.clip import Laid, Layout, Window
 from wan_plugin_ati.tracks import Drawing, TracksError
 
 LITTLE = 1.5
 """No drawing has all of its points this near to the corner: such numbers are fractions."""
 FAST = 0.5
-"""Share of the short side within two frames; faster ones are lost."""
+"""Share of the long side within two frames; faster ones are lost."""
 MOST_NAMED = 3
 
 
@@ -25,8 +25,17 @@ def places_notes(drawing: Drawing, layout: Layout, laid: Laid) -> list[str]:
     if not laid.seen.any():
         raise TracksError("no track is ever visible", remedy="let one point be seen at least")
     _check_units(drawing, layout)
-    off = _off(laid, layout)
+    window = layout.window
+    off = _off(laid, window)
+    what = "the picture" if _is_whole(layout) else "what the video shows of the picture"
     if off[0].all():
+        if not _off(laid, Window(*map(float, layout.canvas)))[0].all():
+            raise TracksError(
+                f"all tracks start where the picture is cut: {_extent(laid)} on {_size(layout)}, of which the "
+                f"video shows x {_round(window.left)} to {_round(window.left + window.width)} and "
+                f"y {_round(window.top)} to {_round(window.top + window.height)}",
+                remedy="give the video the proportions of the picture",
+            )
         raise TracksError(
             f"all tracks start off the picture: {_extent(laid)} on {_size(layout)}",
             remedy=_hint(laid, layout),
@@ -34,11 +43,16 @@ def places_notes(drawing: Drawing, layout: Layout, laid: Laid) -> list[str]:
     notes = []
     if off[0].any():
         notes.append(
-            f"{_named(drawing, off[0])} off the picture at the start, so there is nothing under it to move"
+            f"{_named(drawing, off[0])} off {what} at the start, so there is nothing under it to move"
         )
     gone = (off | ~laid.seen).all(axis=0) & ~off[0]
     if gone.any():
-        notes.append(f"{_named(drawing, gone)} never seen on the picture")
+        notes.append(f"{_named(drawing, gone)} never seen on {what}")
+    if (late := _beyond(drawing, layout)).any():
+        notes.append(
+            f"{_named(drawing, late)} drawn beyond the clip, whose times are 0 to "
+            f"{_round((layout.frames - 1) / layout.per_time)} ({layout.times})"
+        )
     if (fast := _fast(laid, layout)).any():
         notes.append(
             f"{_named(drawing, fast)} faster than half the picture in two frames, which is hardly followed"
@@ -62,9 +76,24 @@ def _check_units(drawing: Drawing, layout: Layout) -> None:
         )
 
 
-def _off(laid: Laid, layout: Layout) -> NDArray[np.bool_]:
-    """Which points lie off what the video shows, ``[frames, tracks]``."""
-    window = layout.window
+def _is_whole(layout: Layout) -> bool:
+    return (layout.window.width, layout.window.height) == layout.canvas
+
+
+def _beyond(drawing: Drawing, layout: Layout) -> NDArray[np.bool_]:
+    """Which tracks have times outside of the clip."""
+    last = layout.frames - 1
+    times = [track.times for track in drawing.tracks]
+    return np.asarray(
+        [
+            one is not None and last > 0 and (one[0] < 0 or one[-1] * layout.per_time > last + 1e-6)
+            for one in times
+        ]
+    )
+
+
+def _off(laid: Laid, window: Window) -> NDArray[np.bool_]:
+    """Which points lie off a window, ``[frames, tracks]``."""
     start = np.asarray((window.left, window.top))
     end = start + np.asarray((window.width, window.height))
     off: NDArray[np.bool_] = ((laid.points < start) | (laid.points > end)).any(axis=2)

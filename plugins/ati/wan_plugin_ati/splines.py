@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NoReturn
 
 from wan_core.contract.options import show
-from wan_plugin_ati.tables import of_table
+from wan_plugin_ati.tables import TOO_LONG, of_table
 from wan_plugin_ati.tracks import Drawing, TracksError, drawing_of, is_point
 
 TRACK, BATCH = 1, 3
@@ -70,8 +70,7 @@ def _load(text: str) -> Any:
     except json.JSONDecodeError:
         raise
     except ValueError as error:
-        # a number of more digits than Python converts
-        raise TracksError("a number in the text has too many digits") from error
+        raise TracksError(TOO_LONG) from error
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -111,7 +110,11 @@ def _levels(value: Any) -> int:
 def _each(value: list[Any]) -> Iterator[Any]:
     for index, one in enumerate(value):
         if isinstance(one, str):
-            yield from _tracks(load(one))
+            try:
+                yield from _tracks(load(one))
+            except TracksError as error:
+                error.place(f"text {index} of the list")
+                raise
         elif isinstance(one, list) and not is_point(one):
             yield one
         else:

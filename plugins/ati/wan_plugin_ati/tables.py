@@ -45,6 +45,8 @@ TRACK_KEYS = ("name", "points")
 POINT_KEYS = ("x", "y", "visible", "at")
 COLUMNS = ("track", *POINT_KEYS)
 LARGEST_SIDE = 2**16
+TOO_LONG = "a number in the text has too many digits"
+"""More than Python converts."""
 _TRUE, _FALSE = {"1", "true", "yes"}, {"0", "false", "no"}
 
 
@@ -55,11 +57,16 @@ def read_toml(text: str) -> Drawing:
         TracksError: it is no TOML, or not of this form.
     """
     try:
-        return of_table(tomllib.loads(text), "drawing (TOML)")
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise TracksError(
-            f"the text is no TOML: {str(error).lower() or 'nested too deep'}"
-        ) from error
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise TracksError(f"the text is no TOML: {str(error).lower()}") from error
+    except RecursionError as error:
+        raise TracksError("the text is no TOML of tracks: it is nested without end") from error
+    except ValueError as error:
+        raise TracksError(TOO_LONG) from error
+    if "stages" in table:
+        raise TracksError("this is a workflow, not a drawing of tracks", remedy="name a track file")
+    return of_table(table, "drawing (TOML)")
 
 
 def of_table(table: Mapping[str, Any], form: str) -> Drawing:
@@ -138,7 +145,7 @@ def read_csv(text: str) -> Drawing:
     Raises:
         TracksError: a column is missing or unknown, or a cell can't be read; the line is named.
     """
-    rows = csv.reader(io.StringIO(text))
+    rows = csv.reader(io.StringIO(text, newline=None))
     tracks: dict[str, list[Any]] = {}
     try:
         head = [cell.strip().lower() for cell in next(rows, [])]
@@ -161,7 +168,7 @@ def _check_head(head: list[str]) -> None:
     if not {"x", "y"} <= set(head):
         raise TracksError(
             "the first line does not name the columns x and y",
-            remedy="let it say track,x,y (and visible, at where wanted)",
+            remedy="let it say track,x,y (and visible, at where wanted), with commas in between",
         )
     for column in head:
         if column not in COLUMNS:
@@ -172,7 +179,9 @@ def _check_head(head: list[str]) -> None:
 
 def _row(head: list[str], row: list[str], line: int) -> dict[str, Any]:
     if len(row) != len(head):
-        raise TracksError(f"line {line} has {len(row)} cells, the first line has {len(head)}")
+        raise TracksError(
+            f"line {line} does not have {len(head)} cells as the first line has, but {len(row)}"
+        )
     point: dict[str, Any] = {}
     for column, cell in zip(head, map(str.strip, row), strict=True):
         if column == "track":

@@ -25,6 +25,8 @@ MOST_TRACKS = 1000
 MOST_SAMPLES = 2_000_000
 """Of all tracks together."""
 LONGEST_NAME = 100
+SEEN = 0.5
+"""A point is seen where its visibility is above it: the edit counts such points and no others."""
 FARTHEST = 1e7
 """No pixel is as far away."""
 
@@ -52,7 +54,7 @@ class Track:
     @property
     def seen(self) -> NDArray[np.bool_]:
         """Which samples are seen."""
-        return self.visible > 0
+        return self.visible > SEEN
 
 
 @attrs.frozen(eq=False)
@@ -124,11 +126,9 @@ def check_count(tracks: int, samples: int) -> None:
     """
     if not tracks:
         raise TracksError("there are no tracks", remedy="draw one at least")
-    if tracks > MOST_TRACKS or samples > MOST_SAMPLES:
-        raise TracksError(
-            f"there are {tracks} tracks of {samples} points in all, the most are {MOST_TRACKS} of "
-            f"{MOST_SAMPLES}"
-        )
+    for count, most, what in ((tracks, MOST_TRACKS, "tracks"), (samples, MOST_SAMPLES, "points")):
+        if count > most:
+            raise TracksError(f"there are {count} {what}, the most are {most}")
 
 
 def is_point(value: object) -> bool:
@@ -185,15 +185,15 @@ def _point(value: Any, place: str) -> tuple[float, float, float, float | None]:
         _number(value["x"], f"x of {place}"),
         _number(value["y"], f"y of {place}"),
         _seen(value.get("visible", True), f"visible of {place}"),
-        None if at is None else _number(at, f"at of {place}"),
+        None if at is None else _number(at, f"at of {place}", "time"),
     )
 
 
-def _number(value: object, place: str) -> float:
+def _number(value: object, place: str, what: str = "pixel") -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TracksError(f"{place} must be a number, not {show(value)}")
     if not abs(value) <= FARTHEST:
-        raise TracksError(f"{place} is {_far(value)}")
+        raise TracksError(f"{place} is {_far(value, what)}")
     return float(value)
 
 
@@ -203,9 +203,9 @@ def _seen(value: object, place: str) -> float:
     return float(bool(value))
 
 
-def _far(value: float) -> str:
+def _far(value: float, what: str = "pixel") -> str:
     if isinstance(value, float) and math.isnan(value):
         return "no number (NaN)"
     if isinstance(value, float) and math.isinf(value):
         return "infinite"
-    return f"{show(value)}, which is no pixel"
+    return f"{show(value)}, which is no {what}"

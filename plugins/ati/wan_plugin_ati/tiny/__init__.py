@@ -10,10 +10,14 @@ import re
 import attrs
 
 from wan_core.contract.lazy import resolve
+from wan_core.contract.options import show
 from wan_core.models.families import TINY_I2V
 
 TAUGHT = frozenset({"and", "curved", "drawn", "follow", "follows", "path", "paths", "track"})
 """Words that the LoRA was trained with, beside those of the core's model."""
+
+WAYS = frozenset({"right", "left", "up", "down", "still"})
+"""Words that lead the core's model more than the tracks do."""
 
 assert TINY_I2V.pictures is not None
 # it was trained from first pictures alone: tracks have the channels that would tell of other given frames
@@ -31,8 +35,14 @@ TINY_ATI = attrs.evolve(
 
 
 def warn(prompt: str) -> str | None:
-    """A note naming the words of a prompt that were never taught; None when there are none."""
+    """A note on words that were never taught, and on those that lead against tracks; None without any."""
     assert TINY_I2V.warn is not None
     words = re.findall(r"[^\W_]+", prompt.lower())
-    note: str | None = resolve(TINY_I2V.warn)(" ".join(w for w in words if w not in TAUGHT))
-    return note
+    unknown: str | None = resolve(TINY_I2V.warn)(" ".join(w for w in words if w not in TAUGHT))
+    against = None
+    if ways := [show(word) for word in dict.fromkeys(words) if word in WAYS]:
+        against = (
+            f"the prompt says how things move ({', '.join(ways)}), which can lead more than tracks do; "
+            'say "follows the drawn path"'
+        )
+    return "; ".join(note for note in (unknown, against) if note) or None
