@@ -11,13 +11,15 @@ import attrs
 import numpy as np
 import pytest
 import torch
-from chained import FIRST, PLUGINS, THREE, frames, planned, stage
+from chained import CHANGED, FIRST, PLUGINS, THREE, frames, planned, stage
 from PIL import Image
+from test_recovery import Shortage
 from torch import Tensor
 
 from wan_core import Session
 from wan_core.contract.events import Event, TaskProgress, TaskStarted
 from wan_core.media import read_frames
+from wan_core.models.wan.block import WanBlock
 from wan_core.planning import Plan, phases
 from wan_core.stages import LatentVideo
 
@@ -132,6 +134,23 @@ def test_stages_that_are_over_make_room(
     assert max(most) <= 18e6
     assert np.array_equal(frames(result), free)
     assert {one.users for one in chaining._residencies["cpu"]._residents.values()} == {0}
+
+
+def test_what_one_model_learns_of_memory_holds_for_all_that_share_the_component(
+    chaining: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks that were swapped for the first model's stage stay so for that of the second."""
+    plan = planned(tmp_path, FIRST, CHANGED)
+    free = frames(chaining.run(plan))
+    chaining.close()
+    Shortage(monkeypatch).at(WanBlock, "forward", lambda n: n in (2, 3))
+    events: list[Event] = []
+    result = chaining.run(plan, listen=events.append)
+    assert [one.stage for one in result.recoveries] == ["first", "first"]
+    assert "blocks are swapped" in result.recoveries[1].how
+    started = [event.task for event in events if isinstance(event, TaskStarted)]
+    assert started.count("loading transformer") == 1
+    assert np.array_equal(frames(result), free)
 
 
 def test_a_video_in_use_keeps_its_vae(chaining: Session, tmp_path: Path) -> None:
