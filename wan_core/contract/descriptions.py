@@ -151,6 +151,7 @@ class Component:
     )
     alternatives: tuple[PublishedFile, ...] = attrs.field(
         default=(),
+        kw_only=True,  # since 1.1: what is given by its place stays where it was
         validator=valid.tuple_of("PublishedFile", lambda one: isinstance(one, PublishedFile)),
     )
     needs_file: bool = attrs.field(default=True, validator=valid.flag)
@@ -307,7 +308,7 @@ class Feature:
     families: tuple[str, ...] = attrs.field(default=(), validator=valid.names)
     writes: tuple[str, ...] = attrs.field(default=(), validator=valid.slots)
     writes_if: Mapping[str, str] = attrs.field(
-        default=EMPTY, hash=False, validator=valid.slots_of_options
+        default=EMPTY, kw_only=True, hash=False, validator=valid.slots_of_options
     )
     replaces: tuple[str, ...] = attrs.field(default=(), validator=valid.slots)
     check: str | None = attrs.field(default=None, validator=valid.optional_text)
