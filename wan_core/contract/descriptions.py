@@ -233,7 +233,8 @@ class Family:
         loras: LoRA files that come with installed packages, named as in :attr:`Component.bundled`. They belong
             to the transformer, whatever file fills its slot, and are merged into it before those of a workflow:
             a family that is another one and a difference. One of them may widen the patch embedding to the
-            ``in_dim`` of the transformer's config.
+            ``in_dim`` of the transformer's config; a file that has that width already is taken to have them in
+            it, where the family's bundled one has not. Others are merged into whatever file there is.
     """
 
     name: str = attrs.field(validator=valid.name)
