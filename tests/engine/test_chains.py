@@ -19,6 +19,7 @@ from torch import Tensor
 from wan_core import Session
 from wan_core.contract.events import Event, TaskProgress, TaskStarted
 from wan_core.media import read_frames
+from wan_core.models.vae.network import Decoder
 from wan_core.models.wan.block import WanBlock
 from wan_core.planning import Plan, phases
 from wan_core.stages import LatentVideo
@@ -151,6 +152,27 @@ def test_what_one_model_learns_of_memory_holds_for_all_that_share_the_component(
     started = [event.task for event in events if isinstance(event, TaskStarted)]
     assert started.count("loading transformer") == 1
     assert np.array_equal(frames(result), free)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize(
+    "second",
+    [stage("moving", "picture", 'image = "first.video"'), f'{CHANGED}handover = "pixels"\n'],
+)
+def test_a_video_that_a_stage_reads_is_decoded_in_less_memory(
+    chaining: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: str, times: int
+) -> None:
+    """By the VAE of the stage that made it."""
+    plan = planned(tmp_path, FIRST, second)
+    free = frames(chaining.run(plan))
+    chaining.close()
+    Shortage(monkeypatch).at(Decoder, "forward", lambda n: n < times)
+    result = chaining.run(plan)
+    ways = [one.how for one in result.recoveries]
+    assert ways[0].endswith("transformer left the device")
+    assert ways[1:] == ["vae: one frame is handled at a time"][: times - 1]
+    assert np.abs(frames(result).astype(int) - free.astype(int)).max() <= 1
+    assert {one.users for one in chaining._residencies["cpu"]._residents.values()} == {0}
 
 
 def test_a_video_in_use_keeps_its_vae(chaining: Session, tmp_path: Path) -> None:
