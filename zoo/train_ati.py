@@ -20,7 +20,7 @@ from torch import Tensor
 
 from zoo import image_model, lora_model, tiny_clip, track_edit, track_test, train_vae
 from zoo.image_model import Trainee
-from zoo.lora_model import Trained, adopt
+from zoo.lora_model import Trained, is_factor
 from zoo.track_bank import Bank, Batch, edited, fill
 from zoo.train_video import Size, compile_blocks, sigmas
 from zoo.training import (
@@ -40,6 +40,10 @@ from zoo.training import (
 
 FILE = "ati.safetensors"
 STATE = "ati.state.safetensors"
+TITLE = "toy LoRA: objects follow tracks"
+#: layers that have factors -> their rank, and what is trained
+RANKS = {"blocks.*.self_attn.*": 64, "blocks.*.ffn.*": 56, "blocks.*.cross_attn.*": 16}
+WHOLE = ("blocks.*", "patch_embedding.*", "head.*")
 #: the LoRA file is no larger
 MOST_BYTES = 3_000_000
 #: how much more a cell counts that an object covers
@@ -87,29 +91,17 @@ def unseen_loss(loss_of: Loss, bank: Bank, batch: int, size: Size, device: torch
     return total / turns
 
 
-def begin(options: argparse.Namespace, device: torch.device) -> tuple[Trainee, Trained]:
-    """The model at the start of this call, and what of it is trained."""
-    model = image_model.load(options.tiny / image_model.FILE, torch.device("cpu"))
-    trained = adopt(model)
-    if options.resume:
-        state = load_file(options.resume)
-        with torch.no_grad():
-            for name, parameter in trained.named_parameters():
-                parameter.copy_(state[name])
-    model.to(device).train()
-    return model, trained
+def begin(tiny: Path) -> tuple[Trainee, Trained]:
+    """The start of training, over the image-to-video model in ``tiny``: a model, and what of it is trained."""
+    model = image_model.load(tiny / image_model.FILE, torch.device("cpu"))
+    return model, lora_model.adopt(model, RANKS, WHOLE)
 
 
 def load(tiny: Path, lora: Path, device: torch.device) -> Trainee:
-    """The image-to-video model in the folder ``tiny`` with a LoRA file of tracks."""
+    """The image-to-video model in the folder ``tiny`` with a LoRA file of tracks merged into its weights."""
     model = image_model.load(tiny / image_model.FILE, torch.device("cpu"))
-    lora_model.read_into(adopt(model), lora, load_file(tiny / image_model.FILE))
+    model.load_state_dict(lora_model.merged(load_file(tiny / image_model.FILE), load_file(lora)))
     return model.to(device).eval()
-
-
-def is_factor(name: str, parameter: Tensor) -> bool:
-    """What Muon steps: the factors inside the blocks."""
-    return name.startswith("blocks.") and parameter.ndim == 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -155,7 +147,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     bank, unseen = banks
     torch._dynamo.reset()
 
-    model, trained = begin(options, device)
+    model, trained = begin(options.tiny)
+    if options.resume:
+        trained.resume(load_file(options.resume))
+    model.to(device).train()
     base = load_file(options.tiny / image_model.FILE)
     describe(trained, "factors and small tensors")
     optimiser = Optimiser.of(
@@ -182,7 +177,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
     def keep() -> int:
         save(options.out / STATE, dict(trained.named_parameters()), {}, torch.float32)
-        return lora_model.write(average.state(), base, options.out / FILE, bank.clips.words)
+        about = {"modelspec.title": TITLE, "words": json.dumps(list(bank.clips.words))}
+        return lora_model.write(average.state(), base, options.out / FILE, about)
 
     compile_blocks(model, trial, wanted=on_gpu and not options.eager)
     history = [(0, measured())]
@@ -230,10 +226,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     note(options.out / "ati.json", figures)
     say(f"tracks done: {json.dumps(figures)}")
 
-    lora_model.read_into(trained, options.out / FILE, base)  # what is measured is what was written
+    written_model = load(options.tiny, options.out / FILE, device)
     untrained = image_model.load(options.tiny / image_model.FILE, device)
     for name, drawing, plan, seconds in (
-        ("drawn", model.eval(), None, options.sweep_seconds),
+        ("drawn", written_model, None, options.sweep_seconds),
         ("untrained", untrained, [track_test.PRESET], 0.0),
     ):
         figures[name] = track_test.track_test(

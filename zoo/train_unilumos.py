@@ -21,6 +21,7 @@ from torch import Tensor
 
 from wan_core.models.wan import WanTransformer
 from zoo import relight_model, relight_test, train_vae
+from zoo.lora_model import is_factor
 from zoo.relight_bank import Bank, Batch, fill
 from zoo.train_video import Size, compile_blocks, sigmas
 from zoo.training import (
@@ -123,20 +124,20 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     del vae
     torch._dynamo.reset()
 
-    model = relight_model.begin(base, options.rank)
+    model, trained = relight_model.begin(base, options.rank)
     if options.resume:
-        model.load_state_dict(load_file(options.resume))
-    model = model.to(device).train()
-    describe(model, "transformer with factors")
+        trained.resume(load_file(options.resume))
+    model.to(device).train()
+    describe(trained, "factors and small tensors")
     optimiser = Optimiser.of(
-        model,
-        relight_model.is_factor,
+        trained,
+        is_factor,
         muon_lr=options.muon_lr,
         adam_lr=options.adam_lr,
         decay=0.02,
         betas=(0.9, 0.98),
     )
-    average = Average(model, 0.9995)
+    average = Average(trained, 0.9995)
     loss_of = loss_function(model, device)
 
     def one() -> Tensor:
@@ -148,13 +149,13 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
     def trial() -> None:
         one()
-        model.zero_grad(set_to_none=True)
+        trained.zero_grad(set_to_none=True)
 
     def measured() -> float:
         return round(unseen_loss(loss_of, unseen, min(128, len(unseen)), device), 4)
 
     def write() -> int:
-        save(options.out / STATE, model.state_dict(), {}, torch.float32)
+        save(options.out / STATE, dict(trained.named_parameters()), {}, torch.float32)
         return relight_model.write(average.state(), base, options.out)
 
     compile_blocks(model, trial, wanted=fast)
@@ -189,7 +190,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         "command": command(),
         "steps": step,
         "training_seconds": round(seconds, 1),
-        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "parameters": sum(p.numel() for p in trained.parameters()),
         "rank": options.rank,
         "bank": len(bank),
         "loss": round(float(running), 4),
