@@ -20,6 +20,7 @@ from torch import Tensor
 
 from zoo import image_model, lora_model, tiny_clip, track_edit, track_test, train_vae
 from zoo.image_model import Trainee
+from zoo.learning import ENDLESS, learn
 from zoo.lora_model import Trained, is_factor
 from zoo.track_bank import Bank, Batch, edited, fill
 from zoo.train_video import Size, compile_blocks, sigmas
@@ -28,11 +29,9 @@ from zoo.training import (
     Clock,
     Optimiser,
     autocast,
-    command,
     describe,
     note,
     prepare,
-    rate,
     save,
     say,
     training_parser,
@@ -111,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tiny", type=Path, required=True, help="folder of the other weights")
     parser.add_argument("--bank", type=int, default=60_000, help="clips, at most")
     parser.add_argument("--bank-seconds", type=float, default=75)
-    parser.add_argument("--steps", type=int, default=1_000_000, help="stop here if time is left")
+    parser.add_argument("--steps", type=int, default=ENDLESS, help="stop here if time is left")
     parser.add_argument("--prompts", type=int, default=64, help="clips that are drawn at the end")
     parser.add_argument(
         "--sweep-seconds", type=float, default=70, help="no further setting is tried after"
@@ -181,48 +180,13 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         return lora_model.write(average.state(), base, options.out / FILE, about)
 
     compile_blocks(model, trial, wanted=on_gpu and not options.eager)
-    history = [(0, measured())]
-    say(f"unseen loss {history[0]}")
-    clock.begin()
-    step, kept, running = 0, clock.elapsed, torch.zeros((), device=device)
-    while not clock.over and step < options.steps:
-        loss = one()
-        progress = clock.progress if options.steps >= 1_000_000 else step / options.steps
-        optimiser.step(rate(step, progress, 200))
-        average.update()
-        running = loss if step == 0 else running.lerp(loss, 0.02)
-        if step % 250 == 0:
-            say(f"tracks step {step} at {clock.elapsed:.0f} s loss {float(running):.4f}")
-            if not bool(torch.isfinite(running)):
-                raise RuntimeError("the loss is no number any more")
-        if clock.elapsed - kept > 60:
-            kept = clock.elapsed
-            average.swap()
-            history.append((step, measured()))
-            average.swap()
-            say(f"unseen loss {history[-1]}")
-            keep()
-        step += 1
-
-    spent = clock.elapsed
-    written = keep()
-    assert written <= MOST_BYTES, f"{written} bytes"
-    average.swap()
-    history.append((step, measured()))
-    figures: dict[str, Any] = {
-        "command": command(),
-        "steps": step,
-        "training_seconds": round(spent, 1),
-        "parameters": sum(p.numel() for p in trained.parameters()),
-        "bank": len(bank.radii),
-        "loss": round(float(running), 4),
-        "unseen_loss": history[-1][1],
-        "history": history,
-        "bytes": written,
-    }
-    if on_gpu:
-        figures["device"] = torch.cuda.get_device_name()
-        figures["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 1)
+    figures = learn(
+        "tracks", one, measured, keep,
+        optimiser=optimiser, average=average, clock=clock, steps=options.steps, warm=200, told=250, kept=60,
+    )  # fmt: skip
+    assert figures["bytes"] <= MOST_BYTES, f"{figures['bytes']} bytes"
+    figures["parameters"] = sum(p.numel() for p in trained.parameters())
+    figures["bank"] = len(bank.radii)
     note(options.out / "ati.json", figures)
     say(f"tracks done: {json.dumps(figures)}")
 
