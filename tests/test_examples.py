@@ -53,7 +53,9 @@ def told(verdict: Verdict) -> str:
 
 def test_all_of_them_are_looked_at() -> None:
     names = {file.stem for file in EXAMPLES}
-    assert names >= {"hello", "sweep", "image", "first-and-last", "continue", "change", "chain"}
+    assert names >= {
+        "hello", "sweep", "image", "first-and-last", "continue", "change", "chain", "drawn-path-relit"
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
@@ -104,3 +106,23 @@ def test_the_pictures_are_those_that_the_script_makes(tmp_path: Path) -> None:
             difference = np.asarray(new).astype(int) - np.asarray(old)
         assert abs(difference).max() <= 1, name
         assert (PICTURES / name).stat().st_size < 4096
+
+
+def test_a_circle_follows_the_path_that_was_drawn_in_the_light_that_was_asked_for(
+    session: Session, tmp_path: Path
+) -> None:
+    workflow = load_workflow(ROOT / "examples" / "drawn-path-relit.toml")
+    points = workflow.stages[1].apply[0].options.tracks[0].points
+    clip = drawn(session, "drawn-path-relit", tmp_path / "clip.mkv").float()
+    circle = clip[0] - clip[2] > 60
+    rows, columns = torch.meshgrid(torch.arange(96), torch.arange(96), indexing="ij")
+    centres = torch.stack(
+        [(circle * axis).sum((1, 2)) / circle.sum((1, 2)) for axis in (columns, rows)], dim=1
+    )
+    quarters = centres[:: (len(centres) - 1) // (len(points) - 1)]
+    assert (quarters - torch.tensor(points)).norm(dim=1).max() < 8  # with few steps
+    assert (quarters[-1] - quarters[0]).norm() > 25
+    # the light comes from the top left
+    beside = columns - centres[:, 0, None, None] + rows - centres[:, 1, None, None]
+    light = clip.mean(dim=0)
+    assert light[circle & (beside < -4)].mean() > 1.1 * light[circle & (beside > 4)].mean()

@@ -38,8 +38,10 @@ EXAMPLES: tuple[tuple[str, str, Collection[int]], ...] = (
     ("continue", "the end of another video", range(9)),
     ("change", "a video with a red circle, made anew in the right half", ()),
 )
+#: of the evaluation of relighting: task, number of its clip, lights that are asked for
+RELIT = (("even", 3, ("top left", "bottom right")), ("new background", 5, ("right",)))
 #: scenes of the evaluation of tracks: a line, a curve, one with stops, and two objects
-TRACKED = (4, 9, 14, 19)
+TRACKED = (28, 9, 14, 51)
 EVERY = 4
 FIRST_SEED = 31
 GAP, LINE, MARGIN, CORNER = 4, 26, 12, 6
@@ -150,12 +152,38 @@ def along_tracks() -> list[Row]:
     return rows
 
 
+def relit() -> list[Row]:
+    """Clips of the evaluation of relighting as they are given, and as the product lights them."""
+    from zoo.relight_test import SIZE, case_of
+    from zoo.soak_unilumos import CPU, write_lossless
+    from zoo.soak_unilumos import workflow_text as relighting
+
+    rows = []
+    with tempfile.TemporaryDirectory() as name, wan_core.Session(device="cpu") as session:
+        folder = Path(name)
+        for task, number, lights in RELIT:
+            case = case_of(task, number + 1, CPU, SIZE)
+            write_lossless(folder / "foreground.mkv", case.given[number])
+            behind = "" if case.behind is None else ", for a new background"
+            rows.append((f"given{behind}", read_clip(folder / "foreground.mkv")))
+            if case.behind is not None:
+                write_lossless(folder / "background.mkv", case.behind[number])
+            scene, _, _ = case.captions[number].partition(", lit from")
+            for light in lights:
+                prompt = f"{scene}, lit from the {light}"
+                text = relighting(prompt, FIRST_SEED, case.behind is not None)
+                (path,) = session.run(wan_core.parse_workflow(text, folder=folder)).outputs
+                rows.append((prompt, read_clip(path)))
+    return rows
+
+
 PICTURES: dict[str, Callable[[], Image]] = {
     "hello": lambda: strips(generated(HELLO)),
     "from-picture": lambda: strips(examples(), given=[frames for *_, frames in EXAMPLES], coarse=2),
     "toy-generated": lambda: strips(generated(heldout_prompts()), coarse=2),
     "toy-world": lambda: strips(world()),
     "along-tracks": lambda: strips(along_tracks(), coarse=2),
+    "relit": lambda: strips(relit(), coarse=2),
 }
 
 

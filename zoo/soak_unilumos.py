@@ -64,13 +64,16 @@ def workflow_text(prompt: str, seed: int, behind: bool) -> str:
     )
 
 
-def relight(folder: Path, task: str, count: int, number: int) -> tuple[Reading, Reading, Tensor]:
+def relight(
+    folder: Path, task: str, count: int, number: int
+) -> tuple[Reading, Reading, Tensor | None]:
     """Give one clip to the product, as the VAE gives it back: a rendered one does not flicker at all.
 
     A new background comes with the noise in it already.
 
     Returns:
-        what the judge reads from the foreground's file and from the result's, and the brightness of the truth.
+        what the judge reads from the foreground's file and from the result's, and the brightness of the truth
+        where the background is new.
     """
     session, own = session_of(folder)
     case = _case(task, count)
@@ -80,7 +83,9 @@ def relight(folder: Path, task: str, count: int, number: int) -> tuple[Reading, 
     text = workflow_text(case.captions[number], FIRST_SEED + number, case.behind is not None)
     workflow = wan_core.parse_workflow(text, folder=own)
     (path,) = session.run(workflow).outputs
-    truth = brightness(coded(_vae(), case.wanted[number : number + 1]))[0]
+    truth = None
+    if case.behind is not None:
+        truth = brightness(coded(_vae(), case.wanted[number : number + 1]))[0]
     return read(read_clip(own / "foreground.mkv")), read(read_clip(Path(path))), truth
 
 
@@ -105,7 +110,8 @@ def check_light(pool: Pool, extent: Extent, folder: Path) -> Figures:
     for task in TASKS:
         found = pool.map(partial(relight, folder, task, count), range(count))
         given, drawn, truth = zip(*found, strict=True)
-        light = _case(task, count).light
-        figures[task] = relit(given, drawn, light, {"truth": torch.stack(truth)})
+        case = _case(task, count)
+        steady = {} if case.behind is None else {"truth": torch.stack(truth)}
+        figures[task] = relit(given, drawn, case.light, steady)
         checks += checks_of(task, figures[task])
     return figures, checks

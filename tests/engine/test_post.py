@@ -132,8 +132,8 @@ def test_the_record_says_what_the_user_wrote_and_makes_it_again(tmp_path: Path) 
     text = read_record(probe(made.output).comment, where="out.mkv").workflow
     assert text is not None and text == to_toml(made.workflow)
     assert text.count("[[stages]]") == 1
-    line = '    { use = "darken", name = "darken", model = "second", prompt = "a circle", share = 0.25 },'
-    assert line in text.splitlines()
+    keys = 'use = "darken", name = "darken", model = "second", prompt = "a circle", share = 0.25'
+    assert f'    {{ {keys}, handover = "latents" }},' in text.splitlines()
     again = parse_workflow(text.replace("out.mkv", "again.mkv"), folder=tmp_path, plugins=PLUGINS)
     assert again.stages == made.workflow.stages
     np.testing.assert_array_equal(frames(make_plan(again, PLUGINS, device="cpu"), tmp_path), result)

@@ -68,6 +68,36 @@ def test_the_feature_fades_and_is_asked_for_by_the_workflow(workshop: Path) -> N
     assert light[2] > 30
 
 
+def test_fades_that_do_not_fit_are_refused_by_the_plugins_own_check(workshop: Path) -> None:
+    ran = run(
+        workshop,
+        "wan_core",
+        "plan",
+        "wan-plugin-fade/example.toml",
+        "-s",
+        "stages.0.apply.0.frames=3",
+    )
+    assert ran.returncode == 2
+    assert "two fades of 3 frames don't fit into 5" in ran.stderr
+    assert "use at most 2" in ran.stderr
+
+
+def test_the_model_of_the_tutorial_runs_after_another_stage(workshop: Path) -> None:
+    workflow = "wan-plugin-fade/redrawn.toml"
+    planned = run(workshop, "wan_core", "plan", workflow)
+    assert planned.returncode == 0, planned.stderr
+    assert '"generate" hands to "redraw" its latents' in planned.stdout
+    ran = run(workshop, "wan_core", "run", workflow)
+    assert ran.returncode == 0, ran.stderr
+    drawn = frames(workshop / "wan-plugin-fade" / "redrawn.mp4")
+    assert drawn.shape == (5, 32, 32, 3)
+    # what it sees counts: another video, another result
+    other = [*("-s", "stages.0.seed=1"), *("-s", "output.path=other.mp4")]
+    ran = run(workshop, "wan_core", "run", workflow, *other)
+    assert ran.returncode == 0, ran.stderr
+    assert not np.array_equal(drawn, frames(workshop / "wan-plugin-fade" / "other.mp4"))
+
+
 def test_without_it_the_error_names_the_package(workshop: Path) -> None:
     ran = run(workshop, "wan_core", "run", "wan-plugin-fade/example.toml", site=False)
     assert ran.returncode == 4

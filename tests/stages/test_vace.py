@@ -341,7 +341,7 @@ def test_references_are_prepared_as_the_makers_do(folder: Path, name: str) -> No
 def test_a_stage_that_asks_for_none_is_told(run: Run) -> None:
     said = [e.text for e in run().events if isinstance(e, Note)]
     assert (
-        "small-vace runs as plain text to video; ask for feature vace under [[stages.apply]]"
+        "small-vace was made for feature vace, and this stage asks for none; ask for it under [[stages.apply]]"
         in said
     )
 

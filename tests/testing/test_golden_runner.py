@@ -24,7 +24,7 @@ from wan_core.testing.golden.runner import Verdict, find_cases, handlers, run_ca
 OWN = Path(__file__).parents[1] / "golden"
 UNIPC = "kijai_unipc"
 CASES = find_cases([OWN])
-TOO_LARGE = {"ati.forward", "ati.generate"}
+TOO_LARGE = {"ati.forward", "ati.generate", "unilumos.forward"}
 """Kinds of plugins whose smallest cases are more than half a megabyte."""
 
 

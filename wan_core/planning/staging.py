@@ -96,8 +96,8 @@ def _check_features(
     notes: list[str] = []
     if family.features and not {asked.use for asked in spec.apply} & set(family.features):
         notes.append(
-            f"{family.name} runs as plain {family.task.replace('-', ' ')}; ask for feature "
-            f"{' or '.join(family.features)} under [[stages.apply]]"
+            f"{family.name} was made for feature {' or '.join(family.features)}, and this stage asks for "
+            "none; ask for it under [[stages.apply]]"
         )
     if needs.size is None:
         return notes
