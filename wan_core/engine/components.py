@@ -11,8 +11,8 @@ import attrs
 import torch
 
 from wan_core.contract.lazy import resolve
+from wan_core.contract.loading import LoadRequest
 from wan_core.contract.placement import RESIDENT, Placement
-from wan_core.contract.requests import LoadRequest
 from wan_core.contract.text import slot_in_words
 from wan_core.engine.compiling import Compiled, compiled
 from wan_core.engine.ladder import Abilities

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from wan_core.contract.events import Event, Note
-from wan_core.contract.requests import Components, StageContext
+from wan_core.contract.loading import Components
+from wan_core.contract.requests import StageContext
 from wan_core.models.vae import WanVAE, encode_pieces
 from wan_core.stages.frames import given_video
 
