@@ -102,7 +102,10 @@ class ModelComponents:
     def placement(self, slot: str) -> Placement:
         """Where the component works: as planned, unless memory has run out."""
         planned = self.model.placements.get(slot, RESIDENT)
-        return self._recovery.placements.get(self._planned_key(slot), planned)
+        changed = self._recovery.placements
+        if not changed or slot not in self.model.family.components:
+            return planned
+        return changed.get(self._planned_key(slot), planned)
 
     def abilities(self, slot: str) -> Abilities:
         """What could be done for the component to take less memory."""

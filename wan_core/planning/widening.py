@@ -71,6 +71,8 @@ def holds_loras(
 
     for slot in family.slots("transformer") if family.loras else ():
         own, file = family.components[slot].bundled, files.get(slot)
-        if own and file and narrow(slot, bundled(own)) and not narrow(slot, file.path):
+        if not own or not file or file.path == (comes_with := bundled(own)):
+            continue
+        if narrow(slot, comes_with) and not narrow(slot, file.path):
             return printable(file.path.name)
     return ""
