@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -18,6 +19,8 @@ from torch import Tensor
 
 from wan_core import Session
 from wan_core.contract.events import Event, TaskProgress, TaskStarted
+from wan_core.contract.placement import Placement
+from wan_core.engine.components import ModelComponents
 from wan_core.media import read_frames
 from wan_core.models.vae.network import Decoder
 from wan_core.models.wan.block import WanBlock
@@ -152,6 +155,17 @@ def test_what_one_model_learns_of_memory_holds_for_all_that_share_the_component(
     started = [event.task for event in events if isinstance(event, TaskStarted)]
     assert started.count("loading transformer") == 1
     assert np.array_equal(frames(result), free)
+
+
+def test_a_component_that_a_family_has_not_lies_where_it_was_planned(tmp_path: Path) -> None:
+    """Also once something else has been changed."""
+    plan = planned(tmp_path, FIRST)
+    model = plan.models["text"]
+    others = {k: c for k, c in model.family.components.items() if k != "text_encoder"}
+    without = attrs.evolve(model, family=attrs.evolve(model.family, components=others))
+    recovery, nothing = SimpleNamespace(placements={"another": Placement("cpu")}), None
+    used: Any = (plan, without, PLUGINS, {}, nothing, nothing, "first", recovery)
+    assert ModelComponents(*used).placement("text_encoder") == Placement()
 
 
 @pytest.mark.parametrize("times", [1, 2])
