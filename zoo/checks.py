@@ -26,6 +26,7 @@ class Extent:
         variety: clips that are compared with each other.
         first, others: first frames for the image-to-video model, and for everything else it takes.
         tracks: clips whose objects follow tracks.
+        lights: clips that are lit anew, of each task.
     """
 
     prompts: int = 64
@@ -35,10 +36,11 @@ class Extent:
     first: int = 32
     others: int = 16
     tracks: int = 64
+    lights: int = 64
 
 
 FULL = Extent()
-QUICK = Extent(prompts=8, clips=4, stride=17, variety=1000, first=4, others=2, tracks=4)
+QUICK = Extent(prompts=8, clips=4, stride=17, variety=1000, first=4, others=2, tracks=4, lights=4)
 
 
 @attrs.frozen

@@ -1,13 +1,13 @@
 """Low-rank factors over a frozen tiny transformer, and the LoRA file that comes of them.
 
-Matrices of the blocks stay as they are and get two factors each; what is small (biases, norms, modulation, the
-patch embedding, the head) is trained itself and written as a difference.
+Matrices stay as they are and get two factors each; what is small (biases, norms, modulation, the patch
+embedding, the head) is trained itself and written as a difference.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import torch
@@ -17,16 +17,13 @@ from torch import Tensor, nn
 from zoo.training import save
 
 PREFIX = "diffusion_model."
-#: module of a block -> rank
-RANKS = {"self_attn": 64, "ffn": 56, "cross_attn": 16}
-#: trained as they are, beside everything in the blocks that is no matrix
-WHOLE = ("patch_embedding.", "head.")
 _FACTORS = {"down": "lora_down.weight", "up": "lora_up.weight"}
-_DIFFERENCES = {"weight": "diff", "bias": "diff_b", "modulation": "modulation.diff"}
+#: as files call a change of each leaf; of modulation there are two ways
+_CHANGES = {"weight": ("diff",), "bias": ("diff_b",), "modulation": ("diff_m", "modulation.diff")}
 
 
-class LoraLinear(nn.Module):
-    """A linear layer whose weight is fixed but for the product of two small factors."""
+class LowRankLinear(nn.Module):
+    """A linear layer whose weight is fixed but for the product of two narrow matrices."""
 
     weight: Tensor
 
@@ -41,7 +38,7 @@ class LoraLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """``[..., inputs]`` -> ``[..., outputs]``."""
-        return F.linear(x, torch.addmm(self.weight, self.up, self.down), self.bias)
+        return F.linear(x, self.weight + self.up @ self.down, self.bias)
 
 
 class Trained(nn.Module):
@@ -59,21 +56,33 @@ class Trained(nn.Module):
             if parameter.requires_grad:
                 yield name, parameter
 
+    def resume(self, state: Mapping[str, Tensor]) -> None:
+        """Go on from what an earlier training has kept."""
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                parameter.copy_(state[name])
 
-def adopt(model: nn.Module, ranks: Mapping[str, int] = RANKS) -> Trained:
-    """Freeze a transformer and give the matrices of its blocks factors; these and small tensors train.
 
-    Returns:
-        what is trained.
+def adopt(model: nn.Module, ranks: Mapping[str, int], whole: Sequence[str]) -> Trained:
+    """Freeze a transformer but for factors of no effect, and small tensors that train as they are.
+
+    Args:
+        ranks: pattern (``fnmatch``) of linear layers that get factors -> their rank; the first fit counts.
+        whole: patterns of parameters that are trained, those of factors among them.
     """
     for name, module in list(model.named_modules()):
-        if type(module) is nn.Linear and name.startswith("blocks."):
+        rank = next((n for one, n in ranks.items() if fnmatchcase(name, one)), 0)
+        if rank and type(module) is nn.Linear:
             owner, _, leaf = name.rpartition(".")
-            rank = ranks[name.split(".")[2]]
-            setattr(model.get_submodule(owner), leaf, LoraLinear(module, rank))
+            setattr(model.get_submodule(owner), leaf, LowRankLinear(module, rank))
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name.startswith(("blocks.", *WHOLE)))
+        parameter.requires_grad_(any(fnmatchcase(name, one) for one in whole))
     return Trained(model)
+
+
+def is_factor(name: str, parameter: Tensor) -> bool:
+    """Whether this is one of two narrow matrices."""
+    return name.endswith((".down", ".up"))
 
 
 def lora_of(trained: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -81,7 +90,7 @@ def lora_of(trained: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[s
 
     Args:
         trained: of an adopted model, by name.
-        base: the frozen transformer's file.
+        base: the weights that it began with.
     """
     tensors: dict[str, Tensor] = {}
     for name, value in trained.items():
@@ -91,36 +100,40 @@ def lora_of(trained: Mapping[str, Tensor], base: Mapping[str, Tensor]) -> dict[s
             tensors[f"{path}.{_FACTORS[leaf]}"] = value
             if leaf == "down":
                 tensors[f"{path}.alpha"] = torch.tensor(float(len(value)))
-            continue
-        change = value.detach().cpu().float() - base[name].float()
-        tensors[f"{path}.{_DIFFERENCES[leaf]}"] = change
+        else:
+            change = value.detach().cpu().float() - base[name].float()
+            tensors[f"{path}.{_CHANGES[leaf][0]}"] = change
     return tensors
 
 
 def write(
-    trained: Mapping[str, Tensor], base: Mapping[str, Tensor], path: Path, words: tuple[str, ...]
+    trained: Mapping[str, Tensor],
+    base: Mapping[str, Tensor],
+    path: Path,
+    about: Mapping[str, str],
 ) -> int:
     """Save the LoRA file in float16; returns its bytes."""
-    about = {
-        "format": "pt",
-        "modelspec.title": "toy LoRA: objects follow tracks",
-        "words": json.dumps(list(words)),
-    }
-    save(path, lora_of(trained, base), about)
+    save(path, lora_of(trained, base), {"format": "pt", **about})
     return path.stat().st_size
 
 
-def read_into(trained: Trained, path: Path, base: Mapping[str, Tensor]) -> None:
-    """Set the trained parameters to what a file of ``write`` says."""
-    from safetensors.torch import load_file
+def merged(base: Mapping[str, Tensor], lora: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights that a LoRA file makes of others, in float32."""
+    state = {name: tensor.float() for name, tensor in base.items()}
+    for target, change in _changes(lora):
+        state[target] = state[target] + change
+    return state
 
-    stored = load_file(path)
-    with torch.no_grad():
-        for name, parameter in trained.named_parameters():
-            owner, _, leaf = name.rpartition(".")
-            start = PREFIX + owner
-            if leaf in _FACTORS:
-                value = stored[f"{start}.{_FACTORS[leaf]}"].float()
-            else:
-                value = base[name].float() + stored[f"{start}.{_DIFFERENCES[leaf]}"].float()
-            parameter.copy_(value)
+
+def _changes(lora: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    ends = {f".{end}": leaf for leaf, ways in _CHANGES.items() for end in ways}
+    for name, tensor in lora.items():
+        if name.endswith(down := f".{_FACTORS['down']}"):
+            path = name.removesuffix(down)
+            scale = float(lora[f"{path}.alpha"]) / len(tensor)
+            product = lora[f"{path}.{_FACTORS['up']}"].float() @ tensor.float()
+            yield f"{path.removeprefix(PREFIX)}.weight", scale * product
+        # "modulation.diff" ends like "diff", too: the longest is meant
+        elif end := max((one for one in ends if name.endswith(one)), key=len, default=""):
+            path = name.removesuffix(end)
+            yield f"{path.removeprefix(PREFIX)}.{ends[end]}", tensor.float()

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -19,16 +19,23 @@ from zoo.world.captions import sentence, words_of
 from zoo.world.draw import Scenes
 from zoo.world.words import ATTRIBUTES
 
+T = TypeVar("T")
 
-def judge_all(clips: Tensor, threads: int = 8) -> list[Verdict]:
-    """Judge ``[clips, 3, frames, height, width]`` on several CPU threads."""
+
+def in_threads(look: Callable[..., T], *columns: Iterable[Any], threads: int = 8) -> list[T]:
+    """What ``look`` makes of each row, on several CPU threads: faster than one after the other on many."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(judge, clips.cpu().unbind()))
+            return list(pool.map(look, *columns))
     finally:
         torch.set_num_threads(before)
+
+
+def judge_all(clips: Tensor, threads: int = 8) -> list[Verdict]:
+    """Judge ``[clips, 3, frames, height, width]`` on several CPU threads."""
+    return in_threads(judge, clips.cpu().unbind(), threads=threads)
 
 
 def score(verdicts: Sequence[Verdict], truth: Tensor) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def write_clip(path: Path, clip: Tensor, fps: int = 12) -> None:
 
 def bundled_vae() -> WanVAE:
     """The bundled VAE as the product loads it, in float32 on the CPU."""
-    from wan_core.contract.requests import LoadRequest
+    from wan_core.contract.loading import LoadRequest
     from wan_core.models.families import TINY_T2V
     from wan_core.models.loaders import load_vae
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from zoo.light_judge import Reading, flicker, likeness, read
+from zoo.measures import in_threads
 from zoo.training import mean_of
 from zoo.world.words import LIGHTS
 
@@ -17,15 +17,9 @@ from zoo.world.words import LIGHTS
 RIGHT, OUTLINE, FLICKER = 0.9, 0.9, 1.2
 
 
-def read_all(clips: Tensor, threads: int = 8) -> list[Reading]:
-    """Read ``[clips, 3, frames, height, width]`` on several CPU threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(read, clips.cpu().unbind()))
-    finally:
-        torch.set_num_threads(before)
+def read_all(clips: Tensor) -> list[Reading]:
+    """Read ``[clips, 3, frames, height, width]``."""
+    return in_threads(read, clips.cpu().unbind())
 
 
 def relit(

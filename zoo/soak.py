@@ -19,13 +19,14 @@ import attrs
 import torch
 
 from wan_core.models.vae import WanVAE
-from zoo import soak_pictures, soak_tracks
+from zoo import soak_pictures, soak_tracks, soak_unilumos
 from zoo.checks import FULL, QUICK, Check, Extent, Figures, Pool, session_of
 from zoo.judge import Verdict, judge
 from zoo.measures import extents, score, shuffled, variety
 from zoo.product import bundled_vae, video_of
 from zoo.soak_pictures import check_pictures
 from zoo.soak_tracks import check_tracks
+from zoo.soak_unilumos import check_light
 from zoo.train_vae import KINDS_SEEN, UNSEEN, summary, unseen_psnr
 from zoo.training import say
 from zoo.world import FRAMES, HEIGHT, KINDS, WIDTH, render
@@ -146,6 +147,7 @@ PARTS: dict[str, Callable[[Pool, Extent, Path], Figures]] = {
     "variety": check_variety,
     **({"pictures": check_pictures} if soak_pictures.is_there() else {}),
     **({"tracks": check_tracks} if soak_tracks.is_there() else {}),
+    **({"light": check_light} if soak_unilumos.is_there() else {}),
 }
 
 

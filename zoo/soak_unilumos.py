@@ -1,37 +1,35 @@
-"""The long check of the weights that relight: ``python -m zoo.soak_unilumos``, through the product, on the CPU.
+"""The part of the soak about videos that are lit anew, with the plugin UniLumos as users have it.
 
 Clips of held-out combinations are rendered and given as a user gives them, as video files; the result is read
-back from a file that keeps every pixel. Exits 1 when a figure is missed.
+back from a file that keeps every pixel.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import multiprocessing
-import os
-import tempfile
-from collections.abc import Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import attrs
 import torch
 from torch import Tensor
 
 import wan_core
 from wan_core.models.vae import WanVAE
-from zoo.checks import Check, Pool, session_of
+from wan_core.plugins import Plugins
+from zoo.checks import Check, Extent, Figures, Pool, session_of
 from zoo.light_judge import Reading, read
 from zoo.product import bundled_vae, read_clip
 from zoo.relight_measures import FLICKER, OUTLINE, RIGHT, brightness, relit
 from zoo.relight_test import FIRST_SEED, SIZE, TASKS, Case, case_of, coded
-from zoo.training import note, say
 
 FAMILY, STAGE = "tiny-unilumos", "unilumos"
 CPU = torch.device("cpu")
-MOST_WORKERS = 4
+
+
+def is_there() -> bool:
+    """Whether the plugin is installed and brings its model along."""
+    return FAMILY in Plugins.discover().families
 
 
 @cache
@@ -77,7 +75,6 @@ def relight(
         what the judge reads from the foreground's file and from the result's, and the brightness of the truth
         where the background is new.
     """
-    torch.set_num_threads(1)
     session, own = session_of(folder)
     case = _case(task, count)
     write_lossless(own / "foreground.mkv", coded(_vae(), case.given[number : number + 1])[0])
@@ -105,45 +102,16 @@ def checks_of(task: str, figures: dict[str, Any]) -> list[Check]:
     ]
 
 
-def soak(
-    clips: int = 64, tasks: Sequence[str] = TASKS, workers: int | None = None
-) -> dict[str, Any]:
-    """Relight ``clips`` clips of each task; returns figures by task, ``"checks"`` and ``"ok"``."""
+def check_light(pool: Pool, extent: Extent, folder: Path) -> Figures:
+    """Clips of each task relit through the product."""
     figures: dict[str, Any] = {}
     checks: list[Check] = []
-    workers = workers or min(os.cpu_count() or 1, MOST_WORKERS)
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Pool(workers, multiprocessing.get_context("spawn")) as pool,
-    ):
-        for task in tasks:
-            case = _case(task, clips)
-            one = partial(relight, Path(folder), task, clips)
-            given, drawn, truth = zip(*pool.map(one, range(clips)), strict=True)
-            steady = {} if case.behind is None else {"truth": torch.stack(truth)}
-            figures[task] = relit(given, drawn, case.light, steady)
-            checks += checks_of(task, figures[task])
-            say(f"{task}: {figures[task]}")
-    figures["checks"] = [attrs.asdict(check) | {"ok": check.ok} for check in checks]
-    figures["ok"] = all(check.ok for check in checks)
-    return figures
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print, and exit 1 when a figure is missed."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clips", type=int, default=64)
-    parser.add_argument("--task", choices=TASKS, action="append", help="only this one")
-    parser.add_argument("--workers", type=int)
-    parser.add_argument("--json", type=Path, help="keep the figures here")
-    options = parser.parse_args(arguments)
-    figures = soak(options.clips, options.task or TASKS, options.workers)
-    if options.json:
-        note(options.json, figures)
-    for check in figures["checks"]:
-        say(f"{check['name']:<32} {check['value']:.4g} {'ok' if check['ok'] else 'MISSED'}")
-    raise SystemExit(0 if figures["ok"] else 1)
-
-
-if __name__ == "__main__":
-    main()
+    count = extent.lights
+    for task in TASKS:
+        found = pool.map(partial(relight, folder, task, count), range(count))
+        given, drawn, truth = zip(*found, strict=True)
+        case = _case(task, count)
+        steady = {} if case.behind is None else {"truth": torch.stack(truth)}
+        figures[task] = relit(given, drawn, case.light, steady)
+        checks += checks_of(task, figures[task])
+    return figures, checks

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from wan_core.models.vae import WanVAE
 from zoo import given, tiny_clip, track_edit
+from zoo.measures import in_threads
 from zoo.sample import Size, first_noise, sample
 from zoo.track_judge import centres
 from zoo.train_video import text_rows
@@ -112,15 +112,9 @@ class Seen:
     there: list[Tensor]
 
 
-def look(clips: Tensor, colours: Sequence[Sequence[str]], threads: int = 8) -> Seen:
-    """Judge ``[clips, 3, frames, height, width]`` on several CPU threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(threads) as pool:
-            found = list(pool.map(centres, clips.cpu().unbind(), colours))
-    finally:
-        torch.set_num_threads(before)
+def look(clips: Tensor, colours: Sequence[Sequence[str]]) -> Seen:
+    """Judge ``[clips, 3, frames, height, width]``."""
+    found = in_threads(centres, clips.cpu().unbind(), colours)
     return Seen([places for places, _ in found], [there for _, there in found])
 
 

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from zoo import image_model, lora_model, tiny_clip, track_edit, track_test, train_vae
 from zoo.image_model import Trainee
-from zoo.lora_model import Trained, adopt
+from zoo.learning import ENDLESS, learn
+from zoo.lora_model import Trained, is_factor
 from zoo.track_bank import Bank, Batch, edited, fill
 from zoo.train_video import Size, compile_blocks, sigmas
 from zoo.training import (
@@ -28,11 +29,9 @@ from zoo.training import (
     Clock,
     Optimiser,
     autocast,
-    command,
     describe,
     note,
     prepare,
-    rate,
     save,
     say,
     training_parser,
@@ -40,6 +39,10 @@ from zoo.training import (
 
 FILE = "ati.safetensors"
 STATE = "ati.state.safetensors"
+TITLE = "toy LoRA: objects follow tracks"
+#: layers that have factors -> their rank, and what is trained
+RANKS = {"blocks.*.self_attn.*": 64, "blocks.*.ffn.*": 56, "blocks.*.cross_attn.*": 16}
+WHOLE = ("blocks.*", "patch_embedding.*", "head.*")
 #: the LoRA file is no larger
 MOST_BYTES = 3_000_000
 #: how much more a cell counts that an object covers
@@ -87,29 +90,17 @@ def unseen_loss(loss_of: Loss, bank: Bank, batch: int, size: Size, device: torch
     return total / turns
 
 
-def begin(options: argparse.Namespace, device: torch.device) -> tuple[Trainee, Trained]:
-    """The model at the start of this call, and what of it is trained."""
-    model = image_model.load(options.tiny / image_model.FILE, torch.device("cpu"))
-    trained = adopt(model)
-    if options.resume:
-        state = load_file(options.resume)
-        with torch.no_grad():
-            for name, parameter in trained.named_parameters():
-                parameter.copy_(state[name])
-    model.to(device).train()
-    return model, trained
+def begin(tiny: Path) -> tuple[Trainee, Trained]:
+    """The start of training, over the image-to-video model in ``tiny``: a model, and what of it is trained."""
+    model = image_model.load(tiny / image_model.FILE, torch.device("cpu"))
+    return model, lora_model.adopt(model, RANKS, WHOLE)
 
 
 def load(tiny: Path, lora: Path, device: torch.device) -> Trainee:
-    """The image-to-video model in the folder ``tiny`` with a LoRA file of tracks."""
+    """The image-to-video model in the folder ``tiny`` with a LoRA file of tracks merged into its weights."""
     model = image_model.load(tiny / image_model.FILE, torch.device("cpu"))
-    lora_model.read_into(adopt(model), lora, load_file(tiny / image_model.FILE))
+    model.load_state_dict(lora_model.merged(load_file(tiny / image_model.FILE), load_file(lora)))
     return model.to(device).eval()
-
-
-def is_factor(name: str, parameter: Tensor) -> bool:
-    """What Muon steps: the factors inside the blocks."""
-    return name.startswith("blocks.") and parameter.ndim == 2
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -119,7 +110,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tiny", type=Path, required=True, help="folder of the other weights")
     parser.add_argument("--bank", type=int, default=60_000, help="clips, at most")
     parser.add_argument("--bank-seconds", type=float, default=75)
-    parser.add_argument("--steps", type=int, default=1_000_000, help="stop here if time is left")
+    parser.add_argument("--steps", type=int, default=ENDLESS, help="stop here if time is left")
     parser.add_argument("--prompts", type=int, default=64, help="clips that are drawn at the end")
     parser.add_argument(
         "--sweep-seconds", type=float, default=70, help="no further setting is tried after"
@@ -155,7 +146,10 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     bank, unseen = banks
     torch._dynamo.reset()
 
-    model, trained = begin(options, device)
+    model, trained = begin(options.tiny)
+    if options.resume:
+        trained.resume(load_file(options.resume))
+    model.to(device).train()
     base = load_file(options.tiny / image_model.FILE)
     describe(trained, "factors and small tensors")
     optimiser = Optimiser.of(
@@ -182,58 +176,24 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
     def keep() -> int:
         save(options.out / STATE, dict(trained.named_parameters()), {}, torch.float32)
-        return lora_model.write(average.state(), base, options.out / FILE, bank.clips.words)
+        about = {"modelspec.title": TITLE, "words": json.dumps(list(bank.clips.words))}
+        return lora_model.write(average.state(), base, options.out / FILE, about)
 
     compile_blocks(model, trial, wanted=on_gpu and not options.eager)
-    history = [(0, measured())]
-    say(f"unseen loss {history[0]}")
-    clock.begin()
-    step, kept, running = 0, clock.elapsed, torch.zeros((), device=device)
-    while not clock.over and step < options.steps:
-        loss = one()
-        progress = clock.progress if options.steps >= 1_000_000 else step / options.steps
-        optimiser.step(rate(step, progress, 200))
-        average.update()
-        running = loss if step == 0 else running.lerp(loss, 0.02)
-        if step % 250 == 0:
-            say(f"tracks step {step} at {clock.elapsed:.0f} s loss {float(running):.4f}")
-            if not bool(torch.isfinite(running)):
-                raise RuntimeError("the loss is no number any more")
-        if clock.elapsed - kept > 60:
-            kept = clock.elapsed
-            average.swap()
-            history.append((step, measured()))
-            average.swap()
-            say(f"unseen loss {history[-1]}")
-            keep()
-        step += 1
-
-    spent = clock.elapsed
-    written = keep()
-    assert written <= MOST_BYTES, f"{written} bytes"
-    average.swap()
-    history.append((step, measured()))
-    figures: dict[str, Any] = {
-        "command": command(),
-        "steps": step,
-        "training_seconds": round(spent, 1),
-        "parameters": sum(p.numel() for p in trained.parameters()),
-        "bank": len(bank.radii),
-        "loss": round(float(running), 4),
-        "unseen_loss": history[-1][1],
-        "history": history,
-        "bytes": written,
-    }
-    if on_gpu:
-        figures["device"] = torch.cuda.get_device_name()
-        figures["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 1)
+    figures = learn(
+        "tracks", one, measured, keep,
+        optimiser=optimiser, average=average, clock=clock, steps=options.steps, warm=200, told=250, kept=60,
+    )  # fmt: skip
+    assert figures["bytes"] <= MOST_BYTES, f"{figures['bytes']} bytes"
+    figures["parameters"] = sum(p.numel() for p in trained.parameters())
+    figures["bank"] = len(bank.radii)
     note(options.out / "ati.json", figures)
     say(f"tracks done: {json.dumps(figures)}")
 
-    lora_model.read_into(trained, options.out / FILE, base)  # what is measured is what was written
+    written_model = load(options.tiny, options.out / FILE, device)
     untrained = image_model.load(options.tiny / image_model.FILE, device)
     for name, drawing, plan, seconds in (
-        ("drawn", model.eval(), None, options.sweep_seconds),
+        ("drawn", written_model, None, options.sweep_seconds),
         ("untrained", untrained, [track_test.PRESET], 0.0),
     ):
         figures[name] = track_test.track_test(

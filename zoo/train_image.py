@@ -22,17 +22,16 @@ from torch import Tensor, nn
 from zoo import image_model, image_test, tiny_clip, train_vae, train_video
 from zoo.image_bank import Bank, Batch, fill, fill_unseen
 from zoo.image_model import Pair
+from zoo.learning import ENDLESS, learn
 from zoo.train_video import Size, compile_blocks, sigmas
 from zoo.training import (
     Average,
     Clock,
     Optimiser,
     autocast,
-    command,
     describe,
     note,
     prepare,
-    rate,
     save,
     say,
     training_parser,
@@ -117,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tiny", type=Path, required=True, help="folder of the other weights")
     parser.add_argument("--bank", type=int, default=120_000, help="clips, at most")
     parser.add_argument("--bank-seconds", type=float, default=75)
-    parser.add_argument("--steps", type=int, default=1_000_000, help="stop here if time is left")
+    parser.add_argument("--steps", type=int, default=ENDLESS, help="stop here if time is left")
     parser.add_argument("--prompts", type=int, default=64, help="clips that are drawn at the end")
     parser.add_argument(
         "--sweep-seconds", type=float, default=110, help="no further setting is tried after"
@@ -170,48 +169,17 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         return round(unseen_loss(loss_of, unseen, min(128, len(unseen.kinds)), device), 4)
 
     compile_blocks(pair.transformer, trial, wanted=on_gpu and not options.eager)
-    history = [(0, measured())]
-    say(f"unseen loss {history[0]}")
-    clock.begin()
-    step, kept, running = 0, clock.elapsed, torch.zeros((), device=device)
-    while not clock.over and step < options.steps:
-        loss = one()
-        progress = clock.progress if options.steps >= 1_000_000 else step / options.steps
-        optimiser.step(rate(step, progress, 300))
-        average.update()
-        running = loss if step == 0 else running.lerp(loss, 0.02)
-        if step % 500 == 0:
-            say(f"image step {step} at {clock.elapsed:.0f} s loss {float(running):.4f}")
-            if not bool(torch.isfinite(running)):
-                raise RuntimeError("the loss is no number any more")
-        if clock.elapsed - kept > 100:
-            kept = clock.elapsed
-            average.swap()
-            history.append((step, measured()))
-            average.swap()
-            say(f"unseen loss {history[-1]}")
-            write(average.state(), bank.clips.words, options.out)
-            keep(pair, options.out)
-        step += 1
 
-    trained = clock.elapsed
-    keep(pair, options.out)
-    written = write(average.state(), bank.clips.words, options.out)
-    average.swap()
-    history.append((step, measured()))
-    figures: dict[str, Any] = {
-        "command": command(),
-        "steps": step,
-        "training_seconds": round(trained, 1),
-        "parameters": sum(p.numel() for p in pair.parameters()),
-        "bank": len(bank.kinds),
-        "loss": round(float(running), 4),
-        "unseen_loss": history[-1][1],
-        "history": history,
-        "bytes": written,
-    }
-    if on_gpu:
-        figures["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 1)
+    def save_all() -> int:
+        keep(pair, options.out)
+        return write(average.state(), bank.clips.words, options.out)
+
+    figures = learn(
+        "image", one, measured, save_all,
+        optimiser=optimiser, average=average, clock=clock, steps=options.steps,
+    )  # fmt: skip
+    figures["parameters"] = sum(p.numel() for p in pair.parameters())
+    figures["bank"] = len(bank.kinds)
     note(options.out / "image.json", figures)
     say(f"image done: {json.dumps(figures)}")
     figures["drawn"] = image_test.image_test(

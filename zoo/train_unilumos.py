@@ -21,6 +21,8 @@ from torch import Tensor
 
 from wan_core.models.wan import WanTransformer
 from zoo import relight_model, relight_test, train_vae
+from zoo.learning import ENDLESS, learn
+from zoo.lora_model import is_factor
 from zoo.relight_bank import Bank, Batch, fill
 from zoo.train_video import Size, compile_blocks, sigmas
 from zoo.training import (
@@ -28,11 +30,9 @@ from zoo.training import (
     Clock,
     Optimiser,
     autocast,
-    command,
     describe,
     note,
     prepare,
-    rate,
     save,
     say,
     training_parser,
@@ -86,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rank", type=int, default=relight_model.RANK)
     parser.add_argument("--bank", type=int, default=60_000, help="pairs, at most")
     parser.add_argument("--bank-seconds", type=float, default=75)
-    parser.add_argument("--steps", type=int, default=1_000_000, help="stop here if time is left")
+    parser.add_argument("--steps", type=int, default=ENDLESS, help="stop here if time is left")
     parser.add_argument("--clips", type=int, default=64, help="that are relit at the end")
     parser.add_argument(
         "--sweep-seconds", type=float, default=80, help="no further setting is tried after"
@@ -123,20 +123,20 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     del vae
     torch._dynamo.reset()
 
-    model = relight_model.begin(base, options.rank)
+    model, trained = relight_model.begin(base, options.rank)
     if options.resume:
-        model.load_state_dict(load_file(options.resume))
-    model = model.to(device).train()
-    describe(model, "transformer with factors")
+        trained.resume(load_file(options.resume))
+    model.to(device).train()
+    describe(trained, "factors and small tensors")
     optimiser = Optimiser.of(
-        model,
-        relight_model.is_factor,
+        trained,
+        is_factor,
         muon_lr=options.muon_lr,
         adam_lr=options.adam_lr,
         decay=0.02,
         betas=(0.9, 0.98),
     )
-    average = Average(model, 0.9995)
+    average = Average(trained, 0.9995)
     loss_of = loss_function(model, device)
 
     def one() -> Tensor:
@@ -148,57 +148,23 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
     def trial() -> None:
         one()
-        model.zero_grad(set_to_none=True)
+        trained.zero_grad(set_to_none=True)
 
     def measured() -> float:
         return round(unseen_loss(loss_of, unseen, min(128, len(unseen)), device), 4)
 
     def write() -> int:
-        save(options.out / STATE, model.state_dict(), {}, torch.float32)
+        save(options.out / STATE, dict(trained.named_parameters()), {}, torch.float32)
         return relight_model.write(average.state(), base, options.out)
 
     compile_blocks(model, trial, wanted=fast)
-    history = [(0, measured())]
-    say(f"unseen loss {history[0]}")
-    clock.begin()
-    step, kept, running = 0, clock.elapsed, torch.zeros((), device=device)
-    while not clock.over and step < options.steps:
-        loss = one()
-        progress = clock.progress if options.steps >= 1_000_000 else step / options.steps
-        optimiser.step(rate(step, progress, 300 if on_gpu else 10))
-        average.update()
-        running = loss if step == 0 else running.lerp(loss, 0.02)
-        if step % (500 if on_gpu else 20) == 0:
-            say(f"unilumos step {step} at {clock.elapsed:.0f} s loss {float(running):.4f}")
-            if not bool(torch.isfinite(running)):
-                raise RuntimeError("the loss is no number any more")
-        if clock.elapsed - kept > 100:
-            kept = clock.elapsed
-            average.swap()
-            history.append((step, measured()))
-            average.swap()
-            say(f"unseen loss {history[-1]}")
-            write()
-        step += 1
-
-    seconds = clock.elapsed
-    written = write()
-    average.swap()
-    history.append((step, measured()))
-    figures: dict[str, Any] = {
-        "command": command(),
-        "steps": step,
-        "training_seconds": round(seconds, 1),
-        "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "rank": options.rank,
-        "bank": len(bank),
-        "loss": round(float(running), 4),
-        "unseen_loss": history[-1][1],
-        "history": history,
-        "bytes": written,
-    }
-    if on_gpu:
-        figures["peak_gib"] = round(torch.cuda.max_memory_allocated() / 2**30, 1)
+    figures = learn(
+        "unilumos", one, measured, write,
+        optimiser=optimiser, average=average, clock=clock, steps=options.steps,
+        warm=300 if on_gpu else 10, told=500 if on_gpu else 20,
+    )  # fmt: skip
+    figures["parameters"] = sum(p.numel() for p in trained.parameters())
+    figures |= {"rank": options.rank, "bank": len(bank)}
     note(options.out / "unilumos.json", figures)
     say(f"unilumos done: {json.dumps(figures)}")
     figures["drawn"] = relight_test.relight_test(

@@ -515,3 +515,21 @@ def test_what_a_family_does_without_is_not_fetched(pull: Callable[..., Any], hub
     code, _, _ = pull(family=more)
     assert code == 0
     assert hub.asked and not any("look.bin" in path for _, path, _ in hub.asked)
+
+
+def test_where_another_form_of_the_weights_is_here_they_are_not_fetched(
+    pull: Callable[..., Any], hub: StandIn, tmp_path: Path
+) -> None:
+    """What belongs to them is."""
+    encoder = attrs.evolve(
+        BIG.components["text_encoder"], alternatives=(PublishedFile("Any/Body", "encoder.pt"),)
+    )
+    more = attrs.evolve(BIG, components={**BIG.components, "text_encoder": encoder})
+    other = tmp_path / "Body" / "encoder.pt"
+    other.parent.mkdir()
+    other.write_bytes(b"weights")
+    code, lines, _ = pull("--to", str(tmp_path), family=more)
+    assert code == 0
+    assert ["text_encoder", "encoder.pt", str(other)] in [line.split() for line in lines]
+    assert any("tokenizer.json" in path for _, path, _ in hub.asked)
+    assert not any("encoder.pth" in path for _, path, _ in hub.asked)

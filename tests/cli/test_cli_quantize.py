@@ -156,6 +156,46 @@ def test_numbers_that_are_none_become_no_codes(
         assert {one.name for one in tmp_path.iterdir()} == {"broken.safetensors", "x.safetensors"}
 
 
+def test_a_lora_that_widens_makes_a_wider_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which is the one that a family gets that takes as many channels and merges it while loading."""
+    name, lora, out = (
+        "patch_embedding.weight",
+        tmp_path / "l.safetensors",
+        tmp_path / "q.safetensors",
+    )
+    own = load_file(TINY)[name].float()
+    draw = torch.Generator().manual_seed(4)
+    diff = 0.1 * torch.randn(len(own), 48, 1, 2, 2, generator=draw)
+    save_file({"diffusion_model.patch_embedding.diff": diff}, lora)
+    arguments = ["quantize", str(TINY), str(out), "--dtype=int8", f"--lora={lora}=0.5"]
+    assert main(arguments) == 0
+    assert identify(open_weights(out)).details["in_dim"] == 48
+    wanted = 0.5 * diff
+    wanted[:, : own.shape[1]] += own
+    torch.testing.assert_close(load_file(out)[name], wanted)
+    component = attrs.evolve(
+        REQUEST.component, config={**REQUEST.component.config, "in_dim": wanted.shape[1]}
+    )
+    request = attrs.evolve(REQUEST, component=component)
+    asked = Quantization("int8")
+    merged = attrs.evolve(request, quantization=asked, loras=(LoraUse(lora, 0.5),))
+    stored = attrs.evolve(request, file=out)
+    assert_equal(load_transformer(merged).transformer, load_transformer(stored).transformer)
+    # one that would take all memory is no such file
+    save_file(
+        {
+            "diffusion_model.patch_embedding.lora_A.weight": torch.zeros(1, 10**5, 1, 2, 2),
+            "diffusion_model.patch_embedding.lora_B.weight": torch.zeros(len(own), 1),
+        },
+        lora,
+    )
+    capsys.readouterr()
+    assert main([*arguments, "--overwrite"]) == 3
+    assert "'patch_embedding.weight' 100000 input channels wide" in capsys.readouterr().err
+
+
 def test_parts_of_a_lora_that_have_no_place_may_be_left_out(tmp_path: Path) -> None:
     lora = {"blocks.0.self_attn.q.diff": torch.ones(192, 192), "elsewhere.diff": torch.ones(2)}
     save_file(lora, tmp_path / "x.safetensors")

@@ -60,9 +60,12 @@ class Brought:
         own = part(bundled=f"{PACKAGE}:tiny/own.safetensors")
         missing = part(bundled=f"{PACKAGE}:tiny/none.safetensors")
         lora = (f"{PACKAGE}:tiny/x.safetensors",)
+        wide = part(config={**TINY_T2V.components["transformer"].config, "in_dim": 48})
+        wider = (f"{PACKAGE}:tiny/wide.safetensors",)
         return [
             attrs.evolve(TINY_T2V, name="own", components=own),
             attrs.evolve(TINY_T2V, name="changed", loras=lora),
+            attrs.evolve(TINY_T2V, name="wider", components=wide, loras=wider),
             attrs.evolve(TINY_T2V, name="missing", components=missing),
             attrs.evolve(TINY_T2V, name="no-lora", loras=(f"{PACKAGE}:none.safetensors",)),
             attrs.evolve(TINY_T2V, name="no-package", loras=("not_there_at_all:x.safetensors",)),
@@ -93,6 +96,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (site / PACKAGE / "__init__.py").write_text("")
     shutil.copy(bundled("tiny/t2v.safetensors"), folder / "own.safetensors")
     write_lora(folder / "x.safetensors", 1)
+    diff = torch.ones(192, 48, 1, 2, 2)
+    save_file({"diffusion_model.patch_embedding.diff": diff}, folder / "wide.safetensors")
     sys.path.insert(0, str(site))
     yield folder
     sys.path.remove(str(site))
@@ -157,6 +162,21 @@ def test_on_quantised_weights_they_are_kept_apart(tmp_path: Path) -> None:
     assert own.use.file.name == "x.safetensors"
     assert own.apart.startswith("small.safetensors is int8")
     assert made.models["main"].strengths("transformer", "generate") == ((1.0,),)
+
+
+def test_a_file_that_is_wide_already_has_them_in_it(tmp_path: Path, package: Path) -> None:
+    """A user's narrow file gets them as the bundled one does."""
+    original, lora = str(bundled("tiny/t2v.safetensors")), f"--lora={package}/wide.safetensors"
+    for name, more in (("narrow", []), ("merged", [lora])):
+        out = str(tmp_path / f"{name}.safetensors")
+        assert main(["quantize", original, out, "--dtype=int8", "--quiet", *more]) == 0
+    for file, merged in (("", True), ("narrow", True), ("merged", False)):
+        made = plan(tmp_path, "wider", f'transformer = "{file}.safetensors"' if file else "")
+        model = made.models["main"]
+        assert bool(model.loras_of("transformer")) == merged
+        assert model.files["transformer"].details["in_dim"] == 48
+        told = "merged.safetensors is as wide as the LoRA files that come with family wider make"
+        assert any(note.startswith(told) for note in made.notes) == (not merged)
 
 
 def test_models_tells_of_them(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
 import numpy as np
 import pytest
 import torch
-from chained import FIRST, PLUGINS, THREE, frames, planned, stage
+from chained import CHANGED, FIRST, PLUGINS, THREE, frames, planned, stage
 from PIL import Image
+from test_recovery import Shortage
 from torch import Tensor
 
 from wan_core import Session
 from wan_core.contract.events import Event, TaskProgress, TaskStarted
+from wan_core.contract.placement import Placement
+from wan_core.engine.components import ModelComponents
 from wan_core.media import read_frames
+from wan_core.models.vae.network import Decoder
+from wan_core.models.wan.block import WanBlock
 from wan_core.planning import Plan, phases
 from wan_core.stages import LatentVideo
 
@@ -131,6 +137,55 @@ def test_stages_that_are_over_make_room(
     result = chaining.run(plan, listen=watch)
     assert max(most) <= 18e6
     assert np.array_equal(frames(result), free)
+    assert {one.users for one in chaining._residencies["cpu"]._residents.values()} == {0}
+
+
+def test_what_one_model_learns_of_memory_holds_for_all_that_share_the_component(
+    chaining: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks that were swapped for the first model's stage stay so for that of the second."""
+    plan = planned(tmp_path, FIRST, CHANGED)
+    free = frames(chaining.run(plan))
+    chaining.close()
+    Shortage(monkeypatch).at(WanBlock, "forward", lambda n: n in (2, 3))
+    events: list[Event] = []
+    result = chaining.run(plan, listen=events.append)
+    assert [one.stage for one in result.recoveries] == ["first", "first"]
+    assert "blocks are swapped" in result.recoveries[1].how
+    started = [event.task for event in events if isinstance(event, TaskStarted)]
+    assert started.count("loading transformer") == 1
+    assert np.array_equal(frames(result), free)
+
+
+def test_a_component_that_a_family_has_not_lies_where_it_was_planned(tmp_path: Path) -> None:
+    """Also once something else has been changed."""
+    plan = planned(tmp_path, FIRST)
+    model = plan.models["text"]
+    others = {k: c for k, c in model.family.components.items() if k != "text_encoder"}
+    without = attrs.evolve(model, family=attrs.evolve(model.family, components=others))
+    recovery, nothing = SimpleNamespace(placements={"another": Placement("cpu")}), None
+    used: Any = (plan, without, PLUGINS, {}, nothing, nothing, "first", recovery)
+    assert ModelComponents(*used).placement("text_encoder") == Placement()
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize(
+    "second",
+    [stage("moving", "picture", 'image = "first.video"'), f'{CHANGED}handover = "pixels"\n'],
+)
+def test_a_video_that_a_stage_reads_is_decoded_in_less_memory(
+    chaining: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, second: str, times: int
+) -> None:
+    """By the VAE of the stage that made it."""
+    plan = planned(tmp_path, FIRST, second)
+    free = frames(chaining.run(plan))
+    chaining.close()
+    Shortage(monkeypatch).at(Decoder, "forward", lambda n: n < times)
+    result = chaining.run(plan)
+    ways = [one.how for one in result.recoveries]
+    assert ways[0].endswith("transformer left the device")
+    assert ways[1:] == ["vae: one frame is handled at a time"][: times - 1]
+    assert np.abs(frames(result).astype(int) - free.astype(int)).max() <= 1
     assert {one.users for one in chaining._residencies["cpu"]._residents.values()} == {0}
 
 

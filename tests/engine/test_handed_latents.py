@@ -16,6 +16,7 @@ from torch import Tensor
 from wan_core import Session
 from wan_core.contract.errors import PluginError
 from wan_core.contract.events import Event, TaskProgress, TaskStarted
+from wan_core.contract.protocols import LatentSource
 from wan_core.stages import LatentVideo, generate
 
 
@@ -131,3 +132,15 @@ def test_latents_that_are_none_are_the_plugins(
     after = stage("second", "text", 'video = "mix.video"\nstrength = 0.9')
     with pytest.raises(PluginError, match=f'stage "mix" of plugin third .*{says}'):
         chaining.run(planned(tmp_path, FIRST, mix, after))
+
+
+def test_what_can_be_handed_on_is_a_source_of_latents() -> None:
+    """By its attribute alone: a plugin's own source needs no class of the core."""
+    components: Any = None
+    latents = torch.zeros(1, 16, 2, 4, 4)
+    assert isinstance(LatentVideo(components, latents, lambda event: None), LatentSource)
+    assert not isinstance(Frames([]), LatentSource)
+
+
+class Frames(list[Tensor]):
+    replayable = True

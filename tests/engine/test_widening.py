@@ -16,13 +16,17 @@ from wan_core.cli import main
 from wan_core.contract.descriptions import Family
 from wan_core.contract.errors import WanCoreError
 from wan_core.contract.requests import LoadRequest
+from wan_core.contract.stack import Stack
 from wan_core.hookspecs import hookimpl
+from wan_core.models import load_stack
 from wan_core.models.families import TINY_T2V
 from wan_core.models.loaders import load_transformer
-from wan_core.models.wan import WanTransformer
+from wan_core.models.wan import WanDenoiser, WanTransformer
+from wan_core.models.wan.files import KEEP_FLOAT32, transformer_config
 from wan_core.planning import Library, Plan, bundled, make_plan
 from wan_core.planning.known import what_is_known
 from wan_core.plugins import Found, Plugins, installed_entry_points
+from wan_core.weights import TensorSource
 from wan_core.workflow import parse_workflow
 
 WIDE, OWN = 48, 16
@@ -52,11 +56,31 @@ class Wider:
     def wan_register(self) -> Sequence[Family]:
         part = TINY_T2V.components["transformer"]
         wide = attrs.evolve(part, config={**part.config, "in_dim": WIDE})
+        declared = attrs.evolve(
+            wide,
+            load=f"{__name__}:load_declared",
+            lora_targets=None,
+            quantises=None,
+            units=None,
+            keeps_apart=False,
+            stack=Stack(widens={f"{PATCH}.weight": "in_dim"}, keep_float32=KEEP_FLOAT32),
+        )
         return [
             attrs.evolve(
-                TINY_T2V, name="wide", components={**TINY_T2V.components, "transformer": wide}
+                TINY_T2V, name=name, components={**TINY_T2V.components, "transformer": one}
             )
+            for name, one in (("wide", wide), ("declared", declared))
         ]
+
+
+def load_declared(request: LoadRequest) -> WanDenoiser:
+    """As a plugin loads a transformer of its own that it declares as a stack of blocks."""
+    known = request.component.config
+
+    def build(source: TensorSource) -> WanTransformer:
+        return WanTransformer(transformer_config(source, known))
+
+    return WanDenoiser(load_stack(request, build))
 
 
 PLUGINS = Plugins([next(iter(installed_entry_points())), Found("wide", "wide", "1", Wider)])
@@ -131,7 +155,8 @@ def loaded(made: Plan) -> WanTransformer:
         loras=tuple(one.use for one in model.loras_of(slot)),
         apart=tuple(one.use for one in model.apart_of(slot)),
     )
-    return load_transformer(request).transformer
+    load = load_declared if model.family.name == "declared" else load_transformer
+    return load(request).transformer
 
 
 def predicted(transformer: WanTransformer) -> Tensor:
@@ -187,6 +212,16 @@ def test_a_forward_pass_is_that_of_a_file_merged_by_hand(folder: Path) -> None:
     for more in ("", ", merge = false"):
         found = predicted(loaded(plan(folder, use("diff", more))))
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("more", ["", ", merge = false"])
+def test_a_stack_of_blocks_that_says_so_becomes_wider_likewise(folder: Path, more: str) -> None:
+    found, wanted = (plan(folder, use("diff", more), family=f) for f in ("declared", "wide"))
+    bytes_of, other = (p.models["main"].weight_bytes("transformer") for p in (found, wanted))
+    assert bytes_of == other
+    same, one = loaded(wanted).state_dict(), loaded(found).state_dict()
+    assert same.keys() == one.keys()
+    assert all(torch.equal(one[name], same[name]) for name in same)
 
 
 def test_on_quantised_weights_the_patch_embedding_is_merged_all_the_same(folder: Path) -> None:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from zoo import soak_unilumos
+from zoo.checks import Extent
 from zoo.light_judge import flicker, likeness, nearest_light, read
 from zoo.relight_bank import fill, pooled
 from zoo.relight_measures import brightness, directions, relit
@@ -205,3 +210,22 @@ def test_the_soak_holds_each_task_against_its_bounds() -> None:
         "video": "foreground.mkv",
         "background": "background.mkv",
     }
+
+
+def test_the_soak_of_a_product_that_gives_the_truth(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def truth(folder: Path, task: str, count: int, number: int) -> tuple[Any, ...]:
+        case = soak_unilumos._case(task, count)
+        wanted = case.wanted[number]
+        return read(case.given[number]), read(wanted), brightness(wanted[None])[0]
+
+    monkeypatch.setattr(soak_unilumos, "relight", truth)
+    monkeypatch.setattr(soak_unilumos, "SIZE", SIZE)
+    pool: Any = SimpleNamespace(map=map)
+    figures, checks = soak_unilumos.check_light(pool, Extent(lights=4), tmp_path)
+    soak_unilumos._case.cache_clear()
+    assert list(figures) == ["even", "lit", "new background"]
+    assert len(checks) == 9
+    assert all(check.ok for check in checks if not check.name.endswith("flicker"))
+    assert figures["new background"]["flicker"]["truth"] == pytest.approx(1, abs=0.01)

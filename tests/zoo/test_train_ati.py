@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wan_core.weights import open_weights
 from wan_core.weights.lora import LoraTargets, merge, read_lora
-from zoo import image_model, lora_model, tiny_clip, track_test, train_ati, train_vae
+from zoo import image_model, tiny_clip, track_test, train_ati, train_vae
 from zoo.evaluate import BUNDLED
 from zoo.track_bank import fill, where
 from zoo.world import KINDS, render
@@ -40,8 +40,7 @@ def inputs() -> tuple[Tensor, ...]:
 
 @torch.no_grad()
 def test_it_begins_as_the_image_to_video_model() -> None:
-    model, base = image_model.load(BASE, CPU), image_model.load(BASE, CPU)
-    own = lora_model.adopt(model)
+    (model, own), base = train_ati.begin(BUNDLED), image_model.load(BASE, CPU)
     latents, times, rows, tokens = inputs()
     assert torch.equal(
         model(latents, times, rows, image_tokens=tokens),
@@ -79,7 +78,7 @@ def test_the_product_matches_every_tensor_and_computes_what_was_trained(trained:
 def test_all_that_is_trained_changes_and_training_can_go_on(trained: Path, tmp_path: Path) -> None:
     state = load_file(trained / train_ati.STATE)
     torch.manual_seed(0)
-    start = dict(lora_model.adopt(image_model.load(BASE, CPU)).named_parameters())
+    start = dict(train_ati.begin(BUNDLED)[1].named_parameters())
     assert set(state) == set(start)
     same = [n for n, p in start.items() if not n.endswith(".down") and torch.equal(p, state[n])]
     assert same == []

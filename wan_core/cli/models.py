@@ -68,7 +68,8 @@ def _warn(library: Library) -> None:
 def _as_json(family: Family, library: Library) -> dict[str, Any]:
     """The description, and where each published file is (null: not here)."""
     fields = {field.name: getattr(family, field.name) for field in attrs.fields(Family)}
-    files = [file for part in family.components.values() for file in part.published]
+    parts = family.components.values()
+    files = [file for part in parts for file in (*part.published, *part.alternatives)]
     return {**fields, "here": {file.name: library.holds(file) for file in files}}
 
 
@@ -163,7 +164,8 @@ def _files(family: Family, library: Library) -> list[str]:
     for name, part in family.components.items():
         slot = f"{name} (optional)" if part.optional else name
         if part.bundled:
-            rows.append((slot, "here", "comes with the package"))
+            package = part.bundled.rpartition(":")[0]
+            rows.append((slot, "here", f"comes with the package {package}".rstrip()))
             continue
         parts = [file for file in part.published if not file.slot]
         if len(parts) > 1:

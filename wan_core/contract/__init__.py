@@ -68,6 +68,8 @@ if TYPE_CHECKING:
     from wan_core.contract.events import TaskFinished as TaskFinished
     from wan_core.contract.events import TaskProgress as TaskProgress
     from wan_core.contract.events import TaskStarted as TaskStarted
+    from wan_core.contract.loading import Components as Components
+    from wan_core.contract.loading import LoadRequest as LoadRequest
     from wan_core.contract.loras import LoraUse as LoraUse
     from wan_core.contract.placement import Placement as Placement
     from wan_core.contract.protocols import BranchCall as BranchCall
@@ -83,11 +85,9 @@ if TYPE_CHECKING:
     from wan_core.contract.quantization import Quantization as Quantization
     from wan_core.contract.requests import AttentionPatch as AttentionPatch
     from wan_core.contract.requests import AttentionRequest as AttentionRequest
-    from wan_core.contract.requests import Components as Components
     from wan_core.contract.requests import ConditioningRequest as ConditioningRequest
     from wan_core.contract.requests import FeatureCheck as FeatureCheck
     from wan_core.contract.requests import GivenFrames as GivenFrames
-    from wan_core.contract.requests import LoadRequest as LoadRequest
     from wan_core.contract.requests import PictureRequest as PictureRequest
     from wan_core.contract.requests import PlanContext as PlanContext
     from wan_core.contract.requests import PostProcessRequest as PostProcessRequest
@@ -137,9 +137,9 @@ __getattr__, __dir__, _lazy = exports(
         "Inputs": "conditioning",
         "Conditioning": "conditioning",
         "VideoSize": "requests",
-        "LoadRequest": "requests",
+        "LoadRequest": "loading",
         "LoraUse": "loras",
-        "Components": "requests",
+        "Components": "loading",
         "FeatureCheck": "requests",
         "GivenFrames": "requests",
         "PictureRequest": "requests",

@@ -151,6 +151,7 @@ class Component:
     )
     alternatives: tuple[PublishedFile, ...] = attrs.field(
         default=(),
+        kw_only=True,  # since 1.1: what is given by its place stays where it was
         validator=valid.tuple_of("PublishedFile", lambda one: isinstance(one, PublishedFile)),
     )
     needs_file: bool = attrs.field(default=True, validator=valid.flag)
@@ -232,7 +233,8 @@ class Family:
         loras: LoRA files that come with installed packages, named as in :attr:`Component.bundled`. They belong
             to the transformer, whatever file fills its slot, and are merged into it before those of a workflow:
             a family that is another one and a difference. One of them may widen the patch embedding to the
-            ``in_dim`` of the transformer's config.
+            ``in_dim`` of the transformer's config; a file that has that width already is taken to have them in
+            it, where the family's bundled one has not. Others are merged into whatever file there is.
     """
 
     name: str = attrs.field(validator=valid.name)
@@ -307,7 +309,7 @@ class Feature:
     families: tuple[str, ...] = attrs.field(default=(), validator=valid.names)
     writes: tuple[str, ...] = attrs.field(default=(), validator=valid.slots)
     writes_if: Mapping[str, str] = attrs.field(
-        default=EMPTY, hash=False, validator=valid.slots_of_options
+        default=EMPTY, kw_only=True, hash=False, validator=valid.slots_of_options
     )
     replaces: tuple[str, ...] = attrs.field(default=(), validator=valid.slots)
     check: str | None = attrs.field(default=None, validator=valid.optional_text)

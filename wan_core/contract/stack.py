@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import attrs
 
 from wan_core.contract import validators as valid
 
 __all__ = ["Stack"]
+
+EMPTY: Mapping[str, str] = MappingProxyType({})
 
 
 @attrs.frozen
@@ -24,8 +29,14 @@ class Stack:
         parts: paths of what the module's ``parts()`` gives: what can lie in host memory beside units.
         keep_float32: ``fnmatch`` patterns of tensors that are used in float32: they are loaded so whatever the
             model's precision, and not quantised.
+        widens: weights ``[outputs, inputs, …]`` that LoRA files may give more inputs -> the key of the
+            component's config that says how many there are (``{"patch_embedding.weight": "in_dim"}``). The
+            loader's ``build`` sees them as wide as that.
     """
 
     units: tuple[str, ...] = attrs.field(default=("blocks",), validator=valid.names)
     parts: tuple[str, ...] = attrs.field(default=(), validator=valid.names)
     keep_float32: tuple[str, ...] = attrs.field(default=(), validator=valid.names)
+    widens: Mapping[str, str] = attrs.field(
+        default=EMPTY, hash=False, validator=valid.mapping_of(str, str)
+    )

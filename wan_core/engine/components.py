@@ -11,8 +11,8 @@ import attrs
 import torch
 
 from wan_core.contract.lazy import resolve
+from wan_core.contract.loading import LoadRequest
 from wan_core.contract.placement import RESIDENT, Placement
-from wan_core.contract.requests import LoadRequest
 from wan_core.contract.text import slot_in_words
 from wan_core.engine.compiling import Compiled, compiled
 from wan_core.engine.ladder import Abilities
@@ -53,6 +53,7 @@ class ModelComponents:
         self._recovery = recovery or Recovery(ledger.tell, ledger, plan)
         self._held: dict[str, Any] = {}
         self._keys: dict[str, tuple[Residency, Hashable]] = {}
+        self._planned_keys: dict[str, Hashable] = {}
         self._compiled: list[tuple[str, Compiled]] = []
         self._swapped: dict[str, SwappedUse] = {}
 
@@ -101,7 +102,10 @@ class ModelComponents:
     def placement(self, slot: str) -> Placement:
         """Where the component works: as planned, unless memory has run out."""
         planned = self.model.placements.get(slot, RESIDENT)
-        return self._recovery.placements.get((self.model.name, slot), planned)
+        changed = self._recovery.placements
+        if not changed or slot not in self.model.family.components:
+            return planned
+        return changed.get(self._planned_key(slot), planned)
 
     def abilities(self, slot: str) -> Abilities:
         """What could be done for the component to take less memory."""
@@ -132,7 +136,7 @@ class ModelComponents:
             torch.OutOfMemoryError: the device has no room; another call with less may follow.
         """
         before = self.placement(slot)
-        self._recovery.placements[self.model.name, slot] = placement
+        self._recovery.placements[self._planned_key(slot)] = placement
         if slot not in self._held:
             return
         work_as(self._held[slot], placement)
@@ -242,6 +246,12 @@ class ModelComponents:
 
     def _key(self, slot: str) -> Hashable:
         return key_of(self.model, slot, self._device(slot))
+
+    def _planned_key(self, slot: str) -> Hashable:
+        """What the component is where it was planned to be: the same for all models that share it."""
+        if slot not in self._planned_keys:  # it is asked for in every step
+            self._planned_keys[slot] = key_of(self.model, slot)
+        return self._planned_keys[slot]
 
     def _swapped_key(self, slot: str) -> Hashable:
         return (self._key(slot), "swapped")

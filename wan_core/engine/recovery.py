@@ -34,14 +34,15 @@ class Recovery:
     """What one run does when memory runs out.
 
     Attributes:
-        placements: of components, by model and slot, that are others than planned.
+        placements: of components that are others than planned, by the component's key
+            (:func:`wan_core.planning.sharing.key_of`): models that share one share what it has learned.
         made: what has been done so far.
     """
 
     emit: Listener
     ledger: Ledger
     plan: Plan
-    placements: dict[tuple[str, str], Placement] = attrs.field(factory=dict, init=False)
+    placements: dict[Hashable, Placement] = attrs.field(factory=dict, init=False)
     made: list[Recovered] = attrs.field(factory=list, init=False)
     _left: set[str] = attrs.field(factory=set, init=False)
     _visitors: list[tuple[Residency, Hashable]] = attrs.field(factory=list, init=False)

@@ -115,7 +115,8 @@ class Run:
         # an input that can be read once only is used up
         if not components or not all(source.replayable for source in made.values()):
             return attempt()
-        return self.recovery.persist(attempt, components, again=again)
+        # of earlier stages what decodes the videos that this one reads is in use, too
+        return self.recovery.persist(attempt, self._open, again=again)
 
     def _attempt(
         self,
@@ -155,7 +156,7 @@ class Run:
         )
         state_bytes = sum(spec.bytes for spec in stage.needs.state if spec.mutable)
         states = self.keepsakes.states(stage.name, state_bytes)
-        make_room = partial(self.recovery.make_room, components)
+        make_room = partial(self.recovery.make_room, self._open)
         with (
             self.plugins.attributed(stage.description),
             recorded(states),

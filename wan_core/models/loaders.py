@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wan_core.contract.errors import WeightsError
-from wan_core.contract.requests import LoadRequest
+from wan_core.contract.loading import LoadRequest
 from wan_core.models.encoders import ImageEncoder, TextEncoder, load_clip
 from wan_core.models.encoders import load_text_encoder as open_text_encoder
 from wan_core.models.stacks import filled, on_meta, opened

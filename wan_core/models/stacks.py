@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from wan_core.contract.errors import PluginError, WeightsError
+from wan_core.contract.loading import LoadRequest
 from wan_core.contract.quantization import Quantization
-from wan_core.contract.requests import LoadRequest
 from wan_core.weights import StoredStack, TensorSource, load_into, open_weights
 from wan_core.weights.described import lora_targets, quantised_layers, stored_stack
 from wan_core.weights.lora import LoraTargets

@@ -175,7 +175,7 @@ def _decide(
     """Why a file is kept apart; ``""`` = it is merged.
 
     Args:
-        slots: where it changes more than widened weights.
+        slots: where it changes something, beside widened weights.
     """
     why = next((reasons[slot] for slot in slots if reasons[slot]), "")
     if len(use.strengths) > 1:
@@ -276,11 +276,7 @@ def _plan(
             _refuse_in_parts(path, weight, use, of_stage, where("file"))
     rest = {slot: without_widened(one, models[slot].targets) for slot, one in fitted.items()}
     some = [s for s, one in rest.items() if any(factor_of(use, p) for p in one.patches)]
-    why = (
-        _decide(family, use, some if partly else fitted, reasons, where)
-        if some or not partly
-        else ""
-    )
+    why = _decide(family, use, some, reasons, where) if some else ""
     held = {slot: one for slot, one in rest.items() if why and changes[slot]}
     return PlannedLora(
         attrs.evolve(use, file=path),

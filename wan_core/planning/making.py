@@ -41,10 +41,15 @@ from wan_core.planning.predict import ITEM_SIZE
 from wan_core.planning.quantising import quantised, why_products_are_exact
 from wan_core.planning.staging import plan_output, plan_stages
 from wan_core.planning.timing import predict_seconds
-from wan_core.planning.widening import widened
+from wan_core.planning.widening import holds_loras, widened
 from wan_core.plugins import Plugins
 from wan_core.weights import open_weights
 from wan_core.workflow import ModelSpec, Workflow
+
+IN_ALREADY = (
+    "{file} is as wide as the LoRA files that come with family {family} make a transformer: they are in it "
+    "already and are not merged again"
+)
 
 
 def make_plan(
@@ -232,10 +237,17 @@ def _plan_model(
         item=ITEM_SIZE[dtype],
         quantised_while_loading=spec.quantization is not None and not stored,
     )
+    merged = holds_loras(family, planned, dialects)
     of_family = loras(
-        tuple(LoraUse(places.bundled(one, where("family"))) for one in family.loras),
+        tuple(
+            LoraUse(places.bundled(one, where("family")), 0.0 if merged else 1.0)
+            for one in family.loras
+        ),
         where=lambda _: where("family"),
     )
+    if merged:
+        told = IN_ALREADY.format(file=merged, family=family.name)
+        of_family = tuple(attrs.evolve(one, notes=(*one.notes, told)) for one in of_family)
     own = loras(spec.loras, where=where)
     if with_loras:
         planned = widened(family, planned, (*of_family, *own), dialects, where)

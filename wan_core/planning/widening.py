@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import attrs
 
 from wan_core.contract.descriptions import Family
 from wan_core.planning.files import PlannedFile, Widened, unlike
+from wan_core.planning.fitting import bundled
 from wan_core.planning.loras import PlannedLora
-from wan_core.weights import open_weights
+from wan_core.weights import open_weights, printable
 from wan_core.weights.described import lora_targets, takes_loras
 
-__all__ = ["widened"]
+__all__ = ["holds_loras", "widened"]
 
 
 def widened(
@@ -53,3 +55,24 @@ def widened(
         )
         found[slot] = attrs.evolve(file, widened=tuple(wider), elements=file.elements + more)
     return found
+
+
+def holds_loras(
+    family: Family, files: Mapping[str, PlannedFile], dialects: Mapping[str, tuple[Any, ...]]
+) -> str:
+    """The file of the user's in which the family's own LoRA files are merged already; "" = in none.
+
+    It shows where one of them widens: such a file is as wide as they make the one that comes with the family.
+    """
+
+    def narrow(slot: str, path: Path) -> bool:
+        component = family.components[slot]
+        return bool(lora_targets(component, open_weights(path), dialects.get(slot, ())).widened)
+
+    for slot in family.slots("transformer") if family.loras else ():
+        own, file = family.components[slot].bundled, files.get(slot)
+        if not own or not file or file.path == (comes_with := bundled(own)):
+            continue
+        if narrow(slot, comes_with) and not narrow(slot, file.path):
+            return printable(file.path.name)
+    return ""

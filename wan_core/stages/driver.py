@@ -20,7 +20,8 @@ from torch import Tensor
 
 from wan_core.contract.conditioning import Conditioning
 from wan_core.contract.lazy import resolve
-from wan_core.contract.requests import Components, StageContext, VideoSize
+from wan_core.contract.loading import Components
+from wan_core.contract.requests import StageContext, VideoSize
 from wan_core.models.vae import WanVAE
 from wan_core.models.wan import AttentionPatches, WanDenoiser
 from wan_core.sampling import (

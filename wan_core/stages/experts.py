@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from torch import Tensor
 
 from wan_core.contract.conditioning import Conditioning, Inputs
+from wan_core.contract.loading import Components
 from wan_core.contract.protocols import Denoiser, Latents
-from wan_core.contract.requests import Components
 from wan_core.contract.state import State
 from wan_core.models.wan import AttentionPatches, WanDenoiser
 from wan_core.sampling import TwoExperts

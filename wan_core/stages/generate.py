@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from wan_core.contract.conditioning import Conditioning, Held, Timed
 from wan_core.contract.lazy import resolve
+from wan_core.contract.loading import Components
 from wan_core.contract.protocols import ChunkSource
-from wan_core.contract.requests import Components, PictureRequest, StageContext, VideoSize
+from wan_core.contract.requests import PictureRequest, StageContext, VideoSize
 from wan_core.models.vae import WanVAE
 from wan_core.sampling import SamplerSetup, SamplerState, noise_sources, start_latents
 from wan_core.stages.driver import VIDEO, Shape, from_noise, sampled

@@ -48,9 +48,6 @@ def plan(context: PlanContext) -> StageNeeds:
     """
     family = context.family
     assert family is not None, "generate is registered as a stage that needs a model"
-    if context.options.sigmas is not None:
-        with naming(context, "sigmas"):
-            check_levels(context.options.sigmas)
     given, notes, pictures = fill_given(context)
     # a picture's own proportions are what image-to-video was made for
     free = family.pictures is not None and given.image is not None

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from wan_core.contract.events import Event, Note
-from wan_core.contract.requests import Components, StageContext
+from wan_core.contract.loading import Components
+from wan_core.contract.requests import StageContext
 from wan_core.models.vae import WanVAE, encode_pieces
 from wan_core.stages.frames import given_video
 
@@ -19,7 +20,11 @@ FLAT = 2e-3
 
 @attrs.frozen(eq=False)
 class DecodedVideo:
-    """Decodes latents as it is read: chunks ``[frames, 3, height, width]``, float32 in -1…1, on the CPU."""
+    """Decodes latents as it is read: chunks ``[frames, 3, height, width]``, float32 in -1…1, on the CPU.
+
+    Its VAE is in use until the run is over, also while later stages sample: stages hand out a
+    :class:`LatentVideo`, which holds it only while somebody reads.
+    """
 
     vae: WanVAE
     latents: Tensor
@@ -89,8 +94,7 @@ def encode_video(
 
     Args:
         frames: those of the video, ``[1, 3, n, height, width]`` in -1…1 each, where the stage has a way of
-        its own
-            to read and fit them; they are not begun where there are latents.
+            its own to read and fit them; they are not begun where there are latents.
         slot: the VAE's.
 
     Returns:

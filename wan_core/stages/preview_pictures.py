@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from wan_core.contract.requests import Components
+from wan_core.contract.loading import Components
 from wan_core.media.pixels import to_pixels
 from wan_core.models.vae import Taehv
 from wan_core.models.vae.preview import Colours

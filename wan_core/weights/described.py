@@ -90,9 +90,13 @@ def lora_targets(component: Component, source: TensorSource, dialects: Dialects)
     """What LoRA files may change of a component that takes some: shapes are those of weights, not of codes."""
     if component.lora_targets:
         own: LoraTargets = resolve(component.lora_targets)(source, dialects)
-        return own.of_family(component.config)
-    official = unpacked(_official(component, source, dialects))
-    return LoraTargets({name: info.shape for name, info in official.tensors.items()}, dialects)
+    else:
+        official = unpacked(_official(component, source, dialects))
+        shapes = {name: info.shape for name, info in official.tensors.items()}
+        own = LoraTargets(
+            shapes, dialects, widens=component.stack.widens if component.stack else None
+        )
+    return own.of_family(component.config)
 
 
 def quantised_layers(

@@ -29,7 +29,10 @@ class Wanted:
 
 
 def wanted(family: Family, library: Library, store: Store, pins: Pins) -> list[Wanted]:
-    """All published files that a family needs, each once; those of optional components it does without."""
+    """All published files that a family needs, each once; those of optional components it does without.
+
+    Where an alternative is here, it is that one that is needed.
+    """
     found: dict[str, Wanted] = {}
     for slot, component in family.components.items():
         if component.optional:
@@ -47,7 +50,13 @@ def _of_component(
     published = [pins.pinned(file) for file in component.published]
     own = [file for file in published if not file.slot]
     main = library.component(own)
+    places = ((file, library.holds(file)) for file in component.alternatives if main is None)
+    other, instead = next(((file, here) for file, here in places if here), (None, None))
+    if other:
+        yield Wanted(other, slot, instead)
     for file in published:
+        if other and not file.slot:
+            continue  # it serves as well
         if file.slot or len(own) == 1:
             here = library.holds(file)
         elif main is not None:

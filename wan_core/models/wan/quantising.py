@@ -19,7 +19,7 @@ from wan_core.models.wan.files import (
     quantised_layers,
     verify_transformer,
 )
-from wan_core.weights import TensorInfo, TensorSource, open_weights
+from wan_core.weights import TensorInfo, TensorSource, identify, open_weights
 from wan_core.weights.lora import merged
 from wan_core.weights.quantised.own import ENTRY, GROUP, header_entry, weight_bytes
 from wan_core.weights.safetensors_header import shown
@@ -33,6 +33,8 @@ __all__ = ["QuantisedFile", "prepare"]
 CODES = {"fp8_e4m3fn": "F8_E4M3", "fp8_e5m2": "F8_E5M2", "int8": "I8", "int4": "U8"}
 STALE = ("total_size", "_quantization_metadata")
 """Entries of a header that are not true of another file."""
+MOST_INPUTS = 4096
+"""Input channels of a patch embedding, at most, that a LoRA file may make where no family says how many."""
 
 
 @attrs.frozen
@@ -125,7 +127,7 @@ def prepare(
         source: in any of the core's dialects, in plain numbers.
         asked: how; its ``products`` is for runs and says nothing here.
         writer: who writes it, for the header.
-        loras: are merged, as they are while loading.
+        loras: are merged, as they are while loading; the file gets as many input channels as they make.
 
     Raises:
         WeightsError: it is no whole transformer, or quantised already; a LoRA does not fit.
@@ -154,7 +156,9 @@ def prepare(
             where=source.label,
             remedy="keep fewer" if asked.keep else "name another dtype",
         )
-    whole = merged(official, lora_targets(source), loras)
+    # there is no family to say how wide the patch embedding is: a LoRA that widens it does
+    inputs = {"in_dim": max((_inputs(use) for use in loras), default=0)}
+    whole = merged(official, lora_targets(source).of_family(inputs), loras)
     changed = _changed(whole) if loras else frozenset()
     infos: dict[str, TensorInfo] = {}
     for name, info in whole.tensors.items():
@@ -173,6 +177,12 @@ def prepare(
     metadata |= {"format": "pt", ENTRY: header_entry(asked, writer, titles)}
     reads = (*source.files, *(file for use in loras for file in open_weights(use.file).files))
     return QuantisedFile(whole, asked, matrices, infos, metadata, reads)
+
+
+def _inputs(use: LoraUse) -> int:
+    """Input channels of the patch embedding that a LoRA file changes; 0 when it changes none that can be."""
+    traits = identify(open_weights(use.file)).lora
+    return traits.inputs if traits and traits.inputs <= MOST_INPUTS else 0
 
 
 def _changed(source: TensorSource) -> frozenset[str]:
