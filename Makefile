@@ -28,12 +28,10 @@ soak: .venv/installed-dev fuzz  ## the long checks: fuzz, killed runs, 50 runs i
 	WAN_CORE_RUNS=25 $(BIN)/python -m pytest -s tests/engine/test_growth.py
 	WAN_CORE_SHORTAGES=20 $(BIN)/python -m pytest tests/engine/test_recovery.py -k shortages
 	$(BIN)/python -m zoo.evaluate soak --only prompts vae judge variety pictures
-	$(BIN)/python -m zoo.evaluate soak --quick --only tracks
-	$(BIN)/python -m zoo.soak_unilumos --clips 8 --task even
+	$(BIN)/python -m zoo.evaluate soak --quick --only tracks light
 
 figures: .venv/installed-dev  ## what the plugins' toy models are promised to do, on all clips: 64 tracks, 3 x 64 relit videos
-	$(BIN)/python -m zoo.evaluate soak --only tracks
-	$(BIN)/python -m zoo.soak_unilumos
+	$(BIN)/python -m zoo.evaluate soak --only tracks light
 
 isolated: .venv/installed-dev  ## each plugin's wheel alone with the core's in a fresh environment, and all together in another
 	$(BIN)/python tests/packaging/isolated.py
