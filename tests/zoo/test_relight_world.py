@@ -227,6 +227,6 @@ def test_the_soak_of_a_product_that_gives_the_truth(
     figures, checks = soak_unilumos.check_light(pool, Extent(lights=4), tmp_path)
     soak_unilumos._case.cache_clear()
     assert list(figures) == ["even", "lit", "new background"]
-    assert len(checks) == 9
-    assert all(check.ok for check in checks if not check.name.endswith("flicker"))
+    assert len(checks) == 6  # too few clips for flicker
+    assert all(check.ok for check in checks)
     assert figures["new background"]["flicker"]["truth"] == pytest.approx(1, abs=0.01)
