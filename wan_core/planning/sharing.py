@@ -30,9 +30,9 @@ __all__ = [
 def identity_of(model: PlannedModel, slot: str) -> Hashable:
     """What a component is, wherever and in whatever precision it computes.
 
-    Equal for two models whose files have one content as far as their fingerprints tell (two copies of a file are
-    one; a single changed bit is not always seen) and whose loaders are told the same. What a family says of its
-    component counts only where the file does not say it itself.
+    Equal for two models whose files have one content as far as their fingerprints tell (two copies of a file
+    are one; a single changed bit is not always seen) and whose loaders are told the same. What a family says of
+    its component counts only where the file does not say it itself.
     """
     component, file = model.family.components[slot], model.files.get(slot)
     stated = file.identity.details if file else {}
