@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 import pytest
 
 from wan_core.contract.descriptions import Solver
 from wan_core.contract.errors import WanCoreError
 from wan_core.contract.requests import PlanContext, StageNeeds
+from wan_core.media import write_video
 from wan_core.planning import Plan, make_plan
 from wan_core.plugins import Plugins
 from wan_core.sampling.guidance_options import CLASSES
 from wan_core.sampling.guidance_table import EDITS
 from wan_core.stages import generate_plan
 from wan_core.stages.options import GenerateOptions
-from wan_core.workflow import parse_workflow
+from wan_core.workflow import parse_workflow, to_toml
 
 PLUGINS = Plugins.discover()
 
@@ -147,6 +149,18 @@ def test_a_part_of_the_schedule_is_noted() -> None:
     assert "the last 3 of 5 steps are left out" in end
     assert "noisy" in end
     assert len(plan("steps = 5\nstart_step = 1\nend_step = 4").notes) == 2
+
+
+def test_a_part_of_the_schedule_on_a_video_is_read_again_as_it_was_written(tmp_path: Path) -> None:
+    write_video(tmp_path / "given.mkv", [np.zeros((5, 32, 32, 3), np.uint8)], 8)
+    made = plan('video = "given.mkv"\nstart_step = 1', "tiny-random", tmp_path)
+    written = to_toml(made.workflow)
+    assert "start_step = 1" in written
+    assert "strength = 1.0" in written
+    again = make_plan(parse_workflow(written, folder=tmp_path, plugins=PLUGINS), PLUGINS)
+    assert again.stages[0].needs.options == made.stages[0].needs.options
+    with pytest.raises(WanCoreError, match="start_step and strength both say where"):
+        plan('video = "given.mkv"\nstart_step = 1\nstrength = 0.5', "tiny-random", tmp_path)
 
 
 def test_own_noise_levels_count_the_steps_and_a_noisy_end_is_noted() -> None:

@@ -209,7 +209,8 @@ def _check_solver(context: PlanContext, options: Any, family: Family) -> None:
 
 def _check_part(context: PlanContext, options: Any) -> None:
     start, end, steps = options.start_step, options.end_step, options.steps
-    if start and _strength(context.options) is not None:
+    # a strength of 1 is what a plan writes down beside start_step, and contradicts nothing
+    if start and _strength(context.options) not in (None, 1):
         raise WorkflowError(
             "start_step and strength both say where sampling begins",
             where=context.where("start_step"),
