@@ -57,6 +57,9 @@ class Bank:
     pixels: Tensor
     masks: Tensor
 
+    def __len__(self) -> int:
+        return len(self.kinds)
+
     def batch(self, size: int, generator: torch.Generator | None = None) -> Batch:
         """Random clips, each with one of its captions or with none."""
         index, caption = self.clips.draw(size, generator)

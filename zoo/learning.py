@@ -1,17 +1,67 @@
-"""The loop of trainings that learn from a bank of encoded clips: by the clock, with averaged weights."""
+"""What trainings have in common that learn velocities from a bank of encoded clips: their steps, their loss on
+unseen clips, and the loop, by the clock and with averaged weights.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from zoo.train_video import sigmas
 from zoo.training import Average, Clock, Optimiser, command, rate, say
 
 #: more steps than this are none: the clock ends training
 ENDLESS = 1_000_000
+
+#: of a batch of a bank, with noise like its latents and a level of noise for each clip
+Loss = Callable[[Any, Tensor, Tensor], Tensor]
+
+
+class Bank(Protocol):
+    """Encoded clips; what a batch holds beside ``latents`` is the training's own matter."""
+
+    def __len__(self) -> int:
+        """How many clips there are."""
+        ...
+
+    def batch(self, size: int, generator: torch.Generator | None = None) -> Any:
+        """So many of them, drawn at random."""
+        ...
+
+
+def steps_on(loss_of: Loss, bank: Bank, size: int, device: torch.device) -> Callable[[], Tensor]:
+    """What draws a batch of ``size`` clips, noise and levels, leaves the gradients and returns the loss."""
+
+    def one() -> Tensor:
+        drawn = bank.batch(size)
+        noise = torch.randn(drawn.latents.shape, device=device)
+        loss = loss_of(drawn, noise, sigmas(size, device))
+        torch.autograd.backward(loss)
+        return loss.detach()
+
+    return one
+
+
+def unseen_on(loss_of: Loss, bank: Bank, device: torch.device) -> Callable[[], float]:
+    """What measures the loss, uncompiled, on a fixed draw of clips, noise and levels."""
+    size = min(128, len(bank))
+    turns = max(1, len(bank) // size)
+
+    @torch.no_grad()
+    def measured() -> float:
+        generator = torch.Generator(device).manual_seed(5)
+        total = 0.0
+        with torch.compiler.set_stance("force_eager"):
+            for _ in range(turns):
+                drawn = bank.batch(size, generator)
+                noise = torch.randn(drawn.latents.shape, device=device, generator=generator)
+                total += float(loss_of(drawn, noise, sigmas(size, device, generator)))
+        return round(total / turns, 4)
+
+    return measured
 
 
 def learn(

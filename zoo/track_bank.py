@@ -65,6 +65,9 @@ class Bank:
     radii: Tensor
     mask: Tensor
 
+    def __len__(self) -> int:
+        return len(self.radii)
+
     def batch(self, size: int, generator: torch.Generator | None = None) -> Batch:
         """Random clips, each with one of its captions or with none."""
         index, caption = self.clips.draw(size, generator)

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from zoo import image_model, lora_model, tiny_clip, track_edit, track_test, train_vae
 from zoo.image_model import Trainee
-from zoo.learning import ENDLESS, learn
+from zoo.learning import ENDLESS, Loss, learn, steps_on, unseen_on
 from zoo.lora_model import Trained, is_factor
-from zoo.track_bank import Bank, Batch, edited, fill
-from zoo.train_video import Size, compile_blocks, sigmas
+from zoo.track_bank import Batch, edited, fill
+from zoo.train_video import Size, compile_blocks
 from zoo.training import (
     Average,
     Clock,
@@ -50,17 +50,18 @@ OBJECT = 3.0
 #: unseen clips that the loss is measured on
 UNSEEN = 512
 
-Loss = Callable[[Batch, Tensor, Tensor, Tensor], Tensor]
+Told = Callable[[Batch], Tensor]
+"""Which tracks the model is told of a batch."""
 
 
-def loss_function(model: Trainee, size: Size, device: torch.device) -> Loss:
+def loss_function(model: Trainee, told: Told, size: Size, device: torch.device) -> Loss:
     """Mean squared error of the velocity, cells that objects cover counting more."""
     grid = (size[1] // 8, size[2] // 8)
 
-    def loss_of(batch: Batch, tracks: Tensor, noise: Tensor, sigma: Tensor) -> Tensor:
+    def loss_of(batch: Batch, noise: Tensor, sigma: Tensor) -> Tensor:
         clean = batch.latents.float()
         noisy = torch.lerp(clean, noise, sigma.view(-1, 1, 1, 1, 1))
-        channels = edited(batch, tracks)
+        channels = edited(batch, told(batch))
         with autocast(device):
             predicted = model(
                 torch.cat([noisy, channels], dim=1),
@@ -74,20 +75,6 @@ def loss_function(model: Trainee, size: Size, device: torch.device) -> Loss:
         return loss
 
     return loss_of
-
-
-@torch.no_grad()
-def unseen_loss(loss_of: Loss, bank: Bank, batch: int, size: Size, device: torch.device) -> float:
-    """Loss on a fixed draw of clips with all their tracks, noise and levels."""
-    generator = torch.Generator(device).manual_seed(5)
-    total, turns = 0.0, max(1, len(bank.radii) // batch)
-    with torch.compiler.set_stance("force_eager"):
-        for _ in range(turns):
-            drawn = bank.batch(batch, generator)
-            tracks = track_edit.processed(drawn.centres, *size[1:])
-            noise = torch.randn(drawn.latents.shape, device=device, generator=generator)
-            total += float(loss_of(drawn, tracks, noise, sigmas(batch, device, generator)))
-    return total / turns
 
 
 def begin(tiny: Path) -> tuple[Trainee, Trained]:
@@ -156,23 +143,19 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         trained, is_factor, muon_lr=options.muon_lr, adam_lr=options.adam_lr, decay=0.01
     )
     average = Average(trained, 0.9995)
-    loss_of = loss_function(model, size, device)
     dice = torch.Generator(device).manual_seed(6)
 
-    def one() -> Tensor:
-        drawn = bank.batch(options.batch)
-        tracks = track_edit.told(drawn.centres, drawn.radii, (size[1], size[2]), dice)
-        noise = torch.randn(drawn.latents.shape, device=device)
-        loss = loss_of(drawn, tracks, noise, sigmas(options.batch, device))
-        torch.autograd.backward(loss)
-        return loss.detach()
+    def some(batch: Batch) -> Tensor:
+        return track_edit.told(batch.centres, batch.radii, size[1:], dice)
+
+    def all_of_them(batch: Batch) -> Tensor:
+        return track_edit.processed(batch.centres, *size[1:])
+
+    one = steps_on(loss_function(model, some, size, device), bank, options.batch, device)
 
     def trial() -> None:
         one()
         trained.zero_grad(set_to_none=True)
-
-    def measured() -> float:
-        return round(unseen_loss(loss_of, unseen, min(128, len(unseen.radii)), size, device), 4)
 
     def keep() -> int:
         save(options.out / STATE, dict(trained.named_parameters()), {}, torch.float32)
@@ -181,12 +164,12 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
     compile_blocks(model, trial, wanted=on_gpu and not options.eager)
     figures = learn(
-        "tracks", one, measured, keep,
+        "tracks", one, unseen_on(loss_function(model, all_of_them, size, device), unseen, device), keep,
         optimiser=optimiser, average=average, clock=clock, steps=options.steps, warm=200, told=250, kept=60,
     )  # fmt: skip
     assert figures["bytes"] <= MOST_BYTES, f"{figures['bytes']} bytes"
     figures["parameters"] = sum(p.numel() for p in trained.parameters())
-    figures["bank"] = len(bank.radii)
+    figures["bank"] = len(bank)
     note(options.out / "ati.json", figures)
     say(f"tracks done: {json.dumps(figures)}")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,10 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from zoo import image_model, image_test, tiny_clip, train_vae, train_video
-from zoo.image_bank import Bank, Batch, fill, fill_unseen
+from zoo.image_bank import Batch, fill, fill_unseen
 from zoo.image_model import Pair
-from zoo.learning import ENDLESS, learn
-from zoo.train_video import Size, compile_blocks, sigmas
+from zoo.learning import ENDLESS, Loss, learn, steps_on, unseen_on
+from zoo.train_video import Size, compile_blocks
 from zoo.training import (
     Average,
     Clock,
@@ -39,9 +39,6 @@ from zoo.training import (
 
 #: held-out clips that the loss is measured on
 UNSEEN = 512
-
-
-Loss = Callable[[Batch, Tensor, Tensor], Tensor]
 
 
 def loss_function(pair: Pair, device: torch.device) -> Loss:
@@ -63,19 +60,6 @@ def loss_function(pair: Pair, device: torch.device) -> Loss:
         return loss
 
     return loss_of
-
-
-@torch.no_grad()
-def unseen_loss(loss_of: Loss, bank: Bank, batch: int, device: torch.device) -> float:
-    """Loss on a fixed draw of clips, noise and levels."""
-    generator = torch.Generator(device).manual_seed(5)
-    total, turns = 0.0, max(1, len(bank.kinds) // batch)
-    with torch.compiler.set_stance("force_eager"):
-        for _ in range(turns):
-            drawn = bank.batch(batch, generator)
-            noise = torch.randn(drawn.latents.shape, device=device, generator=generator)
-            total += float(loss_of(drawn, noise, sigmas(batch, device, generator)))
-    return total / turns
 
 
 def is_matrix(name: str, parameter: nn.Parameter) -> bool:
@@ -154,19 +138,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     average = Average(pair, 0.9995)
     loss_of = loss_function(pair, device)
 
-    def one() -> Tensor:
-        drawn = bank.batch(options.batch)
-        noise = torch.randn(drawn.latents.shape, device=device)
-        loss = loss_of(drawn, noise, sigmas(options.batch, device))
-        torch.autograd.backward(loss)
-        return loss.detach()
+    one = steps_on(loss_of, bank, options.batch, device)
 
     def trial() -> None:
         one()
         pair.zero_grad(set_to_none=True)
-
-    def measured() -> float:
-        return round(unseen_loss(loss_of, unseen, min(128, len(unseen.kinds)), device), 4)
 
     compile_blocks(pair.transformer, trial, wanted=on_gpu and not options.eager)
 
@@ -175,11 +151,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
         return write(average.state(), bank.clips.words, options.out)
 
     figures = learn(
-        "image", one, measured, save_all,
+        "image", one, unseen_on(loss_of, unseen, device), save_all,
         optimiser=optimiser, average=average, clock=clock, steps=options.steps,
     )  # fmt: skip
     figures["parameters"] = sum(p.numel() for p in pair.parameters())
-    figures["bank"] = len(bank.kinds)
+    figures["bank"] = len(bank)
     note(options.out / "image.json", figures)
     say(f"image done: {json.dumps(figures)}")
     figures["drawn"] = image_test.image_test(

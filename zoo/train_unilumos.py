@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,10 @@ from torch import Tensor
 
 from wan_core.models.wan import WanTransformer
 from zoo import relight_model, relight_test, train_vae
-from zoo.learning import ENDLESS, learn
+from zoo.learning import ENDLESS, Loss, learn, steps_on, unseen_on
 from zoo.lora_model import is_factor
-from zoo.relight_bank import Bank, Batch, fill
-from zoo.train_video import Size, compile_blocks, sigmas
+from zoo.relight_bank import Batch, fill
+from zoo.train_video import Size, compile_blocks
 from zoo.training import (
     Average,
     Clock,
@@ -44,8 +44,6 @@ UNSEEN = 256
 OBJECT = 3.0
 STATE = "unilumos.state.safetensors"
 
-Loss = Callable[[Batch, Tensor, Tensor], Tensor]
-
 
 def loss_function(model: WanTransformer, device: torch.device) -> Loss:
     """Mean squared error of the velocity, in which the object counts more."""
@@ -63,19 +61,6 @@ def loss_function(model: WanTransformer, device: torch.device) -> Loss:
         return loss
 
     return loss_of
-
-
-@torch.no_grad()
-def unseen_loss(loss_of: Loss, bank: Bank, batch: int, device: torch.device) -> float:
-    """Loss on a fixed draw of pairs, noise and levels."""
-    generator = torch.Generator(device).manual_seed(5)
-    total, turns = 0.0, max(1, len(bank) // batch)
-    with torch.compiler.set_stance("force_eager"):
-        for _ in range(turns):
-            drawn = bank.batch(batch, generator)
-            noise = torch.randn(drawn.latents.shape, device=device, generator=generator)
-            total += float(loss_of(drawn, noise, sigmas(batch, device, generator)))
-    return total / turns
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -139,19 +124,11 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     average = Average(trained, 0.9995)
     loss_of = loss_function(model, device)
 
-    def one() -> Tensor:
-        drawn = bank.batch(options.batch)
-        noise = torch.randn(drawn.latents.shape, device=device)
-        loss = loss_of(drawn, noise, sigmas(options.batch, device))
-        torch.autograd.backward(loss)
-        return loss.detach()
+    one = steps_on(loss_of, bank, options.batch, device)
 
     def trial() -> None:
         one()
         trained.zero_grad(set_to_none=True)
-
-    def measured() -> float:
-        return round(unseen_loss(loss_of, unseen, min(128, len(unseen)), device), 4)
 
     def write() -> int:
         save(options.out / STATE, dict(trained.named_parameters()), {}, torch.float32)
@@ -159,7 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
 
     compile_blocks(model, trial, wanted=fast)
     figures = learn(
-        "unilumos", one, measured, write,
+        "unilumos", one, unseen_on(loss_of, unseen, device), write,
         optimiser=optimiser, average=average, clock=clock, steps=options.steps,
         warm=300 if on_gpu else 10, told=500 if on_gpu else 20,
     )  # fmt: skip

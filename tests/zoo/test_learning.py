@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from zoo.learning import learn
+from zoo.learning import learn, steps_on, unseen_on
 from zoo.training import Average, Clock, Optimiser
 
 
@@ -61,3 +63,29 @@ def test_it_is_kept_on_the_way() -> None:
 def test_a_loss_that_is_no_number_ends_it() -> None:
     with pytest.raises(RuntimeError, match="no number"):
         School(float("nan")).learn()
+
+
+class Clips:
+    """Six clips of one number each."""
+
+    def __len__(self) -> int:
+        return 6
+
+    def batch(self, size: int, generator: torch.Generator | None = None) -> SimpleNamespace:
+        return SimpleNamespace(latents=torch.randint(0, 9, (size, 1), generator=generator).float())
+
+
+def test_the_unseen_loss_is_of_a_fixed_draw_and_a_step_leaves_gradients() -> None:
+    weight = nn.Parameter(torch.ones(()))
+
+    def loss_of(drawn: SimpleNamespace, noise: Tensor, sigma: Tensor) -> Tensor:
+        assert drawn.latents.shape == noise.shape and sigma.shape == noise.shape[:1]
+        return weight * (drawn.latents + noise).square().mean()
+
+    device = torch.device("cpu")
+    measured = unseen_on(loss_of, Clips(), device)
+    assert measured() == measured() > 1
+    assert weight.grad is None
+    loss = steps_on(loss_of, Clips(), 3, device)()
+    assert not loss.requires_grad
+    assert weight.grad is not None and float(weight.grad) == pytest.approx(float(loss))
