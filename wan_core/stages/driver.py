@@ -72,15 +72,24 @@ def sampled(context: StageContext, tell: Tell, start: Start | None = None) -> Te
     return latents
 
 
-def from_noise(
-    context: StageContext, setup: SamplerSetup, conditioning: Conditioning, shape: Shape
+def begun(
+    context: StageContext,
+    setup: SamplerSetup,
+    conditioning: Conditioning,
+    shape: Shape,
+    clean: Tensor | None = None,
 ) -> tuple[Conditioning, SamplerState, slice]:
-    """A start from the noise of the stage's seed; see :func:`sampled`."""
+    """A start from the noise of the stage's seed; see :func:`sampled`.
+
+    Args:
+        clean: latents that are mixed with it, those of frames before and after the video's included.
+    """
     channels, frames, height, width = shape
     before, after = (slot.get(VIDEO, 0) for slot in (conditioning.prepend, conditioning.append))
     whole = {VIDEO: (1, channels, before + frames + after, height, width)}
     noise = noise_sources(context.options.seed, whole)
-    latents = start_latents(setup.schedule, whole, noise, device=context.device)
+    known = {} if clean is None else {VIDEO: clean}
+    latents = start_latents(setup.schedule, whole, noise, clean=known, device=context.device)
     return conditioning, SamplerState.start(setup, latents, noise), slice(before, before + frames)
 
 
@@ -114,7 +123,7 @@ def _sample(
         task=context.task,
         **circumstances,
     )
-    begin = start or partial(from_noise, context)
+    begin = start or partial(begun, context)
     conditioning, state, kept = begin(setup, conditioning, shape)
     first: WanDenoiser = components.get(slots[0])
     _, _, *grid = state.latents[VIDEO].shape

@@ -15,8 +15,8 @@ from wan_core.contract.loading import Components
 from wan_core.contract.protocols import ChunkSource
 from wan_core.contract.requests import PictureRequest, StageContext, VideoSize
 from wan_core.models.vae import WanVAE
-from wan_core.sampling import SamplerSetup, SamplerState, noise_sources, start_latents
-from wan_core.stages.driver import VIDEO, Shape, from_noise, sampled
+from wan_core.sampling import SamplerSetup, SamplerState, noise_sources
+from wan_core.stages.driver import VIDEO, Shape, begun, sampled
 from wan_core.stages.frames import given_frames, mask_of_latents
 from wan_core.stages.handing import LatentVideo, encode_video
 
@@ -52,22 +52,15 @@ def _start(
     options, size = context.options, context.size
     assert size is not None
     if options.video is None:
-        return from_noise(context, setup, conditioning, shape)
-    channels, frames, height, width = shape
+        return begun(context, setup, conditioning, shape)
     before, after = (slot.get(VIDEO, 0) for slot in (conditioning.prepend, conditioning.append))
-    whole = {VIDEO: (1, channels, before + frames + after, height, width)}
     clean = F.pad(encode_video(context), (0, 0, 0, 0, before, after))
     if options.mask is not None:
         vae: WanVAE = components.get("vae")
         anew = mask_of_latents(context, size, vae.config.stride)
         components.release("vae")
         conditioning = _with_mask(conditioning, context, anew, clean)
-    noise = noise_sources(options.seed, whole)
-    latents = start_latents(
-        setup.schedule, whole, noise, clean={VIDEO: clean}, device=context.device
-    )
-    state = SamplerState.start(setup, latents, noise)
-    return conditioning, state, slice(before, before + frames)
+    return begun(context, setup, conditioning, shape, clean)
 
 
 def _told(context: StageContext, components: Components, size: VideoSize) -> Conditioning:
