@@ -17,20 +17,20 @@ from wan_core import Session
 from wan_core.contract.errors import PluginError
 from wan_core.contract.events import Event, TaskProgress, TaskStarted
 from wan_core.contract.protocols import LatentSource
-from wan_core.stages import LatentVideo, generate
+from wan_core.stages import LatentVideo, driver
 
 
 @pytest.fixture
 def given(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     """The clean latents that each stage with a video starts from."""
     seen: list[Tensor] = []
-    start = generate.start_latents
+    start = driver.start_latents
 
     def noting(*args: Any, clean: dict[str, Tensor], **more: Any) -> Any:
         seen.extend(clean.values())
         return start(*args, clean=clean, **more)
 
-    monkeypatch.setattr(generate, "start_latents", noting)
+    monkeypatch.setattr(driver, "start_latents", noting)
     return seen
 
 
