@@ -103,11 +103,11 @@ def swapped_eagerly(result: Json) -> Found:
 
 
 def set_up(result: Json) -> Found:
-    own, beside = result["of a read"], result.get("of diffusers")
-    text = f"{own:.2f} reads ({result['wan_core']['seconds']:.1f} s)"
+    own, beside, sides = result["of a read"], result.get("of diffusers"), result["sides"]
+    text = f"{own:.2f} reads ({sides['wan_core']['seconds']:.1f} s)"
     if beside is None:
         return f"{text}; diffusers not measured", False
-    text += f", {beside:.2f} of diffusers' {result['diffusers']['seconds']:.1f} s"
+    text += f", {beside:.2f} of diffusers' {sides['diffusers']['seconds']:.1f} s"
     return text, own <= 3 and beside <= 0.5
 
 

@@ -141,14 +141,15 @@ def sum_up(result: dict[str, Any], names: Sequence[str]) -> None:
     """Medians of the rounds so far, and whether they keep to what is promised."""
     read = statistics.median(row["read seconds"] for row in result["rounds"])
     result["read seconds"] = read
+    sides = result["sides"] = {}
     for name in names:
         seconds = [row[name]["seconds"] for row in result["rounds"]]
-        result[name] = {"seconds": statistics.median(seconds), "all seconds": seconds}
-    own = result["wan_core"]["seconds"]
+        sides[name] = {"seconds": statistics.median(seconds), "all seconds": seconds}
+    own = sides["wan_core"]["seconds"]
     result["of a read"] = own / read
     result["kept to"] = own <= MOST_READS * read
     if "diffusers" in names:
-        result["of diffusers"] = own / result["diffusers"]["seconds"]
+        result["of diffusers"] = own / sides["diffusers"]["seconds"]
         result["kept to"] &= result["of diffusers"] <= MOST_BESIDE
 
 
@@ -173,16 +174,16 @@ def in_a_process(name: str, file: Path, options: argparse.Namespace) -> dict[str
 
 
 def show(result: Mapping[str, Any]) -> None:
-    beside = ""
+    sides, beside = result["sides"], ""
     if "of diffusers" in result:
         beside = (
-            f"; diffusers takes {result['diffusers']['seconds']:.2f} s: {result['of diffusers']:.2f} "
+            f"; diffusers takes {sides['diffusers']['seconds']:.2f} s: {result['of diffusers']:.2f} "
             f"of that (at most {MOST_BESIDE})"
         )
     print(
         f"{result['device']}, torch {result['torch']}, {result['cores']} cores: a file of "
         f"{result['file GB']:.1f} GB is read in {result['read seconds']:.2f} s, set up in "
-        f"{result['wan_core']['seconds']:.2f} s, {result['of a read']:.2f} times as long (at most "
+        f"{sides['wan_core']['seconds']:.2f} s, {result['of a read']:.2f} times as long (at most "
         f"{MOST_READS}){beside}; {'kept to' if result['kept to'] else 'NOT KEPT TO'}"
     )
 

@@ -77,8 +77,7 @@ def mode(speed: float, ours: dict[str, Any]) -> dict[str, Any]:
             {
                 "of a read": 2.5,
                 "of diffusers": 0.51,
-                "wan_core": {"seconds": 12.0},
-                "diffusers": {"seconds": 23.5},
+                "sides": {"wan_core": {"seconds": 12.0}, "diffusers": {"seconds": 23.5}},
             },
             "2.50 reads (12.0 s), 0.51 of diffusers' 23.5 s",
             "no",
