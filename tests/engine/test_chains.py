@@ -24,7 +24,7 @@ from wan_core.engine.components import ModelComponents
 from wan_core.media import read_frames
 from wan_core.models.vae.network import Decoder
 from wan_core.models.wan.block import WanBlock
-from wan_core.planning import Plan, phases
+from wan_core.planning import Plan, phases, predict
 from wan_core.stages import LatentVideo
 
 
@@ -123,19 +123,20 @@ def test_stages_that_are_over_make_room(
 ) -> None:
     """A budget for one transformer with its work, and for no VAE beside it."""
     monkeypatch.setattr(phases, "TEXT_ACTIVATIONS", 1_000_000)
+    monkeypatch.setattr(predict, "HEAP_MOST", 0)
     free = frames(chaining.run(planned(tmp_path, *THREE)))
     chaining.close()
-    plan = planned(tmp_path, *THREE, more='[memory]\nram = "18MB"\n')
+    plan = planned(tmp_path, *THREE, more='[memory]\nram = "21MB"\n')
     vae = plan.models["text"].weight_bytes("vae")
     transformer = plan.models["picture"].weight_bytes("transformer")
-    assert plan.peak < 18e6 < vae + transformer
+    assert plan.peak < 21e6 < vae + transformer
     most: list[int] = []
 
     def watch(event: Event) -> None:
         most.append(chaining._residencies["cpu"].bytes)
 
     result = chaining.run(plan, listen=watch)
-    assert max(most) <= 18e6
+    assert max(most) <= 21e6
     assert np.array_equal(frames(result), free)
     assert {one.users for one in chaining._residencies["cpu"]._residents.values()} == {0}
 

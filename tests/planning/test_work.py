@@ -14,10 +14,10 @@ from wan_core.contract.requests import VideoSize
 from wan_core.models.encoders import ClipConfig, ClipVision
 from wan_core.models.encoders.clip import build_clip
 from wan_core.models.vae import WAN21, VaeConfig, WanVAE
+from wan_core.models.vae.workspaces import SMALL_CONVOLUTION
 from wan_core.models.wan import WanConfig, WanTransformer
 from wan_core.planning.known import tokens
 from wan_core.planning.work import (
-    SMALL_CONVOLUTION,
     Work,
     attention,
     clip_work,

@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from wan_core.contract.conditioning import Inputs
+from wan_core.models.vae.workspaces import SMALL_CONVOLUTION
 from wan_core.models.wan import WanConfig, WanDenoiser, WanTransformer
-from wan_core.planning.work import PAST, SMALL_CONVOLUTION
+from wan_core.planning.work import PAST
 
 Work = Callable[[], object]
 

@@ -89,7 +89,7 @@ class Calibration:
         call: seconds of a call so small that only the calling counts.
         matmul, attention: dtype -> (FLOP of a call, FLOP per second).
         convolution, small_convolution, flat_convolution: 3 x 3 x 3 on much and on little (see
-            ``work.SMALL_CONVOLUTION``), 3 x 3; dtype -> (channels, FLOP per second).
+            ``vae.workspaces.SMALL_CONVOLUTION``), 3 x 3; dtype -> (channels, FLOP per second).
         norm: lengths of channels' vectors; (bytes read by a call, bytes per second).
         elementwise: (bytes read and written by a call, bytes per second).
         encoding: (pixels of a frame, pixels per second) of a video written as mp4.

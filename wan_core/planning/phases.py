@@ -56,14 +56,14 @@ class Need:
 def needs_of(stage: PlannedStage, known: Known) -> list[Need]:
     """What the parts of a stage need, in the order of a run."""
     model, size, vae = known.model, known.size, known.vae.config
-    item = ITEM_SIZE[model.dtype]
+    item, on_cpu = ITEM_SIZE[model.dtype], not model.on_gpu
 
     def need(part: str, slot: str, activations: int, beside: tuple[str, ...] = ()) -> Need:
         return Need(part, slot, {None: activations + model.unpacking_bytes(slot)}, beside)
 
     parts = [need("text", TEXT_ENCODER, TEXT_ACTIVATIONS)]
     if known.encoded:
-        parts.append(need("encoding", "vae", vae_encoding(vae, size, item)))
+        parts.append(need("encoding", "vae", vae_encoding(vae, size, item, on_cpu=on_cpu)))
     if known.clip and known.pictures:
         activations = clip_activations(known.clip, known.pictures, item)
         parts.append(need("image tokens", "image_encoder", activations))
@@ -76,7 +76,7 @@ def needs_of(stage: PlannedStage, known: Known) -> list[Need]:
         activations = preview_decoding(known.tiny, size, item)
         parts.append(need("previews", PREVIEW_SLOT, activations, known.experts))
     if stage.decoded:
-        parts.append(need("decoding", "vae", vae_decoding(vae, size, item)))
+        parts.append(need("decoding", "vae", vae_decoding(vae, size, item, on_cpu=on_cpu)))
     return parts
 
 

@@ -15,6 +15,7 @@ from wan_core.models.encoders.clip_files import ClipConfig
 from wan_core.models.vae import VaeConfig
 from wan_core.models.vae.descriptor import COLOURS
 from wan_core.models.vae.layout import Block, Residual, Stage, decoder_blocks, encoder_blocks
+from wan_core.models.vae.workspaces import SMALL_CONVOLUTION
 from wan_core.models.wan import WanConfig
 
 Sort = Literal[
@@ -29,8 +30,6 @@ Sort = Literal[
 
 PATCHES = 4  # latents of a token
 NORM_PASSES = 8  # over the tensor: division, two factors and SiLU, read and written
-# torch computes a 3-D convolution in float32 on a CPU in another way up to here, a tenth as fast
-SMALL_CONVOLUTION = 20480  # channels x frames x height, past frames included
 PAST = 2
 SMALL_CALLS = 45  # of a transformer's block beside its large calls: norms, casts, views, sums
 SMALL_CALLS_OF_CONV = 14  # of a normed convolution

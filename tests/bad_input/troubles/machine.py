@@ -75,8 +75,8 @@ GROUP = Group(
                      "precision or a larger budget.",
                      {"w.toml": workflow(family="tiny-t2v") + '[memory]\nram = "1MiB"\n'}, code=5),
                 Case("too-many-frames-for-the-budget",
-                     "w.toml, line 14, memory.ram: generate / decoding is predicted to need 4.2 GB (weights "
-                     "10 MB, activations 4.2 GB), the budget is 2.1 GB; use a smaller size, fewer frames, a "
+                     "w.toml, line 14, memory.ram: generate / decoding is predicted to need 5.2 GB (weights "
+                     "10 MB, activations 5.2 GB), the budget is 2.1 GB; use a smaller size, fewer frames, a "
                      "smaller precision or a larger budget.",
                      {"w.toml": workflow("width = 1920\nheight = 1088\nframes = 81", family="tiny-t2v")
                       + '[memory]\nram = "2GiB"\n'}, code=5),
