@@ -19,7 +19,7 @@ PAGES = [
 ]
 
 
-@pytest.mark.parametrize("maker", ["make_reference.py", "make_troubles.py"])
+@pytest.mark.parametrize("maker", ["make_reference.py", "make_troubles.py", "make_outlines.py"])
 def test_what_is_made_from_the_code_is_up_to_date(maker: str) -> None:
     check = [sys.executable, str(ROOT / "docs" / maker), "--check"]
     run = subprocess.run(check, capture_output=True, text=True, check=False)

@@ -41,6 +41,24 @@ def test_the_table_needs_no_gpu_also_where_one_is_named(
     assert (row["fits"], row["blocks"], row["text_encoder"]) == (True, 7, "GPU")
 
 
+def test_the_table_needs_no_file_that_is_not_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WAN_CORE_MODELS", str(tmp_path))
+    path = tmp_path / "w.toml"
+    path.write_text(TEXT.format(device="auto").replace("tiny-t2v", "wan2.1-t2v-14b"))
+    size = [part for one in ("width=832", "height=480") for part in ("-s", f"stages.0.{one}")]
+    command = ["plan", str(path), "--assume-files", *size]
+    assert main([*command, "--vram", "12GiB,48GiB", "--json"]) == 0
+    small, large = json.loads(capsys.readouterr().out)["budgets"]
+    assert (small["fits"], small["blocks"], large["fits"]) == (True, 40, True)
+    assert 0 == large["swapped"] < small["swapped"] < 40
+    assert main(command) == 0
+    said = capsys.readouterr().out
+    assert "main.text_encoder: not here, assumed to be a UMT5 text encoder" in said
+    assert "this plan can't be run" in said
+
+
 def test_a_knob_that_is_stated_is_what_may_be_left_out() -> None:
     row = BudgetRow(800_000_001, False, 2**30, "a / sampling", 0, 2, 7, 0, None, "GPU", None)
     *_, table, plain = budget_lines([row])

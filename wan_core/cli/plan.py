@@ -27,10 +27,19 @@ if TYPE_CHECKING:
     "--vram", metavar="SIZE,…",
     help="Print what the run would do on GPUs of these sizes, such as 8GiB,12GiB,24GiB.",
 )  # fmt: skip
+@click.option(
+    "--assume-files", is_flag=True,
+    help="Count with the makers' files where they are not here: what a run would take, before fetching them.",
+)  # fmt: skip
 @click.option("--json", is_flag=True, help="Print one JSON object.")
 @debug_option
 def plan(
-    workflow: str, wanted: Wanted, without: tuple[str, ...], vram: str | None, json: bool
+    workflow: str,
+    wanted: Wanted,
+    without: tuple[str, ...],
+    vram: str | None,
+    assume_files: bool,
+    json: bool,
 ) -> None:
     """Check a workflow and show what a run would do; no weight is read.
 
@@ -44,9 +53,9 @@ def plan(
     plugins = discover(without)
     workflows = load_workflows(workflow, wanted.overrides, plugins=plugins)
     if budgets is not None:
-        _tell_budgets(workflows[0], wanted, plugins, budgets, json)
+        _tell_budgets(workflows[0], wanted, plugins, budgets, assume_files, json)
         return
-    made = make_plans(workflows, wanted, plugins)
+    made = make_plans(workflows, wanted, plugins, assume_files=assume_files)
     first, *others = made
     resolved = to_toml(first.workflow)
     sections = list(first.describe())
@@ -64,7 +73,12 @@ def plan(
 
 
 def _tell_budgets(
-    workflow: Workflow, wanted: Wanted, plugins: Plugins, budgets: Sequence[int], json: bool
+    workflow: Workflow,
+    wanted: Wanted,
+    plugins: Plugins,
+    budgets: Sequence[int],
+    assume_files: bool,
+    json: bool,
 ) -> None:
     from wan_core.planning import has_cuda, is_cuda, table_of_budgets
     from wan_core.workflow.spec import KNOBS
@@ -76,7 +90,7 @@ def _tell_budgets(
         models = {name: attrs.evolve(m, device="auto") for name, m in workflow.models.items()}
         anywhere = attrs.evolve(anywhere, models=models)
         wanted = attrs.evolve(wanted, device="auto" if is_cuda(wanted.device) else wanted.device)
-    (made,) = make_plans([anywhere], wanted, plugins)
+    (made,) = make_plans([anywhere], wanted, plugins, assume_files=assume_files)
     rows = table_of_budgets(made, workflow.memory, budgets)
     if json:
         click.echo(to_json({"budgets": rows}))

@@ -75,7 +75,13 @@ def wanted_options(function: _F) -> _F:
     return decorated  # type: ignore[no-any-return]
 
 
-def make_plans(workflows: Sequence[Workflow], wanted: Wanted, plugins: Plugins) -> tuple[Plan, ...]:
+def make_plans(
+    workflows: Sequence[Workflow],
+    wanted: Wanted,
+    plugins: Plugins,
+    *,
+    assume_files: bool = False,
+) -> tuple[Plan, ...]:
     """Plan workflows as the command line wants them.
 
     What is wrong with ``-o`` and ``--device`` is said of these options.
@@ -94,6 +100,7 @@ def make_plans(workflows: Sequence[Workflow], wanted: Wanted, plugins: Plugins) 
         plugins,
         device=wanted.device,
         library=library,
+        assume_files=assume_files,
     )
     if wanted.untrusted and wanted.output is None:
         from wan_core.planning import check_confined

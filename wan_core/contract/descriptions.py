@@ -128,6 +128,8 @@ class Component:
             a workflow gets that names none.
         alternatives: other published forms of the same weights, one file each: a workflow that names none
             gets one that is here where the first are not; they are not fetched.
+        outline: the names, types and shapes of its first published form, named like ``bundled``: what a plan
+            counts with where nobody has fetched the file. See :mod:`wan_core.weights.outlines`.
         needs_file: False when the component makes its own weights.
         optional: the family does without it. It is planned, identified and loaded only where the workflow's
             ``[model]`` table names a file for it; it is never found by itself and not fetched with the others.
@@ -154,6 +156,7 @@ class Component:
         kw_only=True,  # since 1.1: what is given by its place stays where it was
         validator=valid.tuple_of("PublishedFile", lambda one: isinstance(one, PublishedFile)),
     )
+    outline: str | None = attrs.field(default=None, kw_only=True, validator=valid.bundled)
     needs_file: bool = attrs.field(default=True, validator=valid.flag)
     identify: str | None = attrs.field(default=None, validator=valid.optional_text)
     verify: str | None = attrs.field(default=None, validator=valid.optional_text)

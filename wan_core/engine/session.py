@@ -10,7 +10,7 @@ from types import TracebackType
 import torch
 
 from wan_core.config import cache_folder
-from wan_core.contract.errors import Cancelled, ResourceError, WanCoreError
+from wan_core.contract.errors import Cancelled, ResourceError, WanCoreError, WeightsError
 from wan_core.contract.events import (
     Listener,
     Note,
@@ -178,6 +178,7 @@ class Session:
         *,
         in_sweep: bool = False,
     ) -> RunResult:
+        _refuse_assumed(plan)
         emit = Broadcast(listen, self.plugins)
         each_unit = plan.workflow.memory.block_swap_debug
         ledger = Ledger(emit, torch.device(plan.machine.device), each_unit=each_unit)
@@ -342,3 +343,14 @@ def _refuse_shortage(plan: Plan, residencies: Mapping[str, Residency]) -> None:
 
 def _and(text: str, keepsakes: Keepsakes) -> str:
     return "; ".join(filter(None, (text, str(keepsakes))))
+
+
+def _refuse_assumed(plan: Plan) -> None:
+    for model in plan.models.values():
+        for slot, file in model.files.items():
+            if file.assumed:
+                raise WeightsError(
+                    f"the {slot} of family {model.family.name} is not here, it was only planned with",
+                    where=plan.workflow.source.where(f"models.{model.name}.{slot}"),
+                    remedy=f"run wan-core models pull {model.family.name}",
+                )

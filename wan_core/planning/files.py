@@ -22,6 +22,7 @@ from wan_core.weights import Identity, fingerprint, open_weights, printable, str
 from wan_core.weights.described import lora_targets, takes_loras
 from wan_core.weights.files import is_shard
 from wan_core.weights.naming import matches
+from wan_core.weights.outlines import OUTLINE
 from wan_core.weights.quantised.source import UnpackedSource
 from wan_core.workflow import COMPANIONS
 
@@ -56,6 +57,7 @@ class PlannedFile:
         packed: those of them that stay quantised in memory, and their bytes.
         largest: values of the largest quantised weight, which is unpacked for each call.
         found: the library found it; the workflow names it by the end of its path, or not at all.
+        assumed: nobody has fetched it; ``path`` is its outline.
         widened: its weights that LoRA files make wider.
     """
 
@@ -67,6 +69,7 @@ class PlannedFile:
     packed: tuple[int, int] = (0, 0)
     largest: int = 0
     found: bool = False
+    assumed: bool = False
     widened: tuple[Widened, ...] = ()
 
     @property
@@ -177,10 +180,14 @@ def _choose(
     for other in component.alternatives:
         if here := places.library.holds(other):
             return here, True
+    if places.assume and component.outline:
+        return places.bundled(component.outline, where("family")), False
     name, _, expert = slot.partition(".")
     remedy = f"add {name} = " + (TWO_FILES if expert else '"FILE"')
     if component.published:
         remedy = f"run wan-core models pull {family.name}, or {remedy}"
+    if component.outline:
+        remedy += " (wan-core plan --assume-files predicts without it)"
     raise WorkflowError(
         f"family {family.name} needs {with_article(name)} file"
         + (f" for {expert} noise" if expert else ""),
@@ -236,6 +243,7 @@ def _read(
         elements=sum(math.prod(info.shape) for info in own.tensors.values()),
         packed=(sum(packed.values()), sum(own.tensors[name].nbytes for name in packed)),
         largest=max(packed.values(), default=0),
+        assumed=source.container == OUTLINE,
     )
 
 

@@ -46,6 +46,7 @@ from wan_core.plugins import Plugins
 from wan_core.weights import open_weights
 from wan_core.workflow import ModelSpec, Workflow
 
+AWAY = "files that are not here were taken for the published ones: this plan can't be run"
 IN_ALREADY = (
     "{file} is as wide as the LoRA files that come with family {family} make a transformer: they are in it "
     "already and are not merged again"
@@ -58,17 +59,21 @@ def make_plan(
     *,
     device: str = "auto",
     library: Library | None = None,
+    assume_files: bool = False,
 ) -> Plan:
     """Check a workflow against plugins, files and machine, and work out what the run will do.
 
     Args:
         device: replaces what the models say (``"auto"`` leaves it to them).
         library: where weight files are looked for; None = where the configuration says.
+        assume_files: published files that are not here count as if they were; such a plan can't be run.
 
     Raises:
         WanCoreError: for everything that can't work, one sentence each.
     """
-    return make_plans([workflow], plugins, device=device, library=library)[0]
+    return make_plans(
+        [workflow], plugins, device=device, library=library, assume_files=assume_files
+    )[0]
 
 
 def make_plans(
@@ -77,6 +82,7 @@ def make_plans(
     *,
     device: str = "auto",
     library: Library | None = None,
+    assume_files: bool = False,
 ) -> tuple[Plan, ...]:
     """Plan all runs of a sweep, each with a file of its own; see :func:`make_plan`."""
     library = configured() if library is None else library
@@ -85,7 +91,8 @@ def make_plans(
     for workflow in workflows:
         # the runs of a sweep have the same models: files are looked at once
         same = bool(plans) and _files_named(workflow) == _files_named(workflows[0])
-        models = plans[0].models if same else _plan_models(workflow, plugins, device, library)
+        places = Places(library, workflow.source.folder, assume_files)
+        models = plans[0].models if same else _plan_models(workflow, plugins, device, places)
         plans.append(_plan(workflow, plugins, device, models, taken))
         taken.add(alike(plans[-1].output))
     return tuple(plans)
@@ -97,9 +104,8 @@ def _files_named(workflow: Workflow) -> object:
 
 
 def _plan_models(
-    workflow: Workflow, plugins: Plugins, device: str, library: Library
+    workflow: Workflow, plugins: Plugins, device: str, places: Places
 ) -> dict[str, PlannedModel]:
-    places = Places(library, workflow.source.folder)
     return {
         name: _plan_model(workflow, name, spec, plugins, device, places)
         for name, spec in workflow.models.items()
@@ -150,6 +156,10 @@ def _plan(
         elif m.quantization and m.quantization.products == "fp8":
             inexact.append("products in fp8 are inexact: results differ from the reference")
     inexact += [*shortages(machine, bounds, phases), *simulated(models)]
+    away = {
+        m.family.name: None for m in models.values() if any(f.assumed for f in m.files.values())
+    }
+    inexact += [f"{AWAY}; wan-core models pull {name} fetches them" for name in away]
     of_loras = (
         note for m in models.values() for lora in m.every_lora.values() for note in lora.notes
     )
@@ -323,6 +333,8 @@ def _plan_tokenizer(
     places: Places,
 ) -> TokenizerFile | None:
     if "text_encoder" not in files:
+        return None
+    if files["text_encoder"].assumed and "tokenizer" not in companions:
         return None
     key = "tokenizer" if "tokenizer" in companions else "text_encoder"
     try:

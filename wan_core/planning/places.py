@@ -23,11 +23,13 @@ class Places:
     Attributes:
         library: the folders of this machine.
         folder: that of the workflow.
+        assume: the outline of a published file stands in for one that is not here.
         packaged: folders of the files that came with installed packages: whoever trusts these reads them.
     """
 
     library: Library
     folder: Path
+    assume: bool = False
     packaged: set[Path] = attrs.field(factory=set, init=False)
 
     def bundled(self, name: str, where: str) -> Path:

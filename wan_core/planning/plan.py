@@ -300,7 +300,7 @@ class Plan:
     def describe(self) -> list[tuple[str, list[str]]]:
         """The plan for people: titled sections of lines (the resolved workflow is printed beside it)."""
         files = [
-            f"{places}: {file.path.name}, {file.identity}, {gigabytes(file.bytes)}"
+            f"{places}: {_what(file)}, {gigabytes(file.bytes)}"
             + (f", found in {file.path.parent}" if file.found else "")
             + (", loaded once" if "," in places else "")
             for model, slot, places in components_once(self.models)
@@ -356,6 +356,12 @@ def frame_rate(workflow: Workflow, stage: PlannedStage) -> float:
     """Frames per second of the video of a stage: as the workflow says, else as the stage makes them."""
     size = stage.needs.size
     return workflow.output.fps or (size.fps if size else 16.0)
+
+
+def _what(file: PlannedFile) -> str:
+    if file.assumed:
+        return f"not here, assumed to be {file.identity}"
+    return f"{file.path.name}, {file.identity}"
 
 
 def _sentence(stage: PlannedStage) -> str:

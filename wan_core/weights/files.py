@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wan_core.contract.errors import WeightsError
+from wan_core.weights.outlines import OUTLINE_SUFFIX, Outline
 from wan_core.weights.places import (
     is_folder,
     look,
@@ -39,7 +40,8 @@ def open_weights(path: Path | str) -> TensorSource:
 
     Args:
         path: a ``.safetensors`` file; a ``*.safetensors.index.json`` beside its shards; a ``.gguf`` file; a
-            pickled state dict (``.pth``, ``.pt``, ``.ckpt``); or a folder that holds exactly one of these.
+            pickled state dict (``.pth``, ``.pt``, ``.ckpt``); a ``*.outline.json``, which has no weights; or a
+            folder that holds exactly one of these.
             What a file is is told by its first bytes, not by its name.
 
     Raises:
@@ -51,6 +53,8 @@ def open_weights(path: Path | str) -> TensorSource:
     sort = sort_of(look(path))
     if path.name.endswith(".index.json"):
         return ShardedSafetensors(path)
+    if path.name.endswith(OUTLINE_SUFFIX):
+        return Outline(path)
     if sort == "gguf":
         from wan_core.weights.gguf import GgufFile
 

@@ -8,6 +8,7 @@ import importlib
 import json
 import subprocess
 import sys
+from importlib.resources import as_file, files
 from math import prod
 from pathlib import Path
 
@@ -78,6 +79,14 @@ def test_the_published_file_has_exactly_the_familys_tensors(tmp_path: Path) -> N
     identity = identify(source, "wan-transformer")
     assert (identity.variant, "UniLumos" in identity.model) == (VARIANT, True)
     resolve(component.verify)(source, component.config)
+
+
+def test_the_familys_outline_is_the_published_file() -> None:
+    package, _, inner = (UNILUMOS_1_3B.components["transformer"].outline or "").partition(":")
+    with as_file(files(package).joinpath(inner)) as path:
+        source = open_weights(path)
+    assert {name: list(info.shape) for name, info in source.tensors.items()} == published()
+    assert {info.dtype for info in source.tensors.values()} == {"BF16"}
 
 
 def planned(folder: Path, stage: str = "") -> Plan:

@@ -59,6 +59,7 @@ UNILUMOS_1_3B = Family(
                 ),
             ),
             alternatives=(PublishedFile(MAKERS, "unilumos.pt"),),
+            outline="wan_plugin_unilumos:unilumos-1.3b.outline.json",
         ),
         "vae": attrs.evolve(
             _BASE.components["vae"], alternatives=(PublishedFile(MAKERS, "vae.pth"),)

@@ -16,7 +16,8 @@ TROUBLES = (
         (
             Case("clip-missing",
                  "w.toml, line 2, model.image_encoder: family wan2.1-i2v-14b-480p needs an image_encoder "
-                 'file; run wan-core models pull wan2.1-i2v-14b-480p, or add image_encoder = "FILE".',
+                 'file; run wan-core models pull wan2.1-i2v-14b-480p, or add image_encoder = "FILE" '
+                 "(wan-core plan --assume-files predicts without it).",
                  published("wan2.1-i2v-14b-480p", {k: v for k,
                   v in WAN21.items() if k != "image_encoder"})),
             Case("clip-is-umt5",

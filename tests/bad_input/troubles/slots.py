@@ -67,7 +67,8 @@ TROUBLES = (
                  {"w.toml": transformer("diffusion_pytorch_model.safetensors")}, code=3),
             Case("weights-not-named",
                  "w.toml, line 2, model.transformer: family wan2.1-t2v-1.3b needs a transformer file; run "
-                 'wan-core models pull wan2.1-t2v-1.3b, or add transformer = "FILE".',
+                 'wan-core models pull wan2.1-t2v-1.3b, or add transformer = "FILE" (wan-core plan '
+                 "--assume-files predicts without it).",
                  {"w.toml": workflow(family=REAL)}),
             Case("weights-missing-in-models",
                  "w.toml, line 4, model.vae: {folder}/wan_vae.safetensors does not exist, and nothing in "

@@ -41,15 +41,26 @@ MIDDLE = {"dim": 3072, "ffn_dim": 14336, "num_heads": 24, "num_layers": 30}
 """Those of 5 B."""
 
 
+def outline(name: str) -> str:
+    """A list of published tensors, which docs/make_outlines.py makes."""
+    return f"outlines/{name}.outline.json"
+
+
 def transformer(
     sizes: Mapping[str, int],
     files: tuple[PublishedFile, ...],
+    tensors: str,
     *,
     in_dim: int = 16,
     out_dim: int = 16,
     **more: Any,
 ) -> Component:
-    """A Wan transformer; ``more`` is further configuration."""
+    """A Wan transformer.
+
+    Args:
+        tensors: name of its outline.
+        more: further configuration.
+    """
     return Component(
         kind="wan-transformer",
         load=f"{LOADERS}:load_transformer",
@@ -64,6 +75,7 @@ def transformer(
             **more,
         },
         published=files,
+        outline=outline(tensors),
         unpacks=FLOAT32,
         quantises=QUANTISED_LAYERS,
         units=TRANSFORMER_UNITS,
@@ -78,6 +90,7 @@ def text_encoder() -> Component:
         verify=VERIFY_TEXT_ENCODER,
         config={"dim": 4096, "layers": 24, "text_len": TEXT_LENGTH},
         published=published.UMT5_XXL,
+        outline=outline("umt5-xxl-encoder"),
         unpacks=UMT5_TABLES,
         units=TEXT_ENCODER_UNITS,
     )
@@ -91,27 +104,29 @@ def image_encoder() -> Component:
         verify=VERIFY_IMAGE_ENCODER,
         config={"dim": 1280},
         published=published.CLIP,
+        outline=outline("clip-vit-h-14-full-official-checkpoint"),
         units=IMAGE_ENCODER_UNITS,
     )
 
 
 def vaes() -> dict[str, Component]:
     """The VAE of Wan 2.1, which all families but the 5B have, and the tiny one for previews."""
-    return {"vae": _vae(16, published.VAE), PREVIEW_SLOT: _preview_vae(16)}
+    return {"vae": _vae(16, published.VAE, "wan2.1-vae"), PREVIEW_SLOT: _preview_vae(16)}
 
 
 def vaes_2_2() -> dict[str, Component]:
     """The VAE of Wan 2.2 TI2V-5B (48 channels, strides of 16) and the tiny one for previews."""
-    return {"vae": _vae(48, published.VAE_2_2), PREVIEW_SLOT: _preview_vae(48)}
+    return {"vae": _vae(48, published.VAE_2_2, "wan2.2-vae"), PREVIEW_SLOT: _preview_vae(48)}
 
 
-def _vae(channels: int, files: tuple[PublishedFile, ...]) -> Component:
+def _vae(channels: int, files: tuple[PublishedFile, ...], tensors: str) -> Component:
     return Component(
         kind="wan-vae",
         load=f"{LOADERS}:load_vae",
         verify=VERIFY_VAE,
         config={"z_dim": channels},
         published=files,
+        outline=outline(tensors),
     )
 
 

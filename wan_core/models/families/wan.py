@@ -77,6 +77,7 @@ def _experts(repository: str, variant: str, in_dim: int = 16) -> dict[str, Compo
             f"transformer.{expert}": transformer(
                 WIDE,
                 published.experts(repository, expert),
+                f"wan2.2-{variant}-a14b",
                 in_dim=in_dim,
                 variant=variant,
                 sees_images=False,
@@ -92,7 +93,7 @@ WAN21_T2V_1_3B = Family(
     name="wan2.1-t2v-1.3b",
     title="Wan 2.1 text to video, 1.3 B parameters",
     task="text-to-video",
-    components=_parts(transformer(SMALL, published.T2V_1_3B, variant="t2v")),
+    components=_parts(transformer(SMALL, published.T2V_1_3B, "wan2.1-t2v-1.3b", variant="t2v")),
     preset=_preset(_480P, SIZES_1_3B, 50, 5.0),
 )
 
@@ -100,7 +101,7 @@ WAN21_T2V_14B = Family(
     name="wan2.1-t2v-14b",
     title="Wan 2.1 text to video, 14 B parameters",
     task="text-to-video",
-    components=_parts(transformer(WIDE, published.T2V_14B, variant="t2v")),
+    components=_parts(transformer(WIDE, published.T2V_14B, "wan2.1-t2v-14b", variant="t2v")),
     preset=_preset(_720P, SIZES_14B, 50, 5.0),
 )
 
@@ -115,6 +116,7 @@ def _i2v(size: str, pixels: tuple[int, int], shift: float) -> Family:
                 transformer(
                     WIDE,
                     published.I2V_14B[size],
+                    "wan2.1-i2v-14b",
                     in_dim=36,
                     variant="i2v",
                     sees_images=True,
@@ -139,6 +141,7 @@ WAN21_FLF2V_14B = Family(
             transformer(
                 WIDE,
                 published.FLF2V_14B,
+                "wan2.1-flf2v-14b",
                 in_dim=36,
                 variant="flf2v",
                 sees_images=True,
@@ -165,6 +168,7 @@ def _vace(size: str, widths: dict[str, int], pixels: tuple[int, int]) -> Family:
             transformer(
                 widths,
                 published.VACE_1_3B if size == "1.3B" else published.VACE_14B,
+                f"wan2.1-vace-{size.lower()}",
                 variant="vace",
             )
         ),
@@ -200,7 +204,7 @@ WAN22_TI2V_5B = Family(
     task="text-to-video",
     components={
         "transformer": transformer(
-            MIDDLE, published.TI2V_5B, in_dim=48, out_dim=48, variant="ti2v"
+            MIDDLE, published.TI2V_5B, "wan2.2-ti2v-5b", in_dim=48, out_dim=48, variant="ti2v"
         ),
         "text_encoder": text_encoder(),
         **vaes_2_2(),

@@ -1,0 +1,99 @@
+"""Makes outlines of published files from the tests' lists of tensors; with ``--check`` it only compares."""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+MANIFESTS = ROOT / "tests" / "golden" / "manifests"
+FOLDER = ROOT / "wan_core" / "models" / "outlines"
+FOLDERS = {"unilumos-1.3b": ROOT / "plugins" / "unilumos" / "wan_plugin_unilumos"}
+"""Those of plugins."""
+SUFFIX = ".outline.json"
+
+# as the sizes of the published files tell
+DTYPES: Mapping[str, Callable[[str], str]] = {
+    **dict.fromkeys(("umt5-xxl-encoder", "unilumos-1.3b"), lambda name: "BF16"),
+    **dict.fromkeys(
+        ("wan2.1-vace-1.3b", "wan2.1-vace-14b"),
+        lambda name: "BF16" if name.startswith("vace_") else "F32",
+    ),
+}
+NAMES = (
+    "clip-vit-h-14-full-official-checkpoint",
+    "umt5-xxl-encoder",
+    "unilumos-1.3b",
+    "wan2.1-flf2v-14b",
+    "wan2.1-i2v-14b",
+    "wan2.1-t2v-1.3b",
+    "wan2.1-t2v-14b",
+    "wan2.1-vace-1.3b",
+    "wan2.1-vace-14b",
+    "wan2.1-vae",
+    "wan2.2-i2v-a14b",
+    "wan2.2-t2v-a14b",
+    "wan2.2-ti2v-5b",
+    "wan2.2-vae",
+)
+
+
+NAME = re.compile(r"(.*?blocks\.)?(?:(?<=\.)(\d+)(?=\.))?(.*)")
+"""What stands before the number of a block, the number, and the rest."""
+
+
+def outline(name: str) -> str:
+    """The text of an outline: tensors that are alike in all blocks stand there once."""
+    shapes = json.loads(gzip.decompress((MANIFESTS / f"{name}.json.gz").read_bytes()))
+    dtype = DTYPES.get(name, lambda _: "F32")
+    numbers: dict[tuple[str, str, str], list[int]] = {}
+    for tensor, shape in shapes.items():
+        found = NAME.fullmatch(tensor)
+        assert found
+        before, number, after = found.groups("")
+        entry = " ".join(map(str, (dtype(tensor), *shape)))
+        numbers.setdefault((before, after, entry), []).append(int(number) if number else -1)
+    tensors = {}
+    for (before, after, entry), all_of in numbers.items():
+        for first, last in runs(sorted(all_of)):
+            number = str(first) if first == last else f"{{{first}-{last}}}"
+            tensors[f"{before}{number if first >= 0 else ''}{after}"] = entry
+    return json.dumps({"tensors": dict(sorted(tensors.items()))}, indent=0) + "\n"
+
+
+def runs(numbers: list[int]) -> list[tuple[int, int]]:
+    """First and last of each run of neighbours."""
+    found: list[tuple[int, int]] = []
+    for number in numbers:
+        if found and number == found[-1][1] + 1:
+            found[-1] = (found[-1][0], number)
+        else:
+            found.append((number, number))
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true")
+    check = parser.parse_args().check
+    stale = []
+    for name in NAMES:
+        path, text = FOLDERS.get(name, FOLDER) / f"{name}{SUFFIX}", outline(name)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            stale.append(path.name)
+            if not check:
+                path.parent.mkdir(exist_ok=True)
+                path.write_text(text, encoding="utf-8")
+    if check and stale:
+        print(f"out of date: {', '.join(stale)}; run python docs/make_outlines.py", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
