@@ -7,7 +7,6 @@ import gzip
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -17,14 +16,8 @@ FOLDERS = {"unilumos-1.3b": ROOT / "plugins" / "unilumos" / "wan_plugin_unilumos
 """Those of plugins."""
 SUFFIX = ".outline.json"
 
-# as the sizes of the published files tell
-DTYPES: Mapping[str, Callable[[str], str]] = {
-    **dict.fromkeys(("umt5-xxl-encoder", "unilumos-1.3b"), lambda name: "BF16"),
-    **dict.fromkeys(
-        ("wan2.1-vace-1.3b", "wan2.1-vace-14b"),
-        lambda name: "BF16" if name.startswith("vace_") else "F32",
-    ),
-}
+HALF = ("umt5-xxl-encoder", "unilumos-1.3b")
+"""Published in bfloat16, as their sizes tell."""
 NAMES = (
     "clip-vit-h-14-full-official-checkpoint",
     "umt5-xxl-encoder",
@@ -50,13 +43,12 @@ NAME = re.compile(r"(.*?blocks\.)?(?:(?<=\.)(\d+)(?=\.))?(.*)")
 def outline(name: str) -> str:
     """The text of an outline: tensors that are alike in all blocks stand there once."""
     shapes = json.loads(gzip.decompress((MANIFESTS / f"{name}.json.gz").read_bytes()))
-    dtype = DTYPES.get(name, lambda _: "F32")
     numbers: dict[tuple[str, str, str], list[int]] = {}
     for tensor, shape in shapes.items():
         found = NAME.fullmatch(tensor)
         assert found
         before, number, after = found.groups("")
-        entry = " ".join(map(str, (dtype(tensor), *shape)))
+        entry = " ".join(map(str, (dtype(name, tensor), *shape)))
         numbers.setdefault((before, after, entry), []).append(int(number) if number else -1)
     tensors = {}
     for (before, after, entry), all_of in numbers.items():
@@ -64,6 +56,11 @@ def outline(name: str) -> str:
             number = str(first) if first == last else f"{{{first}-{last}}}"
             tensors[f"{before}{number if first >= 0 else ''}{after}"] = entry
     return json.dumps({"tensors": dict(sorted(tensors.items()))}, indent=0) + "\n"
+
+
+def dtype(name: str, tensor: str) -> str:
+    """The type of a tensor: VACE's makers added theirs in bfloat16 to a checkpoint in float32."""
+    return "BF16" if name in HALF or tensor.startswith("vace_") else "F32"
 
 
 def runs(numbers: list[int]) -> list[tuple[int, int]]:
