@@ -221,8 +221,8 @@ def test_every_name_without_a_place_is_told_in_a_line() -> None:
     names |= {f"{Q}.diff_b": (DIM + 1,), "lora_unet_blocks_5_self_attn_q.alpha": ()}
     assert told(read_lora(header(names), TARGETS)) == (
         "17 of the LoRA's 19 tensors: 'transformer.blocks.0-3,7,11.attn3.to_k.*', 'blocks.0-1.ffn.9.diff' "
-        "(the model has no such module), 'dwpose.0.weight' (it is no part of a LoRA that is known), "
-        "'blocks.0.self_attn.q.diff_b' (it is for a weight of shape [7], the model's is [6]), "
+        "(the model has no such module), 'blocks.0.self_attn.q.diff_b' (it is for a weight of shape [7], the "
+        "model's is [6]), 'dwpose.0.weight' (it is no part of a LoRA that is known), "
         "'lora_unet_blocks_5_self_attn_q.alpha' (what belongs to it is missing)"
     )
 

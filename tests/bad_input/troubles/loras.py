@@ -139,8 +139,8 @@ GROUP = Group(
                 Case(
                     "lora-with-one-adapter-twice",
                     "w.toml, line 4, model.loras.0.file, x.safetensors: "
-                    "'blocks.0.self_attn.q.lora_A.weight' and "
-                    "'diffusion_model.blocks.0.self_attn.q.lora_A.weight' change one weight: the file holds "
+                    "'diffusion_model.blocks.0.self_attn.q.lora_A.weight' and "
+                    "'blocks.0.self_attn.q.lora_A.weight' change one weight: the file holds "
                     "two adapters; save one of them by itself.",
                     with_file(safetensors({**pair(), **pair(Q.removeprefix("diffusion_model."))})),
                     code=3,

@@ -20,14 +20,12 @@ _NUMBER = re.compile(r"(?<=blocks[._])\d{1,4}(?=[._])")
 def told(file: LoraFile) -> str:
     """How many tensors of a file match nothing, which these are, and why.
 
-    Names that differ only in the number of their block are one (``blocks.0-39.cross_attn.k_img.lora_A.weight``),
-    and so are the tensors of a module of which none matches (``blocks.0-39.cross_attn.k_img.*``).
+    Names that differ only in the number of their block are one (``blocks.0-39.ffn.0.diff``), and so are the
+    tensors of a module of which none matches (``blocks.0-39.cross_attn.k_img.*``).
     """
     of_reason: dict[str, dict[str, list[str]]] = {}
-    for name, why in file.unmatched.items():
-        of_reason.setdefault(why, {})
     for label, name in _labels(file):
-        patterns = of_reason[file.unmatched[name]]
+        patterns = of_reason.setdefault(file.unmatched[name], {})
         patterns.setdefault(_NUMBER.sub("{}", label, count=1), []).append(label)
     reasons = sorted(of_reason.items(), key=lambda one: -sum(map(len, one[1].values())))
     left, told_of = MOST, []
