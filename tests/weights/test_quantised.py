@@ -132,8 +132,46 @@ def test_formats_that_the_header_states(tmp_path: Path, layer: str) -> None:
     held = {"model.x.weight": CODES.view(E4M3), "model.x.weight_scale": torch.tensor(0.5)}
     text = json.dumps({"layers": {layer: {"format": "float8_e4m3fn", "convrot": True}}})
     save_file(held, tmp_path / "m.safetensors", {"_quantization_metadata": text})
-    with pytest.raises(WeightsError, match=r"layer 'x' is rotated \(convrot\)"):
+    with pytest.raises(WeightsError, match=rf"layer '{layer}' is rotated \(convrot\)"):
         unpacked(strip_prefixes(open_weights(tmp_path / "m.safetensors")))
+
+
+@pytest.mark.parametrize("layer", ["model.x", "x", "another.name.of.x"])
+@pytest.mark.parametrize("beside", [None, note(format="int8_tensorwise")], ids=["alone", "beside"])
+@pytest.mark.parametrize("says", [{"convrot": True}, {"convrot_groupsize": 256}])
+def test_a_rotated_layer_is_refused_whichever_note_says_so(
+    tmp_path: Path, layer: str, beside: Tensor | None, says: dict[str, object]
+) -> None:
+    """Without its rotation it would be read as other numbers."""
+    held = {"model.x.weight": CODES.view(torch.int8), "model.x.weight_scale": ONE.clone()}
+    if beside is not None:
+        held["model.x.comfy_quant"] = beside
+    stated = {"layers": {layer: {"format": "int8_tensorwise", **says}}}
+    metadata = {"_quantization_metadata": json.dumps(stated)}
+    save_file(held, tmp_path / "m.safetensors", metadata=metadata)
+    with pytest.raises(WeightsError, match=rf"layer '{layer}' is rotated \(convrot\)"):
+        unpacked(open_weights(tmp_path / "m.safetensors"))
+    # and the other way round: the header says nothing of it
+    if beside is not None:
+        held["model.x.comfy_quant"] = note(format="int8_tensorwise", **says)
+        metadata = {"_quantization_metadata": '{"layers": {"x": {"format": "int8_tensorwise"}}}'}
+        save_file(held, tmp_path / "n.safetensors", metadata=metadata)
+        with pytest.raises(WeightsError, match=r"layer 'model\.x' is rotated"):
+            unpacked(open_weights(tmp_path / "n.safetensors"))
+
+
+def test_two_notes_that_do_not_agree_are_refused(tmp_path: Path) -> None:
+    held = {"x.weight": CODES.view(E4M3), "x.weight_scale": ONE.clone()}
+    held["x.comfy_quant"] = note(format="float8_e4m3fn", full_precision_matrix_mult=True)
+    for word in ("float8_e4m3fn", "mxfp8"):
+        stated = json.dumps({"layers": {"x": {"format": word}}})
+        save_file(held, tmp_path / "m.safetensors", metadata={"_quantization_metadata": stated})
+        source = open_weights(tmp_path / "m.safetensors")
+        if word == "mxfp8":
+            with pytest.raises(WeightsError, match="'x' has two notes, which name two formats"):
+                unpacked(source)
+        else:
+            assert unpacked(source).layouts["x.weight"].exact
 
 
 @pytest.mark.parametrize("scheme", sorted(GGUF_BLOCKS))

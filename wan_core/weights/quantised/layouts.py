@@ -91,7 +91,7 @@ def layouts_of(source: TensorSource) -> tuple[dict[str, Layout], frozenset[str]]
     Raises:
         WeightsError: a weight is quantised in a way that is not read, or does not fit its scales.
     """
-    notes = dict(_notes(source))
+    notes = _notes(source)
     int4, exact = holds_int4(source), _is_for_storage(source)
     layouts: dict[str, Layout] = {}
     beside: set[str] = set()
@@ -133,8 +133,6 @@ def _scheme(source: TensorSource, module: str, note: Mapping[str, Any], info: Te
         raise _unread(
             source, f"layer {shown(module)} is in the format {shown(word)}, which is not read"
         )
-    if note.get("convrot"):
-        raise _unread(source, f"layer {shown(module)} is rotated (convrot), which is not read")
     scheme, stored = COMFY[word]
     if info.dtype not in stored:
         raise _unfit(source, module, f"is said to be {word} and holds {info.dtype}")
@@ -216,19 +214,40 @@ def _int4_shape(
     return rows, columns
 
 
-def _notes(source: TensorSource) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """What the file says on layers: their name here -> the note."""
+def _notes(source: TensorSource) -> dict[str, Mapping[str, Any]]:
+    """What the file says on layers: their name here -> the note.
+
+    Raises:
+        WeightsError: a layer is rotated, whichever of its notes says so; two notes name two formats.
+    """
     stated = _header_notes(source)
+    for layer, note in stated.items():  # also one that the file has under another name
+        _refuse_rotated(source, layer, note)
+    notes: dict[str, Mapping[str, Any]] = {}
     for name, info in source.tensors.items():
         module, _, leaf = name.rpartition(".")
         if leaf == "comfy_quant":
             if info.dtype != "U8" or info.nbytes > MAX_NOTE:
                 raise _unfit(source, module, "has a comfy_quant that is no short text")
-            yield module, _table(source, source.raw(name), f"comfy_quant of {shown(module)}")
+            own = [_table(source, source.raw(name), f"comfy_quant of {shown(module)}")]
+            _refuse_rotated(source, module, own[0])
         elif leaf == "weight" and stated:
-            for known in _names_in_files(source, name):
-                if (note := stated.get(known.removesuffix(".weight"))) is not None:
-                    yield module, note
+            layers = (one.removesuffix(".weight") for one in _names_in_files(source, name))
+            own = [stated[layer] for layer in layers if layer in stated]
+        else:
+            continue
+        for note in own:
+            known = notes.get(module, {})
+            if "format" in known and note.get("format", known["format"]) != known["format"]:
+                raise _unfit(source, module, "has two notes, which name two formats")
+            notes[module] = {**note, **known}
+    return notes
+
+
+def _refuse_rotated(source: TensorSource, layer: str, note: Mapping[str, Any]) -> None:
+    """A rotated layer is worth something else. The size of its groups alone is taken to say that it is one."""
+    if note.get("convrot", note.get("convrot_groupsize")):
+        raise _unread(source, f"layer {shown(layer)} is rotated (convrot), which is not read")
 
 
 def _header_notes(source: TensorSource) -> Mapping[str, Any]:
