@@ -249,6 +249,8 @@ def test_peft_states_alpha_in_the_header() -> None:
     longest_first = {"to_k": 3, "blocks.0.attn1.to_k": 2, "attn1.to_q": 1, "o_q": 5}
     assert alphas(lora_alpha=8, alpha_pattern=longest_first) == [1, 2]
     assert alphas(lora_alpha=8, use_rslora=True) == [16, 16]
+    for odd in (math.nan, -math.inf, 10**400):
+        assert alphas(lora_alpha=odd) == [None, None]
     assert alphas(lora_alpha="8") == alphas(lora_alpha=True) == alphas(r=3) == [None, None]
 
 
