@@ -246,6 +246,25 @@ def test_a_video_with_a_lora(folder: Path) -> None:
         assert np.abs(frames[one].astype(int) - frames[other]).max() > 20
 
 
+def test_strengths_by_step_are_counted_over_both_experts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of six steps are for the expert for high noise; the other one goes on where it stopped."""
+    monkeypatch.setitem(globals(), "TEXT", TEXT.replace("steps = 2", "steps = 6"))
+    entries = {
+        "low": 'transformer = "low"',
+        "late": "strength = [0, 0, 0, 1, 1, 1]",
+        "later": "strength = [0, 0, 0, 0, 1, 1]",
+    }
+    frames = {}
+    with Session(plugins=PLUGINS) as session:
+        for name, entry in entries.items():
+            made = plan(folder, f'{{ file = "x.safetensors", {entry} }}', "two", name)
+            frames[name] = np.stack(list(read_frames(session.run(made).outputs[0]))).astype(int)
+    assert np.abs(frames["late"] - frames["low"]).max() <= 2
+    assert np.abs(frames["later"] - frames["low"]).max() > 20
+
+
 def test_the_record_names_the_files(folder: Path) -> None:
     from wan_core.planning.provenance import places, record
 
