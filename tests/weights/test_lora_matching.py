@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -233,6 +234,16 @@ def test_a_file_of_nothing_but_strangers_is_told_in_a_short_line() -> None:
     assert line.startswith("500 of the LoRA's 502 tensors: 'tower.0.xxx")
     assert line.endswith("' and 493 more (what belongs to it is missing)")
     assert len(line) < 700
+    # each for a weight of another shape, so each has a reason of its own
+    odd = {
+        f"blocks.{n}.self_attn.{p}.diff_b": (200 * n + ord(p),) for n in (0, 1, 11) for p in "qkvo"
+    }
+    line = told(read_lora(header(odd | pair("blocks.0.ffn.0", WIDE)), TARGETS))
+    assert line.startswith(
+        "12 of the LoRA's 14 tensors: 'blocks.0.self_attn.q.diff_b' (it is for a weight"
+    )
+    assert re.search(r"the model's is \[6\]\), \d others$", line)
+    assert len(line) < 900
 
 
 def alphas(rank: int = 4, **config: object) -> list[float | None]:
