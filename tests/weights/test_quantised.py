@@ -160,6 +160,53 @@ def test_a_rotated_layer_is_refused_whichever_note_says_so(
             unpacked(open_weights(tmp_path / "n.safetensors"))
 
 
+@pytest.mark.parametrize("rotated", [False, True])
+def test_each_shard_states_its_own_layers(tmp_path: Path, rotated: bool) -> None:
+    more = {"convrot": True} if rotated else {}
+    stated = {
+        "x": {"format": "float8_e4m3fn", "full_precision_matrix_mult": True, **more},
+        "y": {"format": "float8_e4m3fn"},
+    }
+    for layer, note_ in stated.items():
+        held = {f"{layer}.weight": CODES.view(E4M3), f"{layer}.weight_scale": ONE.clone()}
+        text = json.dumps({"layers": {layer: note_}})
+        metadata = {"_quantization_metadata": text, "format": "pt", "name": layer}
+        save_file(held, tmp_path / f"{layer}.safetensors", metadata)
+    names = (f"{layer}.{leaf}" for layer in stated for leaf in ("weight", "weight_scale"))
+    index = tmp_path / "m.safetensors.index.json"
+    shards = {name: f"{name[0]}.safetensors" for name in names}
+    index.write_text(json.dumps({"weight_map": shards, "metadata": {"total_size": 7}}))
+    source = open_weights(index)
+    if rotated:
+        with pytest.raises(WeightsError, match="layer 'x' is rotated"):
+            unpacked(source)
+        return
+    layouts = unpacked(source).layouts
+    assert (layouts["x.weight"].exact, layouts["y.weight"].exact) == (True, False)
+    assert source.metadata["format"] == "pt" and source.metadata["total_size"] == "7"
+    assert "name" not in source.metadata  # of which they say two things
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[",
+        "[" * 100_000,
+        '{"layers": 3}',
+        "{}",
+        '{"layers": {"x": 3}}',
+        '{"layers": {"x": 1}, "layers": {}}',
+    ],
+)
+def test_notes_of_a_shard_that_make_no_sense_are_refused(tmp_path: Path, text: str) -> None:
+    held = {"x.weight": CODES.view(E4M3), "x.weight_scale": ONE.clone()}
+    save_file(held, tmp_path / "x.safetensors", {"_quantization_metadata": text})
+    index = tmp_path / "m.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(held, "x.safetensors")}))
+    with pytest.raises(WeightsError, match="_quantization_metadata"):
+        unpacked(open_weights(index))
+
+
 def test_two_notes_that_do_not_agree_are_refused(tmp_path: Path) -> None:
     held = {"x.weight": CODES.view(E4M3), "x.weight_scale": ONE.clone()}
     held["x.comfy_quant"] = note(format="float8_e4m3fn", full_precision_matrix_mult=True)

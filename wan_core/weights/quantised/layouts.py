@@ -18,6 +18,7 @@ from wan_core.contract.errors import WeightsError
 from wan_core.weights.gguf_types import GGML_TYPES
 from wan_core.weights.quantised.own import GROUP, holds_int4
 from wan_core.weights.safetensors_header import json_trouble, shown, unique_keys
+from wan_core.weights.shard_headers import NOTES
 from wan_core.weights.sources import RenamedSource, TensorInfo, TensorSource
 
 __all__ = ["CHUNK", "GGUF_BLOCKS", "Layout", "layouts_of"]
@@ -251,14 +252,14 @@ def _refuse_rotated(source: TensorSource, layer: str, note: Mapping[str, Any]) -
 
 
 def _header_notes(source: TensorSource) -> Mapping[str, Any]:
-    text = source.metadata.get("_quantization_metadata", "")
+    text = source.metadata.get(NOTES, "")
     if not text:
         return {}
     if len(text) > MAX_HEADER_NOTE:
-        raise _unread(source, "the header's entry _quantization_metadata is too long")
-    layers = _table(source, text, "_quantization_metadata").get("layers")
+        raise _unread(source, f"the header's entry {NOTES} is too long")
+    layers = _table(source, text, NOTES).get("layers")
     if not isinstance(layers, dict) or not all(isinstance(one, dict) for one in layers.values()):
-        raise _unread(source, "the header's entry _quantization_metadata lists no layers")
+        raise _unread(source, f"the header's entry {NOTES} lists no layers")
     return layers
 
 
