@@ -294,6 +294,15 @@ ONE = torch.ones(())
             "the quantised layer 'x' is said to be nvfp4 and holds F32",
         ),
         ({"weight": W, "scale_weight": ONE, "weight_scale": ONE}, "has two scales"),
+        (
+            {"weight": W, "weight_scale": ONE, "weight_scale_2": ONE},
+            "the quantised layer 'x' is fp8_e4m3fn with a second scale",
+        ),
+        (
+            {"weight": W, "modulation": CODES.view(torch.int8)},
+            "tensor 'x.modulation' is of the type I8",
+        ),
+        ({"weight": W[:0]}, "the quantised layer 'x' holds no numbers"),
         ({"weight": W, "scale_weight": torch.ones(3)}, "has scales F32 [3], which does not fit"),
         ({"weight": W, "scale_weight": torch.ones(1, 16)}, "has scales F32 [1, 16]"),
         ({"weight": W, "scale_weight": ONE.int()}, "has scales I32 []"),

@@ -108,7 +108,7 @@ def layouts_of(source: TensorSource) -> tuple[dict[str, Layout], frozenset[str]]
         if int4 and note is None and leaf == "weight" and info.dtype == "U8":
             scheme = "int4"
         if scheme:
-            layout = _layout(source, module if leaf == "weight" else None, scheme, info)
+            layout = _layout(source, name, scheme, info)
             stated = note is not None and note.get("full_precision_matrix_mult") is True
             layouts[name] = attrs.evolve(layout, exact=exact or stated)
     for name in beside:
@@ -140,35 +140,42 @@ def _scheme(source: TensorSource, module: str, note: Mapping[str, Any], info: Te
     return scheme
 
 
-def _layout(source: TensorSource, module: str | None, scheme: str, info: TensorInfo) -> Layout:
-    """The layout of a weight with what stands beside it, checked."""
+def _layout(source: TensorSource, name: str, scheme: str, info: TensorInfo) -> Layout:
+    """The layout of a tensor with what stands beside it, checked; only weights have scales."""
+    module = name.removesuffix(".weight")
 
     def find(*leaves: str) -> str | None:
         names = [f"{module}.{leaf}" for leaf in leaves if f"{module}.{leaf}" in source.tensors]
+        if module == name or not names:
+            return None
         if len(names) > 1:
-            raise _unfit(source, str(module), f"has two scales, {' and '.join(map(shown, names))}")
-        return names[0] if names and module is not None else None
+            raise _unfit(source, module, f"has two scales, {' and '.join(map(shown, names))}")
+        return names[0]
 
     def sized(*names: str | None) -> int:
         return info.nbytes + sum(source.tensors[name].nbytes for name in names if name)
 
+    if not all(info.shape):
+        raise _unfit(source, module, "holds no numbers")
     if scheme in BLOCK_SCALES:
         scale, blocks = find("weight_scale_2"), find("weight_scale")
-        shape = _block_shape(source, str(module), scheme, info, blocks)
+        shape = _block_shape(source, module, scheme, info, blocks)
         if scheme == "nvfp4" and scale is None:
-            raise _unfit(source, str(module), "lacks weight_scale_2")
-        _check_scale(source, str(module), scale, 1)
+            raise _unfit(source, module, "lacks weight_scale_2")
+        _check_scale(source, module, scale, 1)
         return Layout(scheme, shape, sized(scale, blocks), scale, blocks)
     if scheme == "int4":
         blocks = find("weight_scale")
-        shape = _int4_shape(source, str(module), info, blocks)
+        shape = _int4_shape(source, module, info, blocks)
         return Layout(scheme, shape, sized(blocks), None, blocks)
     scale = find("scale_weight", "weight_scale")
     if scheme == "int8" and scale is None:
-        raise _unread(source, f"tensor {shown(f'{module}.weight')} is of the type I8")
+        raise _unread(source, f"tensor {shown(name)} is of the type I8")
+    if find("weight_scale_2"):
+        raise _unfit(source, module, f"is {scheme} with a second scale")
     if scheme in GGUF_BLOCKS and scale:
-        raise _unfit(source, str(module), "has a scale beside those in its blocks")
-    _check_scale(source, str(module), scale, info.shape[0] if len(info.shape) > 1 else 1)
+        raise _unfit(source, module, "has a scale beside those in its blocks")
+    _check_scale(source, module, scale, info.shape[0] if len(info.shape) > 1 else 1)
     return Layout(scheme, info.shape, sized(scale), scale)
 
 
