@@ -103,6 +103,7 @@ def clean(sort: Sort) -> Cleaned:
             else:
                 path.unlink()
         except OSError as error:
+            shutil.rmtree(path, ignore_errors=True)  # what else is in it
             freed += size - _size(path)
             stuck.append(f"{path} ({error.strerror or type(error).__name__})")
             continue
