@@ -152,6 +152,28 @@ def test_each_expert_has_its_own(folder: Path) -> None:
     )
 
 
+def test_a_file_whose_names_say_low_noise_is_for_that_expert(folder: Path) -> None:
+    """Unless the workflow says that it is for the other one."""
+    pair = {"lora_A.weight": torch.ones(2, 192), "lora_B.weight": torch.ones(192, 2)}
+    names = {f"transformer_2.blocks.0.attn1.to_q.{key}": one for key, one in pair.items()}
+    save_file(names, folder / "low.safetensors")
+    changes = {}
+    for said in ("both", "low", "high"):
+        entry = f'{{ file = "low.safetensors", transformer = "{said}" }}'
+        model = plan(folder, entry, "two").models["main"]
+        changes[said] = model.loras[0].changes
+        assert [len(model.loras_of(f"transformer.{one}")) for one in ("high", "low")] == [
+            said == "high",
+            said != "high",
+        ]
+    assert changes["both"] == changes["low"] == {"transformer.low": 1}
+    assert changes["high"] == {"transformer.high": 1}
+    # of one transformer there is no second
+    assert plan(folder, '{ file = "low.safetensors" }').models["main"].loras[0].changes == {
+        "transformer": 1
+    }
+
+
 def test_what_has_no_place_is_refused_or_left_out(folder: Path) -> None:
     more = {f"lora_unet_blocks_{n}_ffn_0.diff_b": torch.zeros(544) for n in (0, 7, 8, 10)}
     save_file(factors() | more, folder / "more.safetensors")

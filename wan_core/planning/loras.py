@@ -21,6 +21,7 @@ from wan_core.planning.places import Places
 from wan_core.weights import Identity, fingerprint, identify, open_weights, printable
 from wan_core.weights.described import keeps_apart, lora_targets, stored_stack, takes_loras
 from wan_core.weights.lora import LoraFile, LoraTargets
+from wan_core.weights.lora.matching import is_for_second
 from wan_core.weights.lora.sizes import apart_sizes, work_sizes
 from wan_core.weights.lora.unmatched import told
 from wan_core.weights.lora.uses import factor_of, match, strength_of, unit_of, without_widened
@@ -259,6 +260,8 @@ def _plan(
                     where=where("transformer"),
                     remedy="leave transformer out",
                 )
+            continue
+        if use.transformer == "both" and expert == "high" and is_for_second(source):
             continue
         _check_width(family, path, identity, files[slot], where("file"))
         with told_at(where("file")):

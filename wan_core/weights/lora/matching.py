@@ -16,7 +16,7 @@ from wan_core.weights.prefixes import is_marker
 from wan_core.weights.safetensors_header import shown
 from wan_core.weights.sources import TensorSource
 
-__all__ = ["LoraFile", "read_lora"]
+__all__ = ["LoraFile", "is_for_second", "read_lora"]
 
 SECOND = "transformer_2."
 """Before the names of the expert for low noise, in a file of diffusers that is for both."""
@@ -133,6 +133,11 @@ def read_lora(
         for name in left.values():
             unmatched.setdefault(name, "what belongs to it is missing")
     return LoraFile(source, tuple(patches), unmatched, scaled)
+
+
+def is_for_second(source: TensorSource) -> bool:
+    """Whether a file is for the expert for low noise alone, of two, by its names."""
+    return all(name.startswith(SECOND) for name in source.names())
 
 
 def _two_adapters(one: str, other: str, how: str, source: TensorSource) -> WeightsError:
