@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from wan_core.cli import main
-from wan_core.cli.caches import COMPILED, KEPT, TEXTS, clean, inventory
+from wan_core.cli.caches import COMPILED, KEPT, TEXTS, Cleaned, clean, inventory
 from wan_core.cli.checks import finding
 from wan_core.config import cache_folder
 from wan_core.planning import look
@@ -145,7 +146,48 @@ def test_clearing_caches_touches_only_what_was_asked_for_and_ours(
     assert "freed: 1 kept results of runs that did not finish, 7 MB\n" in out
     assert left() == sorted({*kept} - {"20260131-120000-ab_c12"})
     assert (outside / "precious").exists()
-    assert clean(TEXTS) == clean(COMPILED) == clean(KEPT) == (0, 0)
+    assert clean(TEXTS) == clean(COMPILED) == clean(KEPT) == Cleaned(0, 0)
+
+
+def test_what_can_not_be_deleted_is_told(
+    checks: Checks, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_caches(tmp_path / "outside")
+    checks(disk=FINE)
+    held = cache_folder() / "compiled" / "2.13.0+cpu-none-0.1.0-cpu"
+    rmtree = shutil.rmtree
+
+    def in_use(path: Path, ignore_errors: bool = False) -> None:
+        if path != held:
+            rmtree(path)
+        elif ignore_errors:
+            rmtree(path / "inductor" / "ab")
+        else:
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("wan_core.cli.caches.shutil.rmtree", in_use)
+    assert main(["doctor", "--clean-caches"]) == 0
+    line = f"freed: 1 folders of compiled code, 5 MB; not deleted: {held} (Permission denied)\n"
+    assert line in capsys.readouterr().out
+    assert held.exists()
+
+
+def test_what_other_runs_delete_in_the_meantime_counts_for_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = cache_folder() / "compiled" / "2.13.0+cpu-none-0.1.0-cpu"
+    (folder / "locks").mkdir(parents=True)
+    (folder / "locks" / "one").write_bytes(b"x" * 10)
+    (folder / "code.so").write_bytes(b"x" * 1000)
+    lstat = Path.lstat
+
+    def vanishing(path: Path) -> os.stat_result:
+        if path.name == "code.so":
+            shutil.rmtree(folder / "locks", ignore_errors=True)
+        return lstat(path)
+
+    monkeypatch.setattr(Path, "lstat", vanishing)
+    assert inventory(COMPILED) == (1, 1000)
 
 
 def test_a_folder_of_the_cache_that_is_a_link_is_left_alone(tmp_path: Path) -> None:
@@ -153,7 +195,7 @@ def test_a_folder_of_the_cache_that_is_a_link_is_left_alone(tmp_path: Path) -> N
     elsewhere.mkdir(parents=True)
     cache_folder().mkdir(parents=True, exist_ok=True)
     (cache_folder() / "compiled").symlink_to(elsewhere.parent)
-    assert clean(COMPILED) == (0, 0)
+    assert clean(COMPILED) == Cleaned(0, 0)
     assert elsewhere.exists()
 
 

@@ -110,7 +110,7 @@ def test_the_plan_tells_what_a_file_changes(folder: Path) -> None:
     (told,) = dict(made.describe())["LoRAs"]
     assert told == (
         "main.loras.0: x.safetensors, a LoRA (rank 4, dim 192, modules 21), strength 0.8, "
-        "changes 6 weights of transformer, merged"
+        "all of its 63 tensors match, changes 6 weights of transformer, merged"
     )
     assert not made.models["main"].loras[0].notes
 
@@ -128,7 +128,7 @@ def test_a_file_that_changes_nothing_is_noted(folder: Path) -> None:
 def test_what_counts_for_nothing_is_not_kept_and_a_slip_in_skip_is_noted(folder: Path) -> None:
     made = plan(folder, '{ file = "x.safetensors", strength = [0, -0.0] }')
     (told,) = dict(made.describe())["LoRAs"]
-    assert told.endswith("strength [0, 0], changes nothing")
+    assert told.endswith("strength [0, 0], all of its 63 tensors match, changes nothing")
     (told,) = dict(
         plan(folder, '{ file = "x.safetensors", blocks = "0", skip = ["attn"] }').describe()
     )["LoRAs"]
@@ -152,21 +152,45 @@ def test_each_expert_has_its_own(folder: Path) -> None:
     )
 
 
+def test_a_file_whose_names_say_low_noise_is_for_that_expert(folder: Path) -> None:
+    """Unless the workflow says that it is for the other one."""
+    pair = {"lora_A.weight": torch.ones(2, 192), "lora_B.weight": torch.ones(192, 2)}
+    names = {f"transformer_2.blocks.0.attn1.to_q.{key}": one for key, one in pair.items()}
+    save_file(names, folder / "low.safetensors")
+    changes = {}
+    for said in ("both", "low", "high"):
+        entry = f'{{ file = "low.safetensors", transformer = "{said}" }}'
+        model = plan(folder, entry, "two").models["main"]
+        changes[said] = model.loras[0].changes
+        assert [len(model.loras_of(f"transformer.{one}")) for one in ("high", "low")] == [
+            said == "high",
+            said != "high",
+        ]
+    assert changes["both"] == changes["low"] == {"transformer.low": 1}
+    assert changes["high"] == {"transformer.high": 1}
+    # of one transformer there is no second
+    assert plan(folder, '{ file = "low.safetensors" }').models["main"].loras[0].changes == {
+        "transformer": 1
+    }
+
+
 def test_what_has_no_place_is_refused_or_left_out(folder: Path) -> None:
-    more = {f"lora_unet_blocks_{n}_ffn_0.diff_b": torch.zeros(544) for n in (0, 7, 8)}
+    more = {f"lora_unet_blocks_{n}_ffn_0.diff_b": torch.zeros(544) for n in (0, 7, 8, 10)}
     save_file(factors() | more, folder / "more.safetensors")
     entry = '{ file = "more.safetensors"'
     assert refusal(folder, entry + " }") == (
-        "w.toml, line 5, model.loras.0.file, more.safetensors: the model has no place for 2 of the LoRA's "
-        "66 tensors: 'lora_unet_blocks_7_ffn_0.diff_b' and 1 more (the model has no such module); "
+        "w.toml, line 5, model.loras.0.file, more.safetensors: the model has no place for 3 of the LoRA's "
+        "67 tensors: 'lora_unet_blocks_7-8,10_ffn_0.diff_b' (the model has no such module); "
         "use a LoRA that was made for this model, or go on without them with unmatched = "
         '"skip".'
     )
     made = plan(folder, entry + ', unmatched = "skip" }')
     assert made.models["main"].loras[0].changes == {"transformer": 22}
     assert made.notes[0].startswith(
-        "more.safetensors is used in part: left out are 2 of the LoRA's 66"
+        "more.safetensors is used in part: left out are 3 of the LoRA's 67"
     )
+    (told,) = dict(made.describe())["LoRAs"]
+    assert ", 64 of its 67 tensors match, changes 22 weights of transformer, merged" in told
 
 
 def test_a_file_without_alpha_may_mean_rank_stabilised_scales(folder: Path) -> None:
@@ -242,6 +266,25 @@ def test_a_video_with_a_lora(folder: Path) -> None:
     assert np.array_equal(frames["x"], frames["again"])
     for one, other in (("base", "x"), ("x", "y")):
         assert np.abs(frames[one].astype(int) - frames[other]).max() > 20
+
+
+def test_strengths_by_step_are_counted_over_both_experts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first of six steps are for the expert for high noise; the other one goes on where it stopped."""
+    monkeypatch.setitem(globals(), "TEXT", TEXT.replace("steps = 2", "steps = 6"))
+    entries = {
+        "low": 'transformer = "low"',
+        "late": "strength = [0, 0, 0, 1, 1, 1]",
+        "later": "strength = [0, 0, 0, 0, 1, 1]",
+    }
+    frames = {}
+    with Session(plugins=PLUGINS) as session:
+        for name, entry in entries.items():
+            made = plan(folder, f'{{ file = "x.safetensors", {entry} }}', "two", name)
+            frames[name] = np.stack(list(read_frames(session.run(made).outputs[0]))).astype(int)
+    assert np.abs(frames["late"] - frames["low"]).max() <= 2
+    assert np.abs(frames["later"] - frames["low"]).max() > 20
 
 
 def test_the_record_names_the_files(folder: Path) -> None:

@@ -16,9 +16,11 @@ from torch import Tensor
 from wan_core import Session
 from wan_core.contract.descriptions import Family
 from wan_core.contract.errors import WanCoreError
-from wan_core.contract.events import Event
+from wan_core.contract.events import Event, Note
+from wan_core.engine.compiling import VARIABLES
 from wan_core.hookspecs import hookimpl
 from wan_core.media import read_frames
+from wan_core.memory import compiled
 from wan_core.models.families import TINY_T2V
 from wan_core.planning import Library, Plan, bundled, make_plan
 from wan_core.planning.provenance import fingerprints, places, record
@@ -99,11 +101,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def plan(folder: Path, model: str = "", *stages: str, family: str = "tiny-t2v") -> Plan:
+def plan(
+    folder: Path, model: str = "", *stages: str, family: str = "tiny-t2v", memory: str = ""
+) -> Plan:
     text = f'format = 1\n[model]\nfamily = "{family}"\n{model}\n'
     for number, more in enumerate(stages or ("",)):
         text += STAGE.format(name="abc"[number], more=more)
-    text += '[output]\npath = "out.mkv"\noverwrite = true\n'
+    text += f'{memory}\n[output]\npath = "out.mkv"\noverwrite = true\n'
     workflow = parse_workflow(text, name="w.toml", folder=folder, plugins=PLUGINS)
     return make_plan(workflow, PLUGINS, device="cpu", library=Library(()))
 
@@ -337,6 +341,36 @@ def test_apart_from_quantised_weights(folder: Path, model: str, scheme: str) -> 
     assert len(layers) == 21 and all(isinstance(one, QuantLinear) for one in layers)
     assert np.abs(got - want).max() <= 2
     assert np.abs(got - without).max() > 20
+
+
+def test_strengths_and_sets_cost_no_other_graph(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of three stages have a set, strengths follow the steps, blocks are swapped."""
+    torch._dynamo.reset()
+    for variable in VARIABLES:
+        monkeypatch.setenv(variable, "/nowhere")
+    monkeypatch.setattr(compiled, "BACKEND", lambda graph, inputs: graph)
+    # x changes a norm of block 0 and the modulation of block 1, so there are three kinds of blocks
+    sets = (x(", strength = [1, 0.5]"), 'loras = [{ file = "y.safetensors", blocks = "3-6" }]', "")
+    model, found, notes = x(", strength = [0.2, 0.4, 0.6]"), {}, []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Note):
+            notes.append(event.text)
+
+    for compile_it in ("false", "true"):
+        torch._dynamo.utils.counters.clear()
+        text = f"{model}\ncompile = {compile_it}"
+        made = plan(folder, text, *sets, memory="[memory]\nblocks_to_swap = 4")
+        with Session(plugins=PLUGINS) as session:
+            found[compile_it] = video(session, made, listen=listen)
+    assert np.abs(found["true"] - found["false"]).max() <= 1
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 4  # those of 3-6 hold y, too
+    (told,) = [note for note in notes if "compiled in" in note]
+    assert told.startswith("transformer: 4 graphs compiled in")
+    assert not [note for note in notes if "failed" in note]
+    torch._dynamo.reset()
 
 
 # -- records ----------------------------------------------------------------------------------------------

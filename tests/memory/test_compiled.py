@@ -219,6 +219,20 @@ def test_more_shapes_than_torch_keeps_end_in_a_line_and_not_in_silence(
     assert torch._dynamo.config.recompile_limit == before
 
 
+def test_what_a_compiler_says_is_the_reason() -> None:
+    output = (
+        "a.cpp: In function f:\na.cpp:19:21: error: 'at::vec' has not been declared\n   19 | x\n"
+    )
+    error = RuntimeError(
+        f"C++ compile error\n\nCommand:\ng++ a.cpp\n\nOutput:\n{output}a.cpp: error: more"
+    )
+    assert compiled.in_one_line(error) == (
+        "RuntimeError: C++ compile error: 'at::vec' has not been declared"
+    )
+    plain = RuntimeError("error: no compiler\nSet TORCH_LOGS for more")
+    assert compiled.in_one_line(plain) == "RuntimeError: error: no compiler"
+
+
 @torch.no_grad()
 def test_weights_leave_with_their_owner_without_a_search_for_circles() -> None:
     model = Model().requires_grad_(False)

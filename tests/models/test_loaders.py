@@ -161,6 +161,7 @@ def test_half_a_vae_of_wan_2_2_is_refused(half: str) -> None:
         ("12", [1.0, 1.0], "latents_mean is no list of numbers"),
         ([0.0, float("nan")], [1.0, 1.0], "latents_mean is no list of numbers"),
         ([0.0, 0.0], 3, "latents_std is no list of numbers"),
+        ([0.0, 10**400], [1.0, 1.0], "latents_mean is no list of numbers"),
     ],
 )
 def test_constants_that_do_not_fit(

@@ -89,6 +89,26 @@ def test_a_damaged_transformer_is_refused_at_planning(
 
 
 @pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ("{", "the header entry config is no JSON"),
+        ("[" * 100_000, "the header entry config is no JSON"),
+        ("[]", "the header entry config is no JSON object"),
+        (
+            '{"num_heads": 0.5}',
+            "the header's config says num_heads = 0.5, which is no whole number",
+        ),
+    ],
+    ids=["cut", "deep", "list", "half a head"],
+)
+def test_a_header_that_makes_no_sense_is_refused(tmp_path: Path, config: str, says: str) -> None:
+    path = tmp_path / "t2v.safetensors"
+    save_file(load_file(TINY / "t2v.safetensors"), path, {"config": config})
+    with pytest.raises(WeightsError, match=says):
+        verify_transformer(open_weights(path), {})
+
+
+@pytest.mark.parametrize(
     ("key", "value", "says"),
     [
         ("latents_std", "[" + ", ".join(["1e6"] * 16) + "]", "latents_std goes from 1e\\+06"),

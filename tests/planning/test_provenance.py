@@ -155,6 +155,7 @@ def test_other_comments_are_no_record(comment: str | None) -> None:
         {"workflow": 3},
         {"seeds": {"a": "x"}},
         {"seeds": [1]},
+        {"seeds": {"a": float("inf")}},
         {"weights": {"a": {}}},
         {"weights": "GONE"},
         {"machine": None},

@@ -43,6 +43,28 @@ def plan(folder: Path, more: str = "", family: str = "tiny-t2v") -> Plan:
     return make_plan(workflow(folder, more, family), Plugins.discover(), device="cpu")
 
 
+@pytest.mark.parametrize("scheme", ["fp8_e4m3fn", "fp8_e5m2", "int8", "int4"])
+@pytest.mark.parametrize("by_channel", [True, False])
+@pytest.mark.parametrize("broken", [torch.nan, torch.inf])
+def test_what_is_no_number_does_not_become_one(
+    scheme: str, by_channel: bool, broken: float
+) -> None:
+    """Else a damaged file would give a video, only another one."""
+    weight = torch.ones(3, 128)
+    weight[1, 5] = broken
+    dense = pack(weight, scheme, by_channel=by_channel).dense()
+    assert not dense[1].isfinite().all()
+    if by_channel:
+        assert dense[[0, 2]].isfinite().all()
+
+
+@pytest.mark.parametrize("scheme", ["fp8_e4m3fn", "fp8_e5m2", "int8", "int4"])
+def test_rows_too_small_for_a_scale_become_zeros(scheme: str) -> None:
+    weight = torch.zeros(2, 64)
+    weight[0, 0] = 1e-45
+    assert not pack(weight, scheme, by_channel=True).dense().any()
+
+
 @pytest.mark.parametrize("scheme", ["fp8_e4m3fn", "fp8_e5m2", "int8"])
 @pytest.mark.parametrize("by_channel", [True, False])
 def test_the_largest_value_becomes_the_largest_code(scheme: str, by_channel: bool) -> None:

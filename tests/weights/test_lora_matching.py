@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from wan_core.models.wan.dialects import DIFFUSERS
 from wan_core.models.wan.files import lora_targets
 from wan_core.weights import StateDict
 from wan_core.weights.lora import read_lora
+from wan_core.weights.lora.unmatched import told
 
 K_IMG = "blocks.11.cross_attn.k_img.weight"
 
@@ -81,6 +83,7 @@ def test_no_two_weights_of_a_published_model_are_confused(
         (".lora_down.weight", ".lora_up.weight"),
         (".lora_A.weight", ".lora_B.weight"),
         (".lora_A.default.weight", ".lora_B.default.weight"),
+        (".lora_A.my-style.weight", ".lora_B.my-style.weight"),
         (".lora_A", ".lora_B"),
         ("_lora.down.weight", "_lora.up.weight"),
         (".lora.down.weight", ".lora.up.weight"),
@@ -199,6 +202,50 @@ def test_two_adapters_are_refused() -> None:
         read_lora(header(names), TARGETS)
 
 
+@pytest.mark.parametrize(
+    "other", ["diffusion_model.", "transformer.", "base_model.model.", "lora_unet_"]
+)
+def test_one_weight_under_two_names_is_not_changed_twice(other: str) -> None:
+    again = f"{other}{Q}" if other[-1] == "." else other + Q.replace(".", "_")
+    with pytest.raises(WeightsError, match=r"change one weight: the file holds two adapters"):
+        read_lora(header({**pair(Q), **pair(again)}), TARGETS)
+    # another tensor of the module under another name is no second adapter
+    file = header({**pair(Q), f"diffusion_model.{Q}.diff_b": (DIM,)})
+    assert len(read_lora(file, TARGETS).patches) == 2
+
+
+def test_every_name_without_a_place_is_told_in_a_line() -> None:
+    """Names that differ in the number of a block are one, and so are the tensors of a module."""
+    img = {n: pair(f"transformer.blocks.{n}.attn3.to_k") for n in (0, 1, 2, 3, 7, 11)}
+    names = {k: v for one in img.values() for k, v in one.items()} | pair(Q)
+    names |= {f"blocks.{n}.ffn.9.diff": (3,) for n in (0, 1)} | {"dwpose.0.weight": (3,)}
+    names |= {f"{Q}.diff_b": (DIM + 1,), "lora_unet_blocks_5_self_attn_q.alpha": ()}
+    assert told(read_lora(header(names), TARGETS)) == (
+        "17 of the LoRA's 19 tensors: 'transformer.blocks.0-3,7,11.attn3.to_k.*', 'blocks.0-1.ffn.9.diff' "
+        "(the model has no such module), 'blocks.0.self_attn.q.diff_b' (it is for a weight of shape [7], the "
+        "model's is [6]), 'dwpose.0.weight' (it is no part of a LoRA that is known), "
+        "'lora_unet_blocks_5_self_attn_q.alpha' (what belongs to it is missing)"
+    )
+
+
+def test_a_file_of_nothing_but_strangers_is_told_in_a_short_line() -> None:
+    names = {f"tower.{n}.{'x' * 60}.lora_A.weight": (3, 3) for n in range(500)}
+    line = told(read_lora(header(names | pair(Q)), TARGETS))
+    assert line.startswith("500 of the LoRA's 502 tensors: 'tower.0.xxx")
+    assert line.endswith("' and 493 more (what belongs to it is missing)")
+    assert len(line) < 700
+    # each for a weight of another shape, so each has a reason of its own
+    odd = {
+        f"blocks.{n}.self_attn.{p}.diff_b": (200 * n + ord(p),) for n in (0, 1, 11) for p in "qkvo"
+    }
+    line = told(read_lora(header(odd | pair("blocks.0.ffn.0", WIDE)), TARGETS))
+    assert line.startswith(
+        "12 of the LoRA's 14 tensors: 'blocks.0.self_attn.q.diff_b' (it is for a weight"
+    )
+    assert re.search(r"the model's is \[6\]\), \d others$", line)
+    assert len(line) < 900
+
+
 def alphas(rank: int = 4, **config: object) -> list[float | None]:
     said = json.dumps({f"transformer.{key}": value for key, value in config.items()})
     names = {**pair("transformer.blocks.0.attn1.to_q", rank=rank)}
@@ -213,6 +260,8 @@ def test_peft_states_alpha_in_the_header() -> None:
     longest_first = {"to_k": 3, "blocks.0.attn1.to_k": 2, "attn1.to_q": 1, "o_q": 5}
     assert alphas(lora_alpha=8, alpha_pattern=longest_first) == [1, 2]
     assert alphas(lora_alpha=8, use_rslora=True) == [16, 16]
+    for odd in (math.nan, -math.inf, 10**400):
+        assert alphas(lora_alpha=odd) == [None, None]
     assert alphas(lora_alpha="8") == alphas(lora_alpha=True) == alphas(r=3) == [None, None]
 
 

@@ -132,8 +132,93 @@ def test_formats_that_the_header_states(tmp_path: Path, layer: str) -> None:
     held = {"model.x.weight": CODES.view(E4M3), "model.x.weight_scale": torch.tensor(0.5)}
     text = json.dumps({"layers": {layer: {"format": "float8_e4m3fn", "convrot": True}}})
     save_file(held, tmp_path / "m.safetensors", {"_quantization_metadata": text})
-    with pytest.raises(WeightsError, match=r"layer 'x' is rotated \(convrot\)"):
+    with pytest.raises(WeightsError, match=rf"layer '{layer}' is rotated \(convrot\)"):
         unpacked(strip_prefixes(open_weights(tmp_path / "m.safetensors")))
+
+
+@pytest.mark.parametrize("layer", ["model.x", "x", "another.name.of.x"])
+@pytest.mark.parametrize("beside", [None, note(format="int8_tensorwise")], ids=["alone", "beside"])
+@pytest.mark.parametrize("says", [{"convrot": True}, {"convrot_groupsize": 256}])
+def test_a_rotated_layer_is_refused_whichever_note_says_so(
+    tmp_path: Path, layer: str, beside: Tensor | None, says: dict[str, object]
+) -> None:
+    """Without its rotation it would be read as other numbers."""
+    held = {"model.x.weight": CODES.view(torch.int8), "model.x.weight_scale": ONE.clone()}
+    if beside is not None:
+        held["model.x.comfy_quant"] = beside
+    stated = {"layers": {layer: {"format": "int8_tensorwise", **says}}}
+    metadata = {"_quantization_metadata": json.dumps(stated)}
+    save_file(held, tmp_path / "m.safetensors", metadata=metadata)
+    with pytest.raises(WeightsError, match=rf"layer '{layer}' is rotated \(convrot\)"):
+        unpacked(open_weights(tmp_path / "m.safetensors"))
+    # and the other way round: the header says nothing of it
+    if beside is not None:
+        held["model.x.comfy_quant"] = note(format="int8_tensorwise", **says)
+        metadata = {"_quantization_metadata": '{"layers": {"x": {"format": "int8_tensorwise"}}}'}
+        save_file(held, tmp_path / "n.safetensors", metadata=metadata)
+        with pytest.raises(WeightsError, match=r"layer 'model\.x' is rotated"):
+            unpacked(open_weights(tmp_path / "n.safetensors"))
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_each_shard_states_its_own_layers(tmp_path: Path, rotated: bool) -> None:
+    more = {"convrot": True} if rotated else {}
+    stated = {
+        "x": {"format": "float8_e4m3fn", "full_precision_matrix_mult": True, **more},
+        "y": {"format": "float8_e4m3fn"},
+    }
+    for layer, note_ in stated.items():
+        held = {f"{layer}.weight": CODES.view(E4M3), f"{layer}.weight_scale": ONE.clone()}
+        text = json.dumps({"layers": {layer: note_}})
+        metadata = {"_quantization_metadata": text, "format": "pt", "name": layer}
+        save_file(held, tmp_path / f"{layer}.safetensors", metadata)
+    names = (f"{layer}.{leaf}" for layer in stated for leaf in ("weight", "weight_scale"))
+    index = tmp_path / "m.safetensors.index.json"
+    shards = {name: f"{name[0]}.safetensors" for name in names}
+    index.write_text(json.dumps({"weight_map": shards, "metadata": {"total_size": 7}}))
+    source = open_weights(index)
+    if rotated:
+        with pytest.raises(WeightsError, match="layer 'x' is rotated"):
+            unpacked(source)
+        return
+    layouts = unpacked(source).layouts
+    assert (layouts["x.weight"].exact, layouts["y.weight"].exact) == (True, False)
+    assert source.metadata["format"] == "pt" and source.metadata["total_size"] == "7"
+    assert "name" not in source.metadata  # of which they say two things
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[",
+        "[" * 100_000,
+        '{"layers": 3}',
+        "{}",
+        '{"layers": {"x": 3}}',
+        '{"layers": {"x": 1}, "layers": {}}',
+    ],
+)
+def test_notes_of_a_shard_that_make_no_sense_are_refused(tmp_path: Path, text: str) -> None:
+    held = {"x.weight": CODES.view(E4M3), "x.weight_scale": ONE.clone()}
+    save_file(held, tmp_path / "x.safetensors", {"_quantization_metadata": text})
+    index = tmp_path / "m.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": dict.fromkeys(held, "x.safetensors")}))
+    with pytest.raises(WeightsError, match="_quantization_metadata"):
+        unpacked(open_weights(index))
+
+
+def test_two_notes_that_do_not_agree_are_refused(tmp_path: Path) -> None:
+    held = {"x.weight": CODES.view(E4M3), "x.weight_scale": ONE.clone()}
+    held["x.comfy_quant"] = note(format="float8_e4m3fn", full_precision_matrix_mult=True)
+    for word in ("float8_e4m3fn", "mxfp8"):
+        stated = json.dumps({"layers": {"x": {"format": word}}})
+        save_file(held, tmp_path / "m.safetensors", metadata={"_quantization_metadata": stated})
+        source = open_weights(tmp_path / "m.safetensors")
+        if word == "mxfp8":
+            with pytest.raises(WeightsError, match="'x' has two notes, which name two formats"):
+                unpacked(source)
+        else:
+            assert unpacked(source).layouts["x.weight"].exact
 
 
 @pytest.mark.parametrize("scheme", sorted(GGUF_BLOCKS))
@@ -209,6 +294,15 @@ ONE = torch.ones(())
             "the quantised layer 'x' is said to be nvfp4 and holds F32",
         ),
         ({"weight": W, "scale_weight": ONE, "weight_scale": ONE}, "has two scales"),
+        (
+            {"weight": W, "weight_scale": ONE, "weight_scale_2": ONE},
+            "the quantised layer 'x' is fp8_e4m3fn with a second scale",
+        ),
+        (
+            {"weight": W, "modulation": CODES.view(torch.int8)},
+            "tensor 'x.modulation' is of the type I8",
+        ),
+        ({"weight": W[:0]}, "the quantised layer 'x' holds no numbers"),
         ({"weight": W, "scale_weight": torch.ones(3)}, "has scales F32 [3], which does not fit"),
         ({"weight": W, "scale_weight": torch.ones(1, 16)}, "has scales F32 [1, 16]"),
         ({"weight": W, "scale_weight": ONE.int()}, "has scales I32 []"),

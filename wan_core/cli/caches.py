@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import attrs
 
 from wan_core.config import cache_folder
 from wan_core.engine.unfinished import RUN, is_free
+from wan_core.weights import printable
 
 
 @attrs.frozen
@@ -72,9 +74,25 @@ def inventory(sort: Sort) -> tuple[int, int]:
     return len(sizes), sum(sizes)
 
 
-def clean(sort: Sort) -> tuple[int, int]:
-    """Delete them; how many there were, and the bytes that are free now. What can't be stays."""
+@attrs.frozen
+class Cleaned:
+    """What became of deleting things of one sort.
+
+    Attributes:
+        count: how many are gone.
+        nbytes: that are free now.
+        stuck: what could not be deleted, and why, for people; ``""`` = nothing.
+    """
+
+    count: int
+    nbytes: int
+    stuck: str = ""
+
+
+def clean(sort: Sort) -> Cleaned:
+    """Delete them. What can't be deleted stays, and is told."""
     count = freed = 0
+    stuck: list[str] = []
     for path in entries(sort):
         if sort is KEPT and path.is_dir() and not is_free(path):
             continue  # it is still going on
@@ -84,17 +102,25 @@ def clean(sort: Sort) -> tuple[int, int]:
                 shutil.rmtree(path)
             else:
                 path.unlink()
-        except OSError:
+        except OSError as error:
+            shutil.rmtree(path, ignore_errors=True)  # what else is in it
+            freed += size - _size(path)
+            stuck.append(f"{path} ({error.strerror or type(error).__name__})")
             continue
         count, freed = count + 1, freed + size
-    return count, freed
+    more = f" and {len(stuck) - 1} more" if len(stuck) > 1 else ""
+    return Cleaned(count, freed, f"{printable(stuck[0])}{more}" if stuck else "")
 
 
 def _size(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    total = 0
-    for file in files:
-        # other runs use the folder too: a file may be gone by now
-        with suppress(OSError):
-            total += file.lstat().st_size
-    return total
+    if not path.is_dir():
+        return _bytes(path)
+    # other runs use the folder, too: whatever is in it may be gone by now, which walk passes over
+    return sum(_bytes(Path(at, name)) for at, _, names in os.walk(path) for name in names)
+
+
+def _bytes(file: Path) -> int:
+    try:
+        return file.lstat().st_size
+    except OSError:
+        return 0

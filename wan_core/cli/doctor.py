@@ -84,8 +84,9 @@ def _clean(caches: bool, kept: bool) -> list[str]:
 
     freed = []
     for sort in [TEXTS, COMPILED] * caches + [KEPT] * kept:
-        count, size = clean(sort)
-        freed.append(f"{count} {sort.title}, {gigabytes(size) if size else '0 MB'}")
+        done = clean(sort)
+        line = f"{done.count} {sort.title}, {gigabytes(done.nbytes) if done.nbytes else '0 MB'}"
+        freed.append(f"{line}; not deleted: {done.stuck}" if done.stuck else line)
     return freed
 
 

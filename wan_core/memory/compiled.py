@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ LIMITS = {
 }
 LOGGERS = ("torch._dynamo", "torch._inductor")
 LONGEST = 200
+_SAID = re.compile(r"\berror: (.+)")
 
 
 @attrs.define(eq=False)
@@ -178,5 +180,8 @@ def in_one_line(error: Exception) -> str:
     inner = getattr(error, "inner_exception", None) or error
     lines = [line.strip() for line in str(inner).splitlines() if line.strip()]
     text = f"{type(inner).__name__}: {lines[0]}" if lines else type(inner).__name__
+    # compilers of C++ and Triton print what they think of the code below a line that says only that they failed
+    said = next((found[1] for line in lines[1:] if (found := _SAID.search(line))), "")
+    text += f": {said}" if said and said not in text else ""
     printable = "".join(char if char.isprintable() else "?" for char in text)
     return printable if len(printable) <= LONGEST else f"{printable[: LONGEST - 1]}…"

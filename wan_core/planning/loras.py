@@ -21,8 +21,10 @@ from wan_core.planning.places import Places
 from wan_core.weights import Identity, fingerprint, identify, open_weights, printable
 from wan_core.weights.described import keeps_apart, lora_targets, stored_stack, takes_loras
 from wan_core.weights.lora import LoraFile, LoraTargets
+from wan_core.weights.lora.matching import is_for_second
 from wan_core.weights.lora.sizes import apart_sizes, work_sizes
-from wan_core.weights.lora.uses import factor_of, match, strength_of, told, unit_of, without_widened
+from wan_core.weights.lora.unmatched import told
+from wan_core.weights.lora.uses import factor_of, match, strength_of, unit_of, without_widened
 from wan_core.weights.sources import TensorSource
 from wan_core.weights.stacks import Stored
 
@@ -48,6 +50,7 @@ class PlannedLora:
         item: bytes of a value in the model's precision.
         widens: slot -> weights that it gives more inputs; what changes these is merged in any case.
         partly: it is kept apart, and something of it is merged.
+        tensors: that it holds, and how many of them have a place in the model.
     """
 
     use: LoraUse
@@ -62,6 +65,7 @@ class PlannedLora:
     item: int = 4
     widens: Mapping[str, Mapping[str, int]] = attrs.field(factory=dict)
     partly: bool = False
+    tensors: tuple[int, int] = (0, 0)
 
     def unit_bytes(self, slot: str) -> dict[str, int]:
         """Bytes that a file that is kept apart adds to each unit of a slot."""
@@ -81,7 +85,8 @@ class PlannedLora:
 
     @property
     def title(self) -> str:
-        """For people: ``"x.safetensors, a LoRA …, strength 0.8, changes 9 weights of transformer, merged"``."""
+        """For people: ``"x.safetensors, a LoRA …, strength 1, all of its 18 tensors match, changes 9 weights of
+        transformer, merged"``."""
         counts = ", ".join(
             f"{count} weight{'s' * (count != 1)} of {slot}"
             for slot, count in self.changes.items()
@@ -93,8 +98,10 @@ class PlannedLora:
         how = f"kept apart ({self.apart}; {size})" if self.apart else "merged"
         wider = {name: n for own in self.widens.values() for name, n in own.items()}
         how += "".join(f", widens {name} to {n} input channels" for name, n in wider.items())
+        held, matched = self.tensors
+        match = f"all of its {held}" if held == matched else f"{matched} of its {held}"
         return (
-            f"{self.use.file.name}, {what}, strength {self.use.told}, "
+            f"{self.use.file.name}, {what}, strength {self.use.told}, {match} tensors match, "
             f"changes {counts or 'nothing'}{f', {how}' if counts else ''}{where}"
         )
 
@@ -254,6 +261,8 @@ def _plan(
                     remedy="leave transformer out",
                 )
             continue
+        if use.transformer == "both" and expert == "high" and is_for_second(source):
+            continue
         _check_width(family, path, identity, files[slot], where("file"))
         with told_at(where("file")):
             fitted[slot] = match(use, source, own.targets, expert)
@@ -294,6 +303,7 @@ def _plan(
         item,
         {slot: _wider(one, models[slot].targets) for slot, one in fitted.items()},
         bool(why) and partly,
+        (len(source.tensors), min((one.matched for one in fitted.values()), default=0)),
     )
 
 

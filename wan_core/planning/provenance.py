@@ -229,7 +229,14 @@ def read_record(comment: str | None, *, where: str) -> Provenance:
                 for key in ("weights", "inputs", "versions", "machine")
             },
         )
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise MediaError(
             "its record of how it was made is damaged",
             where=where,

@@ -21,6 +21,7 @@ from wan_core.weights.places import (
     unreadable,
 )
 from wan_core.weights.safetensors_header import json_trouble, read_header, shown, unique_keys
+from wan_core.weights.shard_headers import together
 from wan_core.weights.sources import TensorInfo, TensorSource
 
 if TYPE_CHECKING:
@@ -116,12 +117,13 @@ class ShardedSafetensors(TensorSource):
     """
 
     def __init__(self, index: Path) -> None:
-        weight_map, self.metadata = _read_index(index)
+        weight_map, metadata = _read_index(index)
         shards = {
             name: SafetensorsFile(_shard_path(index, name))
             for name in sorted(set(weight_map.values()))
         }
         _refuse_duplicates(index, shards.values())
+        self.metadata = together([shard.metadata for shard in shards.values()]) | metadata
         self.label = printable(index.name)
         self.files = tuple(shard.path for shard in shards.values())
         self.container = f"safetensors, {len(shards)} shard{'s' * (len(shards) != 1)}"

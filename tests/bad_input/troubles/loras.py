@@ -90,7 +90,7 @@ GROUP = Group(
                 Case(
                     "lora-with-image-tokens",
                     "w.toml, line 4, model.loras.0.file, x.safetensors: the model has no place for 2 of the "
-                    "LoRA's 4 tensors: 'diffusion_model.blocks.0.cross_attn.k_img.lora_A.weight' and 1 more "
+                    "LoRA's 4 tensors: 'diffusion_model.blocks.0.cross_attn.k_img.*' "
                     "(the model has no such module); use a LoRA that was made for this model, or go on "
                     'without them with unmatched = "skip".',
                     with_file(
@@ -134,6 +134,15 @@ GROUP = Group(
                     "'diffusion_model.blocks.0.self_attn.q.lora_A.b.weight' are the same part of one module: "
                     "the file holds two adapters; save one of them by itself.",
                     with_file(safetensors({**pair(), f"{Q}.lora_A.b.weight": [4, 192]})),
+                    code=3,
+                ),
+                Case(
+                    "lora-with-one-adapter-twice",
+                    "w.toml, line 4, model.loras.0.file, x.safetensors: "
+                    "'diffusion_model.blocks.0.self_attn.q.lora_A.weight' and "
+                    "'blocks.0.self_attn.q.lora_A.weight' change one weight: the file holds "
+                    "two adapters; save one of them by itself.",
+                    with_file(safetensors({**pair(), **pair(Q.removeprefix("diffusion_model."))})),
                     code=3,
                 ),
                 Case(

@@ -94,7 +94,7 @@ def _numbers(source: TensorSource, key: str) -> tuple[float, ...]:
     try:
         stated: Any = json.loads(source.metadata[key])
         numbers = tuple(float(one) for one in stated)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise _no_numbers(source, key) from error
     if not isinstance(stated, list) or not all(map(math.isfinite, numbers)):
         raise _no_numbers(source, key)

@@ -249,7 +249,7 @@ def _stated_sizes(source: TensorSource) -> dict[str, int]:
     """What a file's header says under ``config`` (JSON) of the sizes that no tensor shows."""
     try:
         config: Any = json.loads(source.metadata.get("config", "{}"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WeightsError("the header entry config is no JSON", where=source.label) from error
     if not isinstance(config, dict):
         raise WeightsError("the header entry config is no JSON object", where=source.label)

@@ -15,20 +15,22 @@ __all__ = ["flat", "lora"]
 # what follows the path of a module; each group of `_FORMS` is one way of storing a change
 _FORMS = {
     "lora_down/lora_up": r"\.lora_(?:down|mid|up)(?:\.blocks\.\d+)?\.weight",
-    "lora_A/lora_B": r"\.lora_[AB](?:\.(?!bias)\w+)?\.weight|\.lora_[AB](?:\.bias)?",
+    "lora_A/lora_B": r"\.lora_[AB](?:\.(?!bias)[\w-]+)?\.weight|\.lora_[AB](?:\.bias)?",
     "lora.down/lora.up": r"[._]lora\.(?:down|up)\.weight|\.lora_linear_layer\.(?:down|up)\.weight",
     "branches": r"_loras\.(?:down|up)\.weight",
     "LoHa": r"\.hada_[wt]\d(?:_[ab])?",
     "LoKr": r"\.lokr_[wt]\d(?:_[ab])?",
     "differences": r"\.diff(?:_[bm])?|\.set_weight|\.[wb]_norm",
 }
-_EXTRAS = r"\.alpha(?:_scale)?|\.dora_scale|\.lora_magnitude_vector(?:\.\w+)?|\.reshape_weight"
+_EXTRAS = r"\.alpha(?:_scale)?|\.dora_scale|\.lora_magnitude_vector(?:\.[\w-]+)?|\.reshape_weight"
 _SUFFIX = re.compile(
     "|".join(f"(?P<f{i}>{form})" for i, form in enumerate(_FORMS.values())) + f"|(?P<x>{_EXTRAS})"
 )
 _SUFFIX_AT_END = re.compile(f"(?:{_SUFFIX.pattern})$")
-_UP = re.compile(r"[._](?:lora_up(?:\.blocks\.0)?|lora_B(?:\.(?!bias)\w+)?|loras?\.up|.*layer\.up)")
-_DOWN = re.compile(r"[._](?:lora_down|lora_A(?:\.(?!bias)\w+)?|loras?\.down|.*layer\.down)")
+_UP = re.compile(
+    r"[._](?:lora_up(?:\.blocks\.0)?|lora_B(?:\.(?!bias)[\w-]+)?|loras?\.up|.*layer\.up)"
+)
+_DOWN = re.compile(r"[._](?:lora_down|lora_A(?:\.(?!bias)[\w-]+)?|loras?\.down|.*layer\.down)")
 
 # beginnings of paths -> who writes them so; the first that fits
 _DIALECTS = (

@@ -6,8 +6,8 @@ import re
 
 __all__ = ["split"]
 
-_ADAPTER = r"(?:\.(?!bias\b)\w+)?"
-"""PEFT's name of the adapter, which some files keep: ``lora_A.default.weight``."""
+_ADAPTER = r"(?:\.(?!bias\.)[\w-]+)?"
+"""PEFT's name of the adapter, which some files keep: ``lora_A.default.weight``, ``lora_A.my-style.weight``."""
 
 _ENDS = {
     "down": rf"\.lora_down\.weight|\.lora_A{_ADAPTER}\.weight|\.lora_A|[._]lora\.down\.weight"
@@ -19,7 +19,7 @@ _ENDS = {
     "alpha": r"\.alpha",
     "factor": r"\.alpha_scale",
     "dora": r"\.dora_scale",
-    "magnitude": r"\.lora_magnitude_vector(?:\.\w+)?",
+    "magnitude": r"\.lora_magnitude_vector(?:\.[\w-]+)?",
     "reshape": r"\.reshape_weight",
     "diff": r"\.diff|\.w_norm",
     "diff_b": r"\.diff_b|\.b_norm",

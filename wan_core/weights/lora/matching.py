@@ -16,7 +16,7 @@ from wan_core.weights.prefixes import is_marker
 from wan_core.weights.safetensors_header import shown
 from wan_core.weights.sources import TensorSource
 
-__all__ = ["LoraFile", "read_lora"]
+__all__ = ["LoraFile", "is_for_second", "read_lora"]
 
 SECOND = "transformer_2."
 """Before the names of the expert for low noise, in a file of diffusers that is for both."""
@@ -89,7 +89,7 @@ def read_lora(
             are those for low noise. ``""`` for a model with one transformer.
 
     Raises:
-        WeightsError: two tensors of the file play one part.
+        WeightsError: two tensors of the file play one part, also under two spellings of a module's name.
     """
     halves = {name.startswith(SECOND) for name in source.names()}
     both = len(halves) == 2
@@ -109,19 +109,18 @@ def read_lora(
         path, part = found
         parts = modules.setdefault(path, {})
         if part in parts:
-            raise WeightsError(
-                f"{shown(parts[part])} and {shown(name)} are the same part of one module: the file holds "
-                "two adapters",
-                where=source.label,
-                remedy="save one of them by itself",
-            )
+            raise _two_adapters(parts[part], name, "are the same part of one module", source)
         parts[part] = name
     alphas = stated_alphas(source.metadata)
     patches: list[Patch] = []
     scaled = True
+    first: dict[str, tuple[str, Patch]] = {}
     for path, parts in modules.items():
         left = dict(parts)
         for patch in _patches(path, left, unmatched, source, targets):
+            spelled, other = first.setdefault(patch.target, (path, patch))
+            if spelled != path:
+                raise _two_adapters(other.keys[0], patch.keys[0], "change one weight", source)
             if patch.form in _CORES and not {"alpha", "factor"} & patch.parts.keys():
                 alpha = _alpha(path, patch, source, alphas, rank_stabilised)
                 scaled = scaled and alpha is not None
@@ -134,6 +133,19 @@ def read_lora(
         for name in left.values():
             unmatched.setdefault(name, "what belongs to it is missing")
     return LoraFile(source, tuple(patches), unmatched, scaled)
+
+
+def is_for_second(source: TensorSource) -> bool:
+    """Whether a file is for the expert for low noise alone, of two, by its names."""
+    return all(name.startswith(SECOND) for name in source.names())
+
+
+def _two_adapters(one: str, other: str, how: str, source: TensorSource) -> WeightsError:
+    return WeightsError(
+        f"{shown(one)} and {shown(other)} {how}: the file holds two adapters",
+        where=source.label,
+        remedy="save one of them by itself",
+    )
 
 
 def _patches(

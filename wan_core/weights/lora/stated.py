@@ -11,6 +11,8 @@ __all__ = ["stated_alphas"]
 
 ENTRY = "lora_adapter_metadata"
 LONGEST = 2**20
+MOST = 1e9
+"""Alphas above it are no alphas."""
 DEEPEST = 12
 """Parts at the start of a module's path that a pattern may leave out, and one."""
 
@@ -40,11 +42,9 @@ def stated_alphas(metadata: Mapping[str, str]) -> Alphas:
         if isinstance(patterns, dict):
             ends = (path, *(path.split(".", cut)[-1] for cut in range(1, DEEPEST)))
             value = next((patterns[end] for end in ends if end in patterns), value)
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not math.isfinite(value)
-        ):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        if not abs(value) <= MOST:  # nan is not, either
             return None
         stabilised = entry(path, "use_rslora") is True
         return float(value) * (math.sqrt(rank) if stabilised else 1.0)

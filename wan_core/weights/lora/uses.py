@@ -16,6 +16,7 @@ from wan_core.weights.lora.keys import split
 from wan_core.weights.lora.matching import LoraFile, read_lora
 from wan_core.weights.lora.patches import Patch
 from wan_core.weights.lora.targets import LoraTargets
+from wan_core.weights.lora.unmatched import told
 from wan_core.weights.safetensors_header import shown
 from wan_core.weights.sources import TensorSource
 
@@ -32,7 +33,6 @@ __all__ = [
     "match",
     "merged",
     "strength_of",
-    "told",
     "unit_of",
     "without_widened",
 ]
@@ -100,19 +100,6 @@ def _twice_as_wide(file: LoraFile, targets: LoraTargets) -> Iterator[str]:
         wanted, found = targets.shapes.get(target, ()), file.source.shape(name)
         if len(wanted) == len(found) == 5 and found[1] == 2 * wanted[1]:
             yield target
-
-
-def told(file: LoraFile) -> str:
-    """What of a file matches nothing, in words: how many tensors, some of them, and why."""
-    reasons = Counter(file.unmatched.values())
-    first = {why: next(n for n, w in file.unmatched.items() if w == why) for why in reasons}
-    listed = [
-        f"{shown(first[why])}{f' and {count - 1} more' if count > 1 else ''} ({why})"
-        for why, count in reasons.most_common(3)
-    ]
-    rest = len(file.unmatched) - sum(count for _, count in reasons.most_common(3))
-    listed += [f"{rest} others"] * bool(rest)
-    return f"{len(file.unmatched)} of the LoRA's {len(file.source.tensors)} tensors: {', '.join(listed)}"
 
 
 def _first(file: LoraFile) -> str:

@@ -18,6 +18,7 @@ from wan_core.contract.errors import WeightsError
 from wan_core.weights.gguf_types import GGML_TYPES
 from wan_core.weights.quantised.own import GROUP, holds_int4
 from wan_core.weights.safetensors_header import json_trouble, shown, unique_keys
+from wan_core.weights.shard_headers import NOTES
 from wan_core.weights.sources import RenamedSource, TensorInfo, TensorSource
 
 __all__ = ["CHUNK", "GGUF_BLOCKS", "Layout", "layouts_of"]
@@ -91,7 +92,7 @@ def layouts_of(source: TensorSource) -> tuple[dict[str, Layout], frozenset[str]]
     Raises:
         WeightsError: a weight is quantised in a way that is not read, or does not fit its scales.
     """
-    notes = dict(_notes(source))
+    notes = _notes(source)
     int4, exact = holds_int4(source), _is_for_storage(source)
     layouts: dict[str, Layout] = {}
     beside: set[str] = set()
@@ -107,7 +108,7 @@ def layouts_of(source: TensorSource) -> tuple[dict[str, Layout], frozenset[str]]
         if int4 and note is None and leaf == "weight" and info.dtype == "U8":
             scheme = "int4"
         if scheme:
-            layout = _layout(source, module if leaf == "weight" else None, scheme, info)
+            layout = _layout(source, name, scheme, info)
             stated = note is not None and note.get("full_precision_matrix_mult") is True
             layouts[name] = attrs.evolve(layout, exact=exact or stated)
     for name in beside:
@@ -133,43 +134,48 @@ def _scheme(source: TensorSource, module: str, note: Mapping[str, Any], info: Te
         raise _unread(
             source, f"layer {shown(module)} is in the format {shown(word)}, which is not read"
         )
-    if note.get("convrot"):
-        raise _unread(source, f"layer {shown(module)} is rotated (convrot), which is not read")
     scheme, stored = COMFY[word]
     if info.dtype not in stored:
         raise _unfit(source, module, f"is said to be {word} and holds {info.dtype}")
     return scheme
 
 
-def _layout(source: TensorSource, module: str | None, scheme: str, info: TensorInfo) -> Layout:
-    """The layout of a weight with what stands beside it, checked."""
+def _layout(source: TensorSource, name: str, scheme: str, info: TensorInfo) -> Layout:
+    """The layout of a tensor with what stands beside it, checked; only weights have scales."""
+    module = name.removesuffix(".weight")
 
     def find(*leaves: str) -> str | None:
         names = [f"{module}.{leaf}" for leaf in leaves if f"{module}.{leaf}" in source.tensors]
+        if module == name or not names:
+            return None
         if len(names) > 1:
-            raise _unfit(source, str(module), f"has two scales, {' and '.join(map(shown, names))}")
-        return names[0] if names and module is not None else None
+            raise _unfit(source, module, f"has two scales, {' and '.join(map(shown, names))}")
+        return names[0]
 
     def sized(*names: str | None) -> int:
         return info.nbytes + sum(source.tensors[name].nbytes for name in names if name)
 
+    if not all(info.shape):
+        raise _unfit(source, module, "holds no numbers")
     if scheme in BLOCK_SCALES:
         scale, blocks = find("weight_scale_2"), find("weight_scale")
-        shape = _block_shape(source, str(module), scheme, info, blocks)
+        shape = _block_shape(source, module, scheme, info, blocks)
         if scheme == "nvfp4" and scale is None:
-            raise _unfit(source, str(module), "lacks weight_scale_2")
-        _check_scale(source, str(module), scale, 1)
+            raise _unfit(source, module, "lacks weight_scale_2")
+        _check_scale(source, module, scale, 1)
         return Layout(scheme, shape, sized(scale, blocks), scale, blocks)
     if scheme == "int4":
         blocks = find("weight_scale")
-        shape = _int4_shape(source, str(module), info, blocks)
+        shape = _int4_shape(source, module, info, blocks)
         return Layout(scheme, shape, sized(blocks), None, blocks)
     scale = find("scale_weight", "weight_scale")
     if scheme == "int8" and scale is None:
-        raise _unread(source, f"tensor {shown(f'{module}.weight')} is of the type I8")
+        raise _unread(source, f"tensor {shown(name)} is of the type I8")
+    if find("weight_scale_2"):
+        raise _unfit(source, module, f"is {scheme} with a second scale")
     if scheme in GGUF_BLOCKS and scale:
-        raise _unfit(source, str(module), "has a scale beside those in its blocks")
-    _check_scale(source, str(module), scale, info.shape[0] if len(info.shape) > 1 else 1)
+        raise _unfit(source, module, "has a scale beside those in its blocks")
+    _check_scale(source, module, scale, info.shape[0] if len(info.shape) > 1 else 1)
     return Layout(scheme, info.shape, sized(scale), scale)
 
 
@@ -216,30 +222,51 @@ def _int4_shape(
     return rows, columns
 
 
-def _notes(source: TensorSource) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """What the file says on layers: their name here -> the note."""
+def _notes(source: TensorSource) -> dict[str, Mapping[str, Any]]:
+    """What the file says on layers: their name here -> the note.
+
+    Raises:
+        WeightsError: a layer is rotated, whichever of its notes says so; two notes name two formats.
+    """
     stated = _header_notes(source)
+    for layer, note in stated.items():  # also one that the file has under another name
+        _refuse_rotated(source, layer, note)
+    notes: dict[str, Mapping[str, Any]] = {}
     for name, info in source.tensors.items():
         module, _, leaf = name.rpartition(".")
         if leaf == "comfy_quant":
             if info.dtype != "U8" or info.nbytes > MAX_NOTE:
                 raise _unfit(source, module, "has a comfy_quant that is no short text")
-            yield module, _table(source, source.raw(name), f"comfy_quant of {shown(module)}")
+            own = [_table(source, source.raw(name), f"comfy_quant of {shown(module)}")]
+            _refuse_rotated(source, module, own[0])
         elif leaf == "weight" and stated:
-            for known in _names_in_files(source, name):
-                if (note := stated.get(known.removesuffix(".weight"))) is not None:
-                    yield module, note
+            layers = (one.removesuffix(".weight") for one in _names_in_files(source, name))
+            own = [stated[layer] for layer in layers if layer in stated]
+        else:
+            continue
+        for note in own:
+            known = notes.get(module, {})
+            if "format" in known and note.get("format", known["format"]) != known["format"]:
+                raise _unfit(source, module, "has two notes, which name two formats")
+            notes[module] = {**note, **known}
+    return notes
+
+
+def _refuse_rotated(source: TensorSource, layer: str, note: Mapping[str, Any]) -> None:
+    """A rotated layer is worth something else. The size of its groups alone is taken to say that it is one."""
+    if note.get("convrot", note.get("convrot_groupsize")):
+        raise _unread(source, f"layer {shown(layer)} is rotated (convrot), which is not read")
 
 
 def _header_notes(source: TensorSource) -> Mapping[str, Any]:
-    text = source.metadata.get("_quantization_metadata", "")
+    text = source.metadata.get(NOTES, "")
     if not text:
         return {}
     if len(text) > MAX_HEADER_NOTE:
-        raise _unread(source, "the header's entry _quantization_metadata is too long")
-    layers = _table(source, text, "_quantization_metadata").get("layers")
+        raise _unread(source, f"the header's entry {NOTES} is too long")
+    layers = _table(source, text, NOTES).get("layers")
     if not isinstance(layers, dict) or not all(isinstance(one, dict) for one in layers.values()):
-        raise _unread(source, "the header's entry _quantization_metadata lists no layers")
+        raise _unread(source, f"the header's entry {NOTES} lists no layers")
     return layers
 
 

@@ -97,7 +97,8 @@ def pack(weight: Tensor, scheme: str, *, by_channel: bool) -> Packed:
     # a tensor, because torch makes a quotient by a number a product on a GPU, which rounds otherwise
     largest = weight.new_tensor(torch.finfo(kind).max if kind else 127.0)
     peak = weight.abs().amax(1, keepdim=True) if by_channel else weight.abs().amax().view(1, 1)
-    scale = torch.where(peak > 0, peak / largest, 1.0)
+    scale = peak / largest  # NaN where there is one, which whole numbers can't say
+    scale = torch.where(scale == 0, 1.0, scale)
     codes = (weight / scale).clamp_(-largest, largest)
     payload = codes.to(kind).view(torch.uint8) if kind else codes.round_().to(torch.int8)
     return Packed(scheme, tuple(weight.shape), payload, scale)
