@@ -25,7 +25,15 @@ from wan_core.engine.components import ModelComponents
 from wan_core.engine.results import RunResult
 from wan_core.hookspecs import hookimpl
 from wan_core.media import read_frames
-from wan_core.memory import BlockSwap, Keeper, MappedSource, SimulatedCopier, packed_bytes
+from wan_core.memory import (
+    BlockSwap,
+    Keeper,
+    SimulatedCopier,
+    WithParts,
+    packed_bytes,
+    tensors_of,
+)
+from wan_core.memory.mapped import are_mapped
 from wan_core.models.families import TINY_T2V
 from wan_core.planning import Library, Plan, bundled, make_plan
 from wan_core.plugins import Found, Plugins, installed_entry_points
@@ -300,29 +308,53 @@ def test_residency_knows_what_is_where(
     assert title not in {one.title for one in session._residencies["cpu"]._residents.values()}
 
 
+@pytest.mark.parametrize("away", [BLOCKS, BLOCKS[:3]], ids=["all", "three"])
+@pytest.mark.parametrize("model", ["", 'quantization = { dtype = "int8" }', "precision"])
 def test_units_beyond_the_share_of_host_memory_lie_in_files(
     session: Session,
     tmp_path: Path,
     resident: Callable[..., np.ndarray],
     swaps: list[BlockSwap],
     monkeypatch: pytest.MonkeyPatch,
+    away: Sequence[str],
+    model: str,
 ) -> None:
+    """What stays on the device and what copies go through count, too: all of it is within the share."""
+    if model == "precision":  # every weight is made when it is read
+        save_file(
+            {n: t.half() for n, t in load_file(bundled("tiny/t2v.safetensors")).items()},
+            tmp_path / "16.safetensors",
+        )
+        model = 'transformer = "16.safetensors"'
     asked = session._residencies_for
+    plan = planned(tmp_path, {"transformer": swapped(*away)}, model=model)
+    sizes = plan.models["main"].sizes["transformer"]
+    share = sizes.bytes * 3 // 4
+    largest = max(sizes.movable.values())
+    outside = sizes.bytes - sum(sizes.movable.values())
 
     def small(plan: Plan) -> Any:
         found = asked(plan)
-        session._host.residency.budget = 5_000_000  # of 15.8 MB
+        session._host.residency.budget = share
         return found
 
-    plan = planned(tmp_path, {"transformer": swapped(*BLOCKS)})
-    assert np.array_equal(frames(session.run(plan)), resident(tmp_path))
+    assert np.array_equal(frames(session.run(plan)), resident(tmp_path, model=model))
     monkeypatch.setattr(session, "_residencies_for", small)
-    assert np.array_equal(frames(session.run(plan)), resident(tmp_path))
+    assert np.array_equal(frames(session.run(plan)), resident(tmp_path, model=model))
     (_, swap) = swaps  # it was loaded anew
-    sources = [unit.source for unit in swap._units]
-    kept = sum(s.packing.bytes for s in sources if not isinstance(s, MappedSource))
-    assert 0 < kept <= 5_000_000
-    assert session._host._room.staging.bytes == 2 * swap.slot_bytes
+    assert session._host.residency.bytes == share
+    units = {unit.name: unit for unit in WithParts(swap._stack).units()}
+    assert units.keys() == sizes.movable.keys()
+    in_memory = {
+        name
+        for name, unit in units.items()
+        if not are_mapped(list(tensors_of(unit.module).values()))
+    }
+    assert in_memory
+    assert in_memory < units.keys()
+    staging = session._host._room.staging.bytes
+    assert sum(sizes.movable[name] for name in in_memory) + outside + staging <= share
+    assert staging in (0, 2 * largest)
     assert not any((tmp_path / "cache").glob("tmp*"))
 
 

@@ -56,8 +56,7 @@ def test_any_order_of_calls_with_some_units_in_files(
 ) -> None:
     stack = Stack(WIDTHS)
     copier = SimulatedCopier(drawn(random.Random(seed)))
-    host = HostRoom(room)
-    host.staging = Staging(buffers)
+    host = HostRoom(room, buffers=buffers)
     swap = BlockSwap(stack, stack.names(*swapped), prefetch, copier, provider=host)
     sources = [unit.source for unit in swap._units]
     kept = sum(s.packing.bytes for s in sources if isinstance(s, HostSource))

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from wan_core.memory.keeping import HostRoom as HostRoom
     from wan_core.memory.keeping import Keeper as Keeper
     from wan_core.memory.ledger import Ledger as Ledger
+    from wan_core.memory.mapped import BUFFERS as BUFFERS
     from wan_core.memory.mapped import MappedSource as MappedSource
     from wan_core.memory.mapped import Staging as Staging
     from wan_core.memory.mapped import spooled as spooled
@@ -58,6 +59,7 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "ALIGNMENT": "sizes",
+        "BUFFERS": "mapped",
         "BlockStack": "units",
         "BlockSwap": "swap",
         "Compiling": "compiled",
