@@ -57,7 +57,7 @@ def frames(result: RunResult) -> np.ndarray:
 
 
 def test_all_of_host_memory_is_within_ram(session: Session, tmp_path: Path) -> None:
-    """The encoder, which nobody uses any more, leaves when the transformer needs its room, and the other way."""
+    """The idle encoder leaves when the transformer needs its room, and the other way round."""
     plan = planned(session, tmp_path)
     want = frames(session.run(plan))
     session.close()

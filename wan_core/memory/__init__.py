@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from wan_core.memory.keeping import HostRoom as HostRoom
     from wan_core.memory.keeping import Keeper as Keeper
     from wan_core.memory.ledger import Ledger as Ledger
-    from wan_core.memory.mapped import BUFFERS as BUFFERS
     from wan_core.memory.mapped import MappedSource as MappedSource
     from wan_core.memory.mapped import Staging as Staging
     from wan_core.memory.mapped import spooled as spooled
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from wan_core.memory.residency import Residency as Residency
     from wan_core.memory.residency import gigabytes as gigabytes
     from wan_core.memory.sizes import ALIGNMENT as ALIGNMENT
+    from wan_core.memory.sizes import BUFFERS as BUFFERS
     from wan_core.memory.sizes import packed_bytes as packed_bytes
     from wan_core.memory.sizes import slot_count as slot_count
     from wan_core.memory.sizes import spread as spread
@@ -59,7 +59,7 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "ALIGNMENT": "sizes",
-        "BUFFERS": "mapped",
+        "BUFFERS": "sizes",
         "BlockStack": "units",
         "BlockSwap": "swap",
         "Compiling": "compiled",

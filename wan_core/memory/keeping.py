@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from wan_core.memory.mapped import BUFFERS, MappedSource, Staging, are_mapped, spooled
+from wan_core.memory.mapped import MappedSource, Staging, are_mapped, spooled
 from wan_core.memory.packing import Packing, tensors_of
+from wan_core.memory.sizes import BUFFERS
 from wan_core.memory.sources import HostMemory, HostSource, Source
 
 
