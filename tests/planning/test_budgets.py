@@ -323,6 +323,23 @@ def test_what_fits_in_no_way_is_refused(folder: Path, assume: Assume) -> None:
     assert ", CUDA 860 MB), the budget is 5.4 GB; use a smaller size, fewer frames, " in said
 
 
+def test_a_budget_below_what_cuda_takes_is_refused(folder: Path, assume: Assume) -> None:
+    assume(card(24))
+    with pytest.raises(ResourceError) as caught:
+        plan(folder, 'vram = "700MB"')
+    assert str(caught.value).endswith(
+        "memory.vram: CUDA alone takes about 860 MB of the GPU, the budget is 700 MB; state a larger budget."
+    )
+
+
+def test_the_size_of_the_video_is_no_remedy_for_an_encoder(folder: Path) -> None:
+    with pytest.raises(ResourceError) as caught:
+        plan(folder, 'ram = "9GB"')
+    said = str(caught.value)
+    assert "memory.ram: generate / text is predicted to need 22.8 GB (weights " in said
+    assert said.endswith("the budget is 9.0 GB; use a smaller precision or a larger budget.")
+
+
 # -- bounds -----------------------------------------------------------------------------------------------
 
 

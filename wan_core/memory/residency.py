@@ -193,4 +193,6 @@ class Residency:
 
 def gigabytes(count: int) -> str:
     """A number of bytes for people: ``"11.4 GB"``, ``"7 MB"`` (decimal units)."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(1, round(count / 1e6))} MB"
+    if count >= 1e9:
+        return f"{count / 1e9:.1f} GB"
+    return f"{max(1, round(count / 1e6)) if count > 0 else 0} MB"

@@ -9,7 +9,7 @@ from wan_core.memory import gigabytes
 from wan_core.planning.bounds import Bounds
 from wan_core.planning.machine import Machine
 from wan_core.planning.plan import PlannedModel
-from wan_core.planning.predict import Phase
+from wan_core.planning.predict import CONTEXT, Phase
 from wan_core.planning.wording import makeup
 from wan_core.workflow import Workflow
 from wan_core.workflow.spec import KNOBS
@@ -50,6 +50,12 @@ def check_budget(
         key, budget = "vram", bounds.stated_vram
     if budget is None:
         return
+    if bounds.vram is not None and budget <= CONTEXT:
+        raise ResourceError(
+            f"CUDA alone takes about {gigabytes(CONTEXT)} of the GPU, the budget is {gigabytes(budget)}",
+            where=workflow.source.where(f"memory.{key}"),
+            remedy="state a larger budget",
+        )
     help_of_all = "use a smaller size, fewer frames, a smaller precision or a larger budget"
     for phase in phases:
         if phase.peak <= budget:
@@ -59,7 +65,9 @@ def check_budget(
             raise _simulated_in_vain(workflow, phase, more, budget)
         swaps = any(m.placement(phase.slot).swapped for m in models.values())
         quantised = all(m.quantization for m in models.values())
-        remedy = help_of_all
+        # how large the video is makes no difference to encoders
+        encodes = phase.slot in ("text_encoder", "image_encoder")
+        remedy = "use a smaller precision or a larger budget" if encodes else help_of_all
         if phase.context and swaps and not quantised:
             remedy = (
                 "use a smaller size, fewer frames, quantization (fp8_e4m3fn) or a larger budget"
