@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 from wan_core import Session
+from wan_core.contract.errors import ResourceError
 from wan_core.contract.events import Event, TaskProgress
 from wan_core.engine.results import RunResult
 from wan_core.media import read_frames
@@ -82,3 +85,30 @@ def test_all_of_host_memory_is_within_ram(session: Session, tmp_path: Path) -> N
     for _ in range(2):
         assert np.array_equal(frames(session.run(plan, listen=listen)), want)
     assert abs(held["sampling"] - swapped) <= 0.01 * swapped
+
+
+def test_a_full_disk_is_told_where_units_have_to_lie_in_files(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    monkeypatch.setattr(session._host, "_room", session._host._room.bounded(0))
+    plan = planned(session, tmp_path)
+    main = plan.models["main"]
+    # in another precision than that of the file, so that weights are made and don't lie in it as they are
+    made = attrs.evolve(main.on("cpu", "bfloat16"), placements=main.placements)
+    plan = attrs.evolve(plan, models={"main": made})
+    with pytest.raises(ResourceError) as caught:
+        session.run(plan)
+    said = str(caught.value)
+    assert said.startswith(f"{tmp_path / 'cache'}: ")
+    assert (
+        " has no room in host memory, and the file of 1 MB that it is to lie in cannot be " in said
+    )
+    assert (
+        "written (No space left on device); give [memory] more ram, or make room for the " in said
+    )
+    assert not any(one.users for one in session._host.residency._residents.values())
+    assert not list((tmp_path / "cache").glob("tmp*"))

@@ -31,7 +31,6 @@ from wan_core.memory import (
     SimulatedCopier,
     Traffic,
     WithParts,
-    gigabytes,
     stack_of,
 )
 
@@ -124,14 +123,7 @@ class HostComponents:
                 room = room.bounded(max(0, taken - sizes.outside - BUFFERS * sizes.largest))
                 staying = [name for name in sizes.units if name not in placement.swapped]
             keeper = Keeper(placement.swapped, torch.device(device), room, staying)
-            try:
-                return _swapped(load(keeper), title, placement, keeper)
-            except OSError as error:
-                raise ResourceError(
-                    f"{title} has no room in {gigabytes(taken)} of host memory, and units that lie "
-                    f"in files instead cannot be written ({error})",
-                    remedy="give [memory] more ram, or make room for the cache",
-                ) from error
+            return _swapped(load(keeper), title, placement, keeper)
 
         found: SwappedComponent = self.residency.acquire(key, title, taken, loaded)
         asked = (set(placement.swapped), placement.prefetch)

@@ -9,10 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from wan_core.contract.errors import ResourceError
 from wan_core.memory.mapped import MappedSource, Staging, are_mapped, spooled
 from wan_core.memory.packing import Packing, tensors_of
+from wan_core.memory.residency import gigabytes
 from wan_core.memory.sizes import BUFFERS
 from wan_core.memory.sources import HostMemory, HostSource, Source
+from wan_core.weights.places import printable
 
 
 class HostRoom:
@@ -64,12 +67,12 @@ class HostRoom:
         """The source of the unit ``name``; its tensors are copied, unless they lie in a file and stay there.
 
         Raises:
-            OSError: a file can't be written.
+            ResourceError: a file can't be written.
         """
         size = Packing.of(tensors).bytes
         self._give_back(self._staying.pop(name, 0))
         if self.left is not None and size > self.left:
-            there = tensors if are_mapped(tensors) else spooled(tensors, self._folder)
+            there = tensors if are_mapped(tensors) else self._in_a_file(name, tensors, size)
             return MappedSource(name, there, self.staging)
         source: HostSource = self._memory(name, tensors)
         if self.left is not None:
@@ -83,16 +86,27 @@ class HostRoom:
         """Where the unit ``name``, which is not swapped, has to lie in host memory: where it is, or in a file.
 
         Raises:
-            OSError: a file can't be written.
+            ResourceError: a file can't be written.
         """
         size = Packing.of(tensors).bytes
         if self.left is None or name in self._staying or are_mapped(tensors):
             return tensors
         if size > self.left:
-            return spooled(tensors, self._folder)
+            return self._in_a_file(name, tensors, size)
         self.left -= size
         self._staying[name] = size
         return tensors
+
+    def _in_a_file(self, name: str, tensors: Sequence[Tensor], size: int) -> Sequence[Tensor]:
+        try:
+            return spooled(tensors, self._folder)
+        except OSError as error:
+            raise ResourceError(
+                f"{name} has no room in host memory, and the file of {gigabytes(size)} that it is to lie in "
+                f"cannot be written ({error.strerror or error})",
+                where=printable(str(self._folder)) if self._folder else "",
+                remedy="give [memory] more ram, or make room for the cache",
+            ) from error
 
     def _give_back(self, size: int) -> None:
         if self.left is not None:
