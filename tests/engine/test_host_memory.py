@@ -112,3 +112,26 @@ def test_a_full_disk_is_told_where_units_have_to_lie_in_files(
     )
     assert not any(one.users for one in session._host.residency._residents.values())
     assert not list((tmp_path / "cache").glob("tmp*"))
+
+
+def test_without_a_gpu_units_leave_room_for_what_computes(session: Session, tmp_path: Path) -> None:
+    """In the same memory: units go to files rather than that the slots have no room."""
+    plan = planned(session, tmp_path)
+    main = plan.models["main"]
+    want = frames(session.run(plan))
+    session.close()
+    assert plan.bounds
+    budget = main.resident_bytes("transformer") - 4_000_000
+    bounds = attrs.evolve(plan.bounds, stated_ram=budget)
+    plan = attrs.evolve(plan, phases=(), bounds=bounds)
+    held: list[tuple[int, int]] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, TaskProgress) and event.task == "sampling":
+            held.append((session._host.residency.bytes, session._residencies["cpu"].held))
+
+    assert np.array_equal(frames(session.run(plan, listen=listen)), want)
+    assert len(held) == 2
+    for swapped, everything in held:
+        assert everything <= budget
+        assert swapped == main.host_bytes("transformer") - 4_000_000

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import attrs
@@ -30,6 +32,7 @@ from wan_core.memory import (
     Keeper,
     SimulatedCopier,
     WithParts,
+    copies,
     packed_bytes,
     tensors_of,
 )
@@ -265,15 +268,20 @@ def test_two_experts_share_the_room_of_one(
     assert sum("loading transformer" in one for one in started) == 2
 
 
-def test_what_is_counted(session: Session, tmp_path: Path, swaps: list[BlockSwap]) -> None:
+def test_what_is_counted(
+    session: Session, tmp_path: Path, swaps: list[BlockSwap], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """3 steps of 2 branches: every pass brings all blocks, and the last one sends for the first again."""
+    clock = itertools.count()
+    # every look at the clock is a second later, so that each copy takes as long, however busy the machine
+    monkeypatch.setattr(copies, "time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
     events: list[Event] = []
     plan = planned(tmp_path, {"transformer": swapped(*BLOCKS)})
     result = session.run(plan, listen=events.append)
     (swap,) = swaps
     block = swap.slot_bytes
     assert result.moved == (3 * 2 * 7 + 1) * block
-    assert result.hidden == pytest.approx(1, abs=0.2)  # all but the first
+    assert result.hidden == pytest.approx(1, abs=0.1)  # all but the first
     finished = events[-1]
     assert isinstance(finished, RunFinished)
     assert (finished.moved, finished.hidden) == (result.moved, result.hidden)
@@ -309,7 +317,7 @@ def test_residency_knows_what_is_where(
 
 
 @pytest.mark.parametrize("away", [BLOCKS, BLOCKS[:3]], ids=["all", "three"])
-@pytest.mark.parametrize("model", ["", 'quantization = { dtype = "int8" }', "precision"])
+@pytest.mark.parametrize("model", ["", 'quantization = { dtype = "int8" }', "precision", "lora"])
 def test_units_beyond_the_share_of_host_memory_lie_in_files(
     session: Session,
     tmp_path: Path,
@@ -326,11 +334,13 @@ def test_units_beyond_the_share_of_host_memory_lie_in_files(
             tmp_path / "16.safetensors",
         )
         model = 'transformer = "16.safetensors"'
+    elif model == "lora":  # the loader hands nothing over, for what lies beside comes later
+        model = lora_file(tmp_path).replace(" }", ", merge = false }")
+        model += '\nquantization = { dtype = "int8" }'
     asked = session._residencies_for
     plan = planned(tmp_path, {"transformer": swapped(*away)}, model=model)
     sizes = plan.models["main"].sizes["transformer"]
     share = sizes.bytes * 3 // 4
-    largest = max(sizes.movable.values())
     outside = sizes.bytes - sum(sizes.movable.values())
 
     def small(plan: Plan) -> Any:
@@ -354,7 +364,7 @@ def test_units_beyond_the_share_of_host_memory_lie_in_files(
     assert in_memory < units.keys()
     staging = session._host._room.staging.bytes
     assert sum(sizes.movable[name] for name in in_memory) + outside + staging <= share
-    assert staging in (0, 2 * largest)
+    assert staging in (0, 2 * swap.slot_bytes)
     assert not any((tmp_path / "cache").glob("tmp*"))
 
 
