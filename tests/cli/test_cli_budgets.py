@@ -60,7 +60,7 @@ def test_the_table_needs_no_file_that_is_not_here(
 
 
 def test_a_knob_that_is_stated_is_what_may_be_left_out() -> None:
-    row = BudgetRow(800_000_001, False, 2**30, "a / sampling", 0, 2, 7, 0, None, "GPU", None)
+    row = BudgetRow(800_000_001, False, 2**30, "a / sampling", 0, "", 0, 2, 7, 0, None, "GPU", None)
     *_, table, plain = budget_lines([row])
     assert table.startswith("0.75 GiB  no")  # a number of bytes tells nobody anything
     assert plain.startswith(
@@ -69,3 +69,20 @@ def test_a_knob_that_is_stated_is_what_may_be_left_out() -> None:
     assert "as it is; a smaller size" in plain
     *_, said = budget_lines([row], ["blocks_to_swap"])
     assert "as it is; leaving out blocks_to_swap, a smaller size" in said
+
+
+def test_what_ram_has_no_room_for_is_said_of_each_budget() -> None:
+    def row(fits: bool, ram: int, files: int) -> BudgetRow:
+        part = "a / sampling"
+        return BudgetRow(2**33, fits, 2**32, part, ram, part, files, 2, 7, 1, None, "GPU", None)
+
+    _, table, slow = budget_lines([row(True, 2**31, 3 * 2**30)])
+    assert table.split()[:6] == ["8GiB", "yes", "4.0", "GiB", "2.0", "GiB"]
+    assert slow == (
+        "8GiB: RAM has no room for 3.0 GiB of weights, which are read from files in every pass"
+    )
+    *_, said = budget_lines([row(False, 2**31, 3 * 2**30)])
+    assert said == (
+        "8GiB would do, but a / sampling is predicted to need at least 2.0 GiB of RAM, which is more than "
+        "[memory] ram"
+    )

@@ -48,15 +48,23 @@ written                out.mp4
 @pytest.mark.parametrize(
     ("vram", "predicted", "moved", "hidden", "lines"),
     [
-        (None, 900_000_000, 0, None, ["peak memory  1.3 GB RAM"]),
-        (5_100_000_000, 0, 0, None, ["peak memory  1.3 GB RAM, 5.1 GB VRAM"]),
+        (None, 0, 0, None, ["peak memory  1.3 GB RAM"]),
+        (
+            None,
+            900_000_000,
+            0,
+            None,
+            ["peak memory  1.3 GB RAM (predicted 900 MB and what Python and its libraries take)"],
+        ),
+        (5_100_000_000, 0, 0, None, ["peak memory  1.3 GB RAM, 5.1 GB VRAM in tensors"]),
         (
             5_100_000_000,
             5_300_000_000,
             1_120_000_000_000,
             0.978,
             [
-                "peak memory  1.3 GB RAM, 5.1 GB VRAM (predicted 5.3 GB)",
+                "peak memory  1.3 GB RAM, 5.1 GB VRAM in tensors "
+                "(predicted 5.3 GB with what CUDA takes)",
                 "swapped in   1120.0 GB, 98% of it hidden",
             ],
         ),

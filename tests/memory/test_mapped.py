@@ -56,8 +56,7 @@ def test_any_order_of_calls_with_some_units_in_files(
 ) -> None:
     stack = Stack(WIDTHS)
     copier = SimulatedCopier(drawn(random.Random(seed)))
-    host = HostRoom(room)
-    host.staging = Staging(buffers)
+    host = HostRoom(room, buffers=buffers)
     swap = BlockSwap(stack, stack.names(*swapped), prefetch, copier, provider=host)
     sources = [unit.source for unit in swap._units]
     kept = sum(s.packing.bytes for s in sources if isinstance(s, HostSource))
@@ -115,6 +114,27 @@ def test_room_is_given_back() -> None:
     del first
     gc.collect()
     assert host.left == 1000
+
+
+def test_what_stays_takes_of_the_room_until_it_is_swapped(tmp_path: Path) -> None:
+    host = HostRoom(2048, folder=tmp_path)
+    first, second = [torch.ones(100)], [torch.ones(300)]
+    assert host.stay("first", first) is first
+    assert host.left == 2048 - 512
+    assert host.stay("first", first) is first
+    assert host.left == 2048 - 512  # it counts once
+    (place,) = host.stay("second", [torch.ones(400)])
+    assert are_mapped([place])
+    assert torch.equal(place, torch.ones(400))
+    assert host.stay("third", [place]) == [place]  # in a file, where it takes nothing
+    assert host.left == 2048 - 512
+    assert host.stay("fourth", second) is second
+    assert host.left == 256
+    # swapped from now on: its copy takes the room that it had
+    source = host("first", first)
+    assert isinstance(source, HostSource)
+    assert host.left == 256
+    assert HostRoom().stay("any", first) is first
 
 
 def test_units_that_are_kept_while_they_are_loaded_are_not_copied_again() -> None:

@@ -127,3 +127,39 @@ def test_a_budget_that_has_become_smaller() -> None:
     residency.drop("b")
     assert residency.bytes == 0
     assert residency.release("b") == 0
+
+
+def test_components_within_another_residency_share_its_budget() -> None:
+    memory = Residency(30)
+    swapped = Residency(20, within=memory)
+    memory.acquire("encoder", "the encoder", 10, loader([], "encoder"))
+    assert (swapped.room(), swapped.room(5), memory.room()) == (20, 15, 20)
+    swapped.acquire("a", "a", 20, loader([], "a"))
+    assert (memory.held, memory.bytes, swapped.bytes) == (30, 10, 20)
+    assert (swapped.room(), memory.room()) == (0, 0)
+    with pytest.raises(ResourceError, match=r"the budget is 1 MB.*the encoder 1 MB, a 1 MB"):
+        memory.acquire("more", "more", 1, loader([], "more"))
+    # what is idle leaves, wherever it is
+    memory.release("encoder")
+    with pytest.raises(ResourceError):
+        swapped.acquire("b", "b", 1, loader([], "b"))
+    assert "encoder" in memory, "its own bound is the one that it does not fit"
+    swapped.release("a")
+    memory.acquire("encoder", "the encoder", 10, loader([], "encoder"))
+    memory.acquire("more", "more", 5, loader([], "more"))
+    assert "a" not in swapped
+    memory.release("encoder")
+    swapped.acquire("c", "c", 20, loader([], "c"))
+    assert "encoder" not in memory
+    assert (memory.held, memory.room(), swapped.room()) == (25, 5, 0)
+
+
+def test_a_smaller_budget_of_all_lets_idle_ones_within_go() -> None:
+    memory = Residency(30)
+    swapped = Residency(20, within=memory)
+    for name in "ab":
+        swapped.acquire(name, name, 10, loader([], name))
+    swapped.release("a")
+    memory.budget = 15
+    swapped.trim()
+    assert (swapped.bytes, "b" in swapped) == (10, True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gc
 import random
+import weakref
+from collections.abc import Callable
+from typing import Any
 
 import attrs
 import pytest
@@ -14,9 +17,27 @@ from swap_models import ARRIVALS, drawn
 from torch import Tensor
 
 from wan_core.contract.state import State, StateSpec
-from wan_core.memory import SimulatedCopier, SwappedParts
+from wan_core.memory import SimulatedCopier, Span, SwappedParts
 
 SIZE = 768 + 256  # bytes of a part: 640 of k, 20 of v, aligned
+
+
+class Counting(SimulatedCopier):
+    """Counts the copies that leave the device: those into buffers that are not its own."""
+
+    def __init__(self, arrivals: Callable[[int], int]) -> None:
+        super().__init__(arrivals)
+        self.left = 0
+        self.own: list[weakref.ref[Tensor]] = []
+
+    def allocate(self, size: int) -> Tensor:
+        buffer = super().allocate(size)
+        self.own.append(weakref.ref(buffer))
+        return buffer
+
+    def fill(self, buffer: Tensor, source: Tensor, after: Any) -> Span:
+        self.left += all(one() is not buffer for one in self.own)
+        return super().fill(buffer, source, after)
 
 
 def part(value: float) -> dict[str, Tensor]:
@@ -47,7 +68,7 @@ def test_what_is_only_read_is_written_once(arrivals: str) -> None:
 
 @pytest.mark.parametrize("arrivals", ARRIVALS)
 def test_what_changes_is_written_back_exactly_once(arrivals: str) -> None:
-    copier = SimulatedCopier(ARRIVALS[arrivals]())
+    copier = Counting(ARRIVALS[arrivals]())
     parts = SwappedParts(copier, {f"blocks.{i}": part(i) for i in range(4)})
     for _ in range(3):
         for index in range(4):
@@ -57,6 +78,7 @@ def test_what_changes_is_written_back_exactly_once(arrivals: str) -> None:
             parts[f"blocks.{index}"] = own
             own["k"].zero_()  # what a model does with it afterwards is its own affair
     assert parts.written == 4 + 3 * 4
+    assert copier.left == 3 * 4  # what was there at first never came from the device
     for index in range(4):
         assert torch.equal(parts[f"blocks.{index}"]["k"], part(index + 30)["k"])
         assert torch.equal(parts[f"blocks.{index}"]["v"], part(index + 30)["v"])

@@ -134,15 +134,93 @@ def test_the_text_encoder_computes_where_it_is_faster(
         assert "main.text_encoder: computes on the CPU" in dict(made.describe())["Placements"]
 
 
-def test_swapped_blocks_of_both_experts_stay_in_ram(folder: Path, assume: Assume) -> None:
-    assume(card(11.2, ram=40))
+@pytest.mark.parametrize(
+    ("ram", "both", "files"),
+    [
+        (128, 2, False),
+        (100, 1, False),  # half of it holds one, which leaves before the other one comes
+        (40, 0, True),
+    ],
+)
+def test_swapped_blocks_of_both_experts_stay_in_ram_where_there_is_room(
+    folder: Path, assume: Assume, ram: int, both: int, files: bool
+) -> None:
+    assume(card(11.2, ram))
     made = plan(folder, family="wan2.2-t2v-a14b")
     sampling = [phase for phase in made.phases if phase.part.startswith("sampling")]
-    assert len(sampling) == 2
     one = made.models["main"].host_bytes("transformer.high")
-    assert [phase.host for phase in sampling] == [2 * one, 2 * one]
-    (note,) = [note for note in made.notes if "memory-mapped" in note]
-    assert f"of {2 * one / 1e9:.1f} GB of weights outside the GPU" in note
+    room = ram * GIB // 2
+    assert [phase.host for phase in sampling] == [both * one or room] * 2
+    assert [phase.files > 0 for phase in sampling] == [files] * 2
+    notes = [note for note in made.notes if "memory-mapped" in note]
+    assert len(notes) == files
+    if files:
+        largest = max(made.models["main"].sizes["transformer.high"].movable.values())
+        away = one + 2 * largest - room
+        assert notes[0].startswith(
+            f"of {one / 1e9:.1f} GB of weights outside the GPU, {away / 1e9:.1f} GB are more than RAM may "
+        )
+
+
+def test_all_that_lies_in_ram_is_within_a_stated_bound(folder: Path, assume: Assume) -> None:
+    assume(card(7.6))
+    save_calibration(calibration_of(look("cpu"), matmul={"bfloat16": ((1.0, 1e15),)}))
+    for ram in (16 * GIB, 8 * GIB, 4 * GIB):
+        made = plan(folder, f'ram = "{ram}B"')
+        text, sampling = made.phases[0], next(p for p in made.phases if p.part == "sampling")
+        assert max(phase.host for phase in made.phases) <= ram
+        assert sampling.host == ram
+        assert text.host == min(ram, made.models["main"].host_bytes("text_encoder"))
+        assert made.peak_host == ram
+
+
+def test_ram_above_what_is_free_holds_as_far_as_there_is_memory(
+    folder: Path, assume: Assume
+) -> None:
+    assume(card(11.2, 20))
+    made = plan(folder, 'ram = "64GiB"')
+    assert made.peak_host == int(20 * GIB) - 20 * GIB // 50
+    assert any("memory-mapped" in note for note in made.notes)
+
+
+@pytest.mark.parametrize(
+    ("memory", "more"),
+    [
+        ('ram = "1.5GiB"', ""),
+        ('ram = "1.5GiB"\nblocks_to_swap = 38', ", or leave blocks_to_swap out"),
+    ],
+)
+def test_ram_that_has_no_room_even_for_what_comes_from_files_is_refused(
+    folder: Path, assume: Assume, memory: str, more: str
+) -> None:
+    assume(card(11.2))
+    with pytest.raises(ResourceError) as caught:
+        plan(folder, memory)
+    said = str(caught.value)
+    assert (
+        "memory.ram: generate / sampling is predicted to need at least 2.1 GB of RAM (742 MB"
+        in said
+    )
+    assert (
+        " of weights that are in no block, 1.4 GB for two blocks on their way from files), the "
+        in said
+    )
+    assert said.endswith(
+        "the budget is 1.6 GB; state more ram, or less is swapped with a smaller precision or more "
+        f"vram{more}."
+    )
+
+
+def test_ram_that_knobs_need_without_a_gpu_is_refused_with_their_names(folder: Path) -> None:
+    fits = max(phase.peak for phase in plan(folder).phases)
+    memory = f'ram = "{fits}B"\nblocks_to_swap = 30\nprefetch_blocks = 3'
+    assert max(phase.peak for phase in plan(folder, f'ram = "{fits}B"').phases) == fits
+    with pytest.raises(ResourceError) as caught:
+        plan(folder, memory)
+    said = str(caught.value)
+    assert "memory.blocks_to_swap: generate / sampling is predicted to need " in said
+    assert " because of blocks_to_swap and prefetch_blocks: without a GPU " in said
+    assert said.endswith("leave blocks_to_swap and prefetch_blocks out, or state more ram.")
 
 
 def test_predicted_time_counts_copies_that_do_not_hide(folder: Path, assume: Assume) -> None:
@@ -245,6 +323,23 @@ def test_what_fits_in_no_way_is_refused(folder: Path, assume: Assume) -> None:
     assert ", CUDA 860 MB), the budget is 5.4 GB; use a smaller size, fewer frames, " in said
 
 
+def test_a_budget_below_what_cuda_takes_is_refused(folder: Path, assume: Assume) -> None:
+    assume(card(24))
+    with pytest.raises(ResourceError) as caught:
+        plan(folder, 'vram = "700MB"')
+    assert str(caught.value).endswith(
+        "memory.vram: CUDA alone takes about 860 MB of the GPU, the budget is 700 MB; state a larger budget."
+    )
+
+
+def test_the_size_of_the_video_is_no_remedy_for_an_encoder(folder: Path) -> None:
+    with pytest.raises(ResourceError) as caught:
+        plan(folder, 'ram = "9GB"')
+    said = str(caught.value)
+    assert "memory.ram: generate / text is predicted to need 22.8 GB (weights " in said
+    assert said.endswith("the budget is 9.0 GB; use a smaller precision or a larger budget.")
+
+
 # -- bounds -----------------------------------------------------------------------------------------------
 
 
@@ -298,6 +393,18 @@ def test_the_table_obeys_the_knobs_and_says_what_does_not_fit(folder: Path) -> N
     assert [(row.swapped, row.fits) for row in rows] == [(20, False), (20, True)]
     assert rows[0].part == "generate / sampling"
     assert rows[0].peak > 8 * GIB
+
+
+def test_the_table_keeps_to_a_stated_ram(folder: Path) -> None:
+    made = plan(folder)
+    (free,) = table_of_budgets(made, MemorySpec(), [8 * GIB])
+    (some,) = table_of_budgets(made, MemorySpec(ram=4 * GIB), [8 * GIB])
+    (least,) = table_of_budgets(made, MemorySpec(ram=GIB), [8 * GIB])
+    assert (free.files, free.fits) == (0, True)
+    assert (some.ram, some.fits, some.ram_part) == (4 * GIB, True, "generate / text")
+    assert 0 < free.ram - some.ram < some.files < free.ram
+    assert (least.fits, least.peak) == (False, free.peak)
+    assert least.ram > GIB
 
 
 def test_the_table_of_this_machine_has_its_times(folder: Path, assume: Assume) -> None:

@@ -55,7 +55,17 @@ def budget_lines(rows: Sequence[BudgetRow], stated: Sequence[str] = ()) -> Itera
     if stated:
         less = f"leaving out {' and '.join(stated)}, {less}"
     for row in rows:
-        if not row.fits:
+        if row.files:
+            yield (
+                f"{_budget(row.budget)}: RAM has no room for {_gibibytes(row.files)} of weights, which are "
+                "read from files in every pass"
+            )
+        if not row.fits and row.peak <= row.budget:
+            yield (
+                f"{_budget(row.budget)} would do, but {row.ram_part} is predicted to need at least "
+                f"{_gibibytes(row.ram)} of RAM, which is more than [memory] ram"
+            )
+        elif not row.fits:
             yield (
                 f"{_budget(row.budget)} is too little: {row.part} is predicted to need at least "
                 f"{_gibibytes(row.peak)} with [memory] as it is; {less}"

@@ -133,10 +133,13 @@ def summary(result: RunResult) -> list[str]:
     if "total" in result.seconds:
         rows.append(("total", duration(result.seconds["total"])))
     memory = f"{gigabytes(result.peak_ram)} RAM"
+    predicted = gigabytes(result.predicted_peak) if result.predicted_peak else ""
     if result.peak_vram is not None:
-        memory += f", {gigabytes(result.peak_vram)} VRAM"
-        if result.predicted_peak:
-            memory += f" (predicted {gigabytes(result.predicted_peak)})"
+        memory += f", {gigabytes(result.peak_vram)} VRAM in tensors"
+        if predicted:
+            memory += f" (predicted {predicted} with what CUDA takes)"
+    elif predicted:
+        memory += f" (predicted {predicted} and what Python and its libraries take)"
     rows.append(("peak memory", memory))
     if result.moved:
         hidden = "" if result.hidden is None else f", {result.hidden:.0%} of it hidden"

@@ -18,9 +18,10 @@ from wan_core.engine.compiling import Compiled, compiled
 from wan_core.engine.ladder import Abilities
 from wan_core.engine.pieces import abilities, to_cpu, work_as
 from wan_core.engine.recovery import Recovery
-from wan_core.engine.swapping import HostComponents, Load, SwappedUse, into_host_memory
+from wan_core.engine.swapping import HostComponents, HostSizes, Load, SwappedUse, into_host_memory
 from wan_core.memory import Keeper, Ledger, Residency, loras_of
 from wan_core.planning import Plan, PlannedModel
+from wan_core.planning.placing import device_bytes
 from wan_core.planning.sharing import compiles, key_of, quantization_of
 from wan_core.plugins import Plugins
 
@@ -173,12 +174,28 @@ class ModelComponents:
 
     def _swap(self, slot: str, load: Load) -> SwappedUse:
         """Have a component in host memory, from where its units are swapped."""
-        key, title, size = self._swapped_key(slot), self._title(slot), self.model.weight_bytes(slot)
+        key, title, device = self._swapped_key(slot), self._title(slot), self._device(slot)
         component = self._host.acquire(
-            key, title, size, self.placement(slot), self._device(slot), load
+            key, title, self._host_sizes(slot, device), self.placement(slot), device, load
         )
         self._keys[slot] = self._host.residency, key
         return SwappedUse(component, key, title, self._host, self._residency(slot), self._ledger)
+
+    def _host_sizes(self, slot: str, device: str) -> HostSizes:
+        """What a component takes where it is swapped from; without a GPU what it does is in the same memory."""
+        size, sizes, placement = (
+            self.model.weight_bytes(slot),
+            self.model.sizes.get(slot),
+            self.placement(slot),
+        )
+        if sizes is None:
+            return HostSizes(size)
+        beside = 0
+        if device == "cpu":
+            beside = device_bytes(sizes, placement) + self.plan.headroom(
+                self._stage, self.model, slot
+            )
+        return HostSizes(size, sizes.movable, beside)
 
     def _swap_resident(self, slot: str) -> None:
         """From now on units of a component that is resident are swapped."""

@@ -38,7 +38,6 @@ from wan_core.memory import (
     pinnable_bytes,
 )
 from wan_core.planning import Library, Plan, look, make_plan, make_plans
-from wan_core.planning.machine import free_ram
 from wan_core.plugins import Plugins
 from wan_core.workflow import Workflow
 
@@ -76,9 +75,9 @@ class Session:
         self.cache = Path(cache or cache_folder())
         self.library = library
         self.arguments = tuple(arguments)
-        self._residencies: dict[str, Residency] = {}
+        self._residencies = {"cpu": Residency(on_leave=empty_allocator)}
         self._bounded: set[str] = set()
-        self._host = HostComponents(self.cache)
+        self._host = HostComponents(self.cache, self._residencies["cpu"])
 
     def __enter__(self) -> Session:
         return self
@@ -122,7 +121,7 @@ class Session:
             residency = self._residencies.setdefault(device, Residency(on_leave=empty_allocator))
             machine = look(device)
             # free now, and what our own components would give back
-            room = (machine.ram if machine.vram is None else machine.vram) + residency.bytes
+            room = (machine.ram if machine.vram is None else machine.vram) + residency.held
             stated = plan.bounds.allocatable(machine) if plan.bounds else None
             residency.budget = room if stated is None else min(room, stated)
             if machine.vram is not None and (stated is not None or device in self._bounded):
@@ -130,7 +129,7 @@ class Session:
                 self._bounded.add(device)
         # beside what a user states, no more than may be pinned: files serve as well as memory that is not
         share = plan.bounds.host if plan.bounds else pinnable_bytes()
-        self._host.residency.budget = min(free_ram() + self._host.residency.bytes, share)
+        self._host.residency.budget = share
         return self._residencies
 
     def run(

@@ -7,7 +7,7 @@ included, and neither is read twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from wan_core.contract.errors import ResourceError
 from wan_core.contract.placement import Placement
 from wan_core.engine.pieces import to_cpu
 from wan_core.memory import (
+    BUFFERS,
+    BlockStack,
     BlockSwap,
     Copier,
     CudaCopier,
@@ -29,7 +31,6 @@ from wan_core.memory import (
     SimulatedCopier,
     Traffic,
     WithParts,
-    gigabytes,
     stack_of,
 )
 
@@ -52,52 +53,77 @@ class SwappedComponent:
     counted: Traffic = attrs.field(factory=Traffic)
 
 
+@attrs.frozen
+class HostSizes:
+    """What a component takes in host memory, in bytes.
+
+    Attributes:
+        bytes: of all its weights.
+        units: name -> size, of what can lie in a file instead; empty where that is not known.
+        beside: what else has to have room there while it is in use.
+    """
+
+    bytes: int
+    units: Mapping[str, int] = attrs.field(factory=dict)
+    beside: int = 0
+
+    @property
+    def outside(self) -> int:
+        """Of what belongs to no unit."""
+        return max(0, self.bytes - sum(self.units.values())) if self.units else 0
+
+    @property
+    def largest(self) -> int:
+        """Of its largest unit."""
+        return max(self.units.values(), default=0)
+
+
 class HostComponents:
     """What lies in host memory to be swapped from there, between runs, too.
 
     Args:
         folder: for units that have no room in host memory.
+        memory: what else lies in host memory.
 
     Attributes:
         residency: components by the bytes that they take in host memory.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self.residency = Residency()
+    def __init__(self, folder: Path | None = None, memory: Residency | None = None) -> None:
+        self.residency = Residency(within=memory)
         self._room = HostRoom(folder=folder)
 
     def acquire(
-        self, key: Hashable, title: str, size: int, placement: Placement, device: str, load: Load
+        self,
+        key: Hashable,
+        title: str,
+        sizes: HostSizes,
+        placement: Placement,
+        device: str,
+        load: Load,
     ) -> SwappedComponent:
         """The component under ``key``, loaded if it is not there; counts one more user.
 
         Where host memory is too small for it, units lie in files.
 
         Args:
-            size: bytes of all its weights.
+            sizes: of its weights.
             device: where it computes.
 
         Raises:
             ResourceError: it has no units that could be swapped, or neither memory nor disk has room for them.
         """
         self.residency.trim()  # the budget may be a smaller one than that of the last run
-        budget = self.residency.budget
-        taken = size
-        if budget is not None:
-            taken = min(size, max(0, budget - self.residency.bytes_in_use))
+        free = self.residency.room(sizes.beside)
+        taken = sizes.bytes if free is None else min(sizes.bytes, free)
 
         def loaded() -> SwappedComponent:
-            left = None if budget is None else budget - self.residency.bytes
-            room = self._room if left is None else self._room.bounded(left)
-            keeper = Keeper(placement.swapped, torch.device(device), room)
-            try:
-                return _swapped(load(keeper), title, placement, keeper)
-            except OSError as error:
-                raise ResourceError(
-                    f"{title} has no room in {gigabytes(taken)} of host memory, and units that lie "
-                    f"in files instead cannot be written ({error})",
-                    remedy="give [memory] more ram, or make room for the cache",
-                ) from error
+            room, staying = self._room, []
+            if taken < sizes.bytes:
+                room = room.bounded(max(0, taken - sizes.outside - BUFFERS * sizes.largest))
+                staying = [name for name in sizes.units if name not in placement.swapped]
+            keeper = Keeper(placement.swapped, torch.device(device), room, staying)
+            return _swapped(load(keeper), title, placement, keeper)
 
         found: SwappedComponent = self.residency.acquire(key, title, taken, loaded)
         asked = (set(placement.swapped), placement.prefetch)
@@ -113,7 +139,7 @@ def into_host_memory(component: Any, keeper: Keeper) -> Any:
     stack = stack_of(component)
     assert stack is not None, "only stacks are swapped"
     for unit in WithParts(stack).units():
-        if unit.name in keeper.names:
+        if unit.name in keeper.names and unit.name not in keeper.staying:
             keeper.keep(unit.name, unit.module)
     to_cpu(component)
     return component
@@ -135,7 +161,15 @@ def _swapped(component: Any, title: str, placement: Placement, keeper: Keeper) -
         provider=keeper,
         from_host=True,
     )
+    _count_staying(stack, keeper)
     return SwappedComponent(component, swap)
+
+
+def _count_staying(stack: BlockStack, keeper: Keeper) -> None:
+    """What stays takes of the room, too, if its loader has not said so."""
+    for unit in WithParts(stack).units():
+        if unit.name in keeper.staying:
+            keeper.keep(unit.name, unit.module)
 
 
 def _copier(device: torch.device) -> Copier:

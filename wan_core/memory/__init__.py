@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from wan_core.memory.residency import Residency as Residency
     from wan_core.memory.residency import gigabytes as gigabytes
     from wan_core.memory.sizes import ALIGNMENT as ALIGNMENT
+    from wan_core.memory.sizes import BUFFERS as BUFFERS
     from wan_core.memory.sizes import packed_bytes as packed_bytes
     from wan_core.memory.sizes import slot_count as slot_count
     from wan_core.memory.sizes import spread as spread
@@ -58,6 +59,7 @@ __getattr__, __dir__, __all__ = exports(
     __name__,
     {
         "ALIGNMENT": "sizes",
+        "BUFFERS": "sizes",
         "BlockStack": "units",
         "BlockSwap": "swap",
         "Compiling": "compiled",

@@ -20,9 +20,7 @@ from torch import Tensor
 from wan_core.memory.copies import Span
 from wan_core.memory.packing import Packing
 from wan_core.memory.pinning import Pages
-
-BUFFERS = 2
-"""Staging buffers: one that is filled while the other one is copied."""
+from wan_core.memory.sizes import BUFFERS
 
 
 class Staging:

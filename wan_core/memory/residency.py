@@ -30,13 +30,22 @@ class Residency:
     Args:
         budget: bytes that resident components and the work of the one in use may take; None = no bound.
         on_leave: called after a component was dropped (to give its memory back to the device).
+        within: components that lie in the same memory: its budget bounds both together.
     """
 
     def __init__(
-        self, budget: int | None = None, *, on_leave: Callable[[], None] | None = None
+        self,
+        budget: int | None = None,
+        *,
+        on_leave: Callable[[], None] | None = None,
+        within: Residency | None = None,
     ) -> None:
         self.budget = budget
         self._on_leave = on_leave
+        self._within = within
+        self._parts: list[Residency] = [self]
+        if within:
+            within._parts.append(self)
         self._residents: OrderedDict[Hashable, _Resident] = OrderedDict()
 
     @property
@@ -45,9 +54,27 @@ class Residency:
         return sum(one.bytes for one in self._residents.values())
 
     @property
+    def held(self) -> int:
+        """Bytes of these and of those within the same budget."""
+        return sum(part.bytes for part in self._parts)
+
+    @property
     def bytes_in_use(self) -> int:
         """Bytes of those that have users."""
         return sum(one.bytes for one in self._residents.values() if one.users)
+
+    def room(self, beside: int = 0) -> int | None:
+        """Bytes that a newcomer can have once all idle components have left; None = no bound.
+
+        Args:
+            beside: bytes that are needed besides, in the memory that these lie within.
+        """
+        bounds = [
+            one.budget - sum(part.bytes_in_use for part in one._parts) - beside * (one is not self)
+            for one in self._bounding()
+            if one.budget is not None
+        ]
+        return max(0, min(bounds)) if bounds else None
 
     def users(self, key: Hashable) -> int:
         """How many use the component under ``key``."""
@@ -62,9 +89,8 @@ class Residency:
 
     def trim(self) -> None:
         """Let idle ones go, the least recently used first, until the others are within the budget."""
-        idle = [key for key, one in self._residents.items() if one.users == 0]
-        while self.budget is not None and self.bytes > self.budget and idle:
-            self._drop(idle.pop(0))
+        for one in self._bounding():
+            one._let_go(0)
 
     def __contains__(self, key: Hashable) -> bool:
         return key in self._residents
@@ -128,24 +154,45 @@ class Residency:
 
     def _make_room(self, key: Hashable, title: str, size: int, headroom: int) -> None:
         """Also for a component that is there already: the budget or its work may have changed."""
-        if self.budget is None:
-            return
         needed = headroom + (0 if key in self._residents else size)
-        idle = [k for k, one in self._residents.items() if one.users == 0 and k != key]
-        while self.bytes + needed > self.budget and idle:
-            self._drop(idle.pop(0))
-        if self.bytes + needed > self.budget:
+        for one in self._bounding():
+            if one._let_go(needed, key):
+                continue
             others = [
-                f"{o.title} {gigabytes(o.bytes)}" for k, o in self._residents.items() if k != key
+                f"{other.title} {gigabytes(other.bytes)}"
+                for part in one._parts
+                for k, other in part._residents.items()
+                if (part, k) != (self, key)
             ]
             raise ResourceError(
                 f"{title} needs {gigabytes(size)} and {gigabytes(headroom)} to work in, the budget is "
-                f"{gigabytes(self.budget)}"
+                f"{gigabytes(one.budget or 0)}"
                 + (f", of which in use: {', '.join(others)}" if others else ""),
                 remedy="give [memory] a larger budget, or use a smaller size, precision or model",
             )
 
+    def _bounding(self) -> list[Residency]:
+        """Those whose budget bounds this one."""
+        return [self, *([self._within] if self._within else [])]
+
+    def _let_go(self, needed: int, but: Hashable = None) -> bool:
+        """Have idle ones leave until so many bytes more are within the budget; whether they are then."""
+        if self.budget is None:
+            return True
+        idle = [
+            (part, key)
+            for part in self._parts
+            for key, one in part._residents.items()
+            if one.users == 0 and key != but
+        ]
+        while (much := self.held + needed > self.budget) and idle:
+            part, key = idle.pop(0)
+            part._drop(key)
+        return not much
+
 
 def gigabytes(count: int) -> str:
     """A number of bytes for people: ``"11.4 GB"``, ``"7 MB"`` (decimal units)."""
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(1, round(count / 1e6))} MB"
+    if count >= 1e9:
+        return f"{count / 1e9:.1f} GB"
+    return f"{max(1, round(count / 1e6)) if count > 0 else 0} MB"

@@ -8,6 +8,10 @@ ALIGNMENT = 256
 """Bytes that the offset of every tensor in a buffer is a multiple of; what allocators of CUDA give, too."""
 
 
+BUFFERS = 2
+"""Buffers in host memory that units in files go through: one that is filled while the other one is copied."""
+
+
 def aligned(size: int) -> int:
     """``size`` bytes, rounded up to a whole number of :data:`ALIGNMENT`."""
     return -(-size // ALIGNMENT) * ALIGNMENT

@@ -22,7 +22,7 @@ class Bounds:
 
     Attributes:
         vram: of the GPU, with what CUDA takes itself; None where none computes.
-        ram: of the host.
+        ram: of the host, all together.
         stated_vram, stated_ram: what the workflow says; None = nothing.
         host: of the host for components that are swapped: as stated, else no more than half of all, which is
             what may be pinned. The rest of them lies in files.
@@ -44,11 +44,12 @@ class Bounds:
 def bounds_of(memory: MemorySpec, machine: Machine) -> Bounds:
     """The bounds of a workflow on a machine.
 
-    A stated bound of the GPU above what is free there holds as far as there is memory.
+    A stated bound above what is free holds as far as there is memory.
     """
     whole = machine.whole_ram or machine.ram
     stated, free = _bytes(memory.ram, whole), _less_margin(machine.ram)
-    ram, host = (stated, stated) if stated is not None else (free, min(free, whole // 2))
+    ram = free if stated is None else min(stated, free)
+    host = min(ram, whole // 2) if stated is None else ram
     if machine.vram is None:
         return Bounds(None, ram, None, stated, host)
     vram = _bytes(memory.vram, machine.whole_vram or machine.vram)

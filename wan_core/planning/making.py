@@ -133,7 +133,7 @@ def _plan(
     known = [(stage, what_is_known(stage, models)) for stage in stages]
     models = placed(models, known, workflow, machine, bounds, texts)
     known = [(stage, one and one.under(models)) for stage, one in known]
-    phases = tuple(predict_run(known))
+    phases = tuple(predict_run(known, bounds.host))
     refuse_contradictions(workflow, models, known, bounds)
     check_budget(workflow, bounds, phases, models)
     filled = {s.name: attrs.evolve(s.spec, options=s.needs.options, post=()) for s in stages}

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import attrs
 
 from wan_core.models.vae.descriptor import PREVIEW_SLOT
+from wan_core.planning.host import host_share
 from wan_core.planning.known import Known
 from wan_core.planning.plan import PlannedModel, PlannedStage
 from wan_core.planning.predict import (
@@ -80,27 +81,39 @@ def needs_of(stage: PlannedStage, known: Known) -> list[Need]:
     return parts
 
 
-def predict_memory(stage: PlannedStage, known: Known | None) -> list[Phase]:
-    """Memory part by part, under the placements of the model; nothing for a stage of which nothing is known."""
+def predict_memory(
+    stage: PlannedStage, known: Known | None, room: int | None = None
+) -> list[Phase]:
+    """Memory part by part, under the placements of the model; nothing for a stage of which nothing is known.
+
+    Args:
+        room: bytes of host memory for what is swapped; None = no bound.
+    """
     if known is None:
         return []
-    return [_phase(stage.name, need, known.model) for need in needs_of(stage, known)]
+    return [_phase(stage.name, need, known.model, room) for need in needs_of(stage, known)]
 
 
-def predict_run(staged: Sequence[tuple[PlannedStage, Known | None]]) -> list[Phase]:
-    """Memory of all stages; a text encoder works once, for all stages that it serves."""
+def predict_run(
+    staged: Sequence[tuple[PlannedStage, Known | None]], room: int | None = None
+) -> list[Phase]:
+    """Memory of all stages; a text encoder works once, for all stages that it serves.
+
+    Args:
+        room: as of :func:`predict_memory`.
+    """
     phases: list[Phase] = []
     served: list[PlannedModel] = []
     for stage, known in staged:
         encoded = known and any(shared(known.model, one, TEXT_ENCODER) for one in served)
         if known and not encoded:
             served.append(known.model)
-        found = predict_memory(stage, known)
+        found = predict_memory(stage, known, room)
         phases += [one for one in found if not (encoded and one.slot == TEXT_ENCODER)]
     return phases
 
 
-def _phase(stage: str, need: Need, model: PlannedModel) -> Phase:
+def _phase(stage: str, need: Need, model: PlannedModel, room: int | None) -> Phase:
     placement = model.placement(need.slot)
     weights = model.resident_bytes(need.slot)
     weights += max((model.resident_bytes(slot) for slot in need.beside), default=0)
@@ -112,10 +125,22 @@ def _phase(stage: str, need: Need, model: PlannedModel) -> Phase:
         return Phase(stage, need.part, need.slot, 0, 0, CONTEXT, host)
     # what is swapped of both experts stays in host memory from one to the other
     part = need.slot.partition(".")[0]
-    slots = {*model.family.slots(part), *need.beside}
-    host = sum(model.host_bytes(slot) for slot in slots)
+    slots = sorted({*model.family.slots(part), *need.beside})
+    swapped = {slot: model.sizes[slot] for slot in slots if model.host_bytes(slot)}
+    largest = max(swapped.values(), key=lambda one: one.bytes, default=None)
+    share = host_share(list(swapped.values()), swapped.get(need.slot, largest), room)
     activations += held_back(activations, convolutions=part in CONVOLVE)
-    return Phase(stage, need.part, need.slot, weights, activations, CONTEXT, host)
+    return Phase(
+        stage,
+        need.part,
+        need.slot,
+        weights,
+        activations,
+        CONTEXT,
+        share.there,
+        share.files,
+        (share.outside, share.buffers),
+    )
 
 
 def _by_rows(known: Known, besides: int) -> dict[int | None, int]:

@@ -112,8 +112,7 @@ def device_bytes(sizes: UnitSizes, placement: Placement) -> int:
     away = set(placement.swapped)
     if not away:
         return sizes.bytes
-    visiting = {n: size for n, size in sizes.parts.items() if n not in sizes.on_host}
-    moving = {**visiting, **sizes.units}
+    moving = sizes.movable
     tables = sum(sizes.parts[name] for name in sizes.on_host - away)
     indices = [index for index, name in enumerate(moving) if name in away]
     return sizes.rest + tables + swap_bytes(list(moving.values()), indices, placement.prefetch)

@@ -46,6 +46,9 @@ class Phase:
             allocator holds back.
         context: what a GPU's driver and libraries take there themselves.
         host: in host memory beside a GPU: what is swapped, or all of a component that computes there.
+        files: of units that are swapped and have no room there.
+        fixed: of ``host`` what can't lie in files, where something has to: weights of no unit, and the buffers
+            that units in files go through.
     """
 
     stage: str
@@ -55,6 +58,8 @@ class Phase:
     activations: int
     context: int = 0
     host: int = 0
+    files: int = 0
+    fixed: tuple[int, int] = (0, 0)
 
     @property
     def name(self) -> str:

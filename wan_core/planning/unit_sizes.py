@@ -38,6 +38,14 @@ class UnitSizes:
     rest: int
     bytes: int
 
+    @property
+    def movable(self) -> dict[str, int]:
+        """Units and parts that come to the device, in the order of calls: name -> size."""
+        return {
+            **{name: size for name, size in self.parts.items() if name not in self.on_host},
+            **self.units,
+        }
+
     def plus(self, more: Mapping[str, int]) -> UnitSizes:
         """The same with more that lies in units and parts, such as factors of LoRA files.
 

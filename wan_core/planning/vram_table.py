@@ -29,10 +29,12 @@ class BudgetRow:
 
     Attributes:
         budget: bytes of the GPU's memory.
-        fits: whether the whole run does.
+        fits: whether the whole run does, in RAM as well where that is bounded.
         peak: predicted peak there.
         part: where that is: ``"generate / sampling"``.
-        ram: predicted peak of what lies in host memory.
+        ram: predicted peak of what lies in host memory, in ``ram_part``; where the workflow doesn't bound it,
+            what would have to be there for all to have room.
+        files: bytes of weights that have no room there, and are read from files in every pass.
         swapped, blocks: blocks of the transformer that are swapped, of so many; of two experts, of the one with
             more swapped.
         prefetch: of them on their way while one computes.
@@ -46,6 +48,8 @@ class BudgetRow:
     peak: int
     part: str
     ram: int
+    ram_part: str
+    files: int
     swapped: int
     blocks: int
     prefetch: int
@@ -104,17 +108,21 @@ def _row(
     known: list[tuple[PlannedStage, Known | None]] = [
         (stage, one and one.under(models)) for stage, one in staged
     ]
-    phases = predict_run(known)
+    phases = predict_run(known, bounds.stated_ram and bounds.host)
     highest = max(phases, key=lambda phase: phase.peak, default=None)
     seconds, _ = predict_seconds(known, models, plan.texts, machine)
+    fullest = max(phases, key=lambda phase: phase.host, default=None)
     peak, budget = highest.peak if highest else 0, bounds.vram or 0
+    ram = fullest.host if fullest else 0
     placement, swapped, blocks = _transformer(models)
     return BudgetRow(
         budget,
-        peak <= budget,
+        peak <= budget and (bounds.stated_ram is None or ram <= bounds.stated_ram),
         peak,
         highest.name if highest else "",
-        max((phase.host for phase in phases), default=0),
+        ram,
+        fullest.name if fullest and ram else "",
+        max((phase.files for phase in phases), default=0),
         swapped,
         blocks,
         min(placement.prefetch, swapped),
