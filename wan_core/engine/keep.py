@@ -16,6 +16,7 @@ import attrs
 from wan_core.contract.errors import WeightsError
 from wan_core.contract.events import Listener, Note
 from wan_core.engine.identity import differences
+from wan_core.engine.recoveries import FILE, Recoveries, read_recoveries
 from wan_core.engine.safely import read_tensors, write_tensors
 from wan_core.engine.unfinished import RUN, Card, Taken, is_own, locked
 from wan_core.weights.safetensors_header import Header, read_header
@@ -124,6 +125,27 @@ class Keepsakes:
         self.tell(f"the latents of {stage} are kept already", level="info")
         return tensors
 
+    def keep_recoveries(self, recoveries: Recoveries) -> None:
+        """Write what the run has recovered from; what another plan made stays as that has left it."""
+        if self.folder is None or not self._own:
+            return
+        try:
+            recoveries.write(self.folder)
+        except OSError as error:
+            self._tell_once("recoveries", f"how it has recovered could not be kept ({error})")
+
+    def recoveries(self) -> Recoveries:
+        """What the run had recovered from before it was cut short."""
+        if not (self._going_on and self.folder) or not os.path.lexists(self.folder / FILE):
+            return Recoveries()
+        try:
+            _check_own(self.folder / FILE)
+            found = read_recoveries(self.folder / FILE)
+        except WeightsError as error:
+            self.tell(f"how the run has recovered before is forgotten ({error.problem})")
+            return Recoveries()
+        return found if self._same else found.of_latents()
+
     def repeat(self) -> None:
         """A stage is repeated within the run: what it has stored serves it, unless another plan made it."""
         if self._own:
@@ -164,7 +186,7 @@ class Keepsakes:
         self._card = attrs.evolve(self._card, outputs=tuple(map(str, outputs)))
         try:
             self._card.write(self.folder)
-            for one in self.folder.glob("*.safetensors"):
+            for one in (*self.folder.glob("*.safetensors"), self.folder / FILE):
                 one.unlink(missing_ok=True)
         except OSError:
             self.discard()

@@ -182,7 +182,7 @@ class Session:
         each_unit = plan.workflow.memory.block_swap_debug
         ledger = Ledger(emit, torch.device(plan.machine.device), each_unit=each_unit)
         keepsakes = Keepsakes(self.cache, emit, card, taken)
-        recovery = Recovery(emit, ledger, plan)
+        recovery = Recovery(emit, ledger, plan, keepsakes.keep_recoveries)
         start = time.perf_counter()
         try:
             outputs = self._execute(plan, emit, ledger, keepsakes, recovery, previews)
@@ -233,6 +233,7 @@ class Session:
             keepsakes.open()
             names = tuple(s.name for s in plan.stages)
             emit(RunStarted(source.name, names, source.label, plan.seconds))
+            recovery.take_up(keepsakes.recoveries())
             residencies = self._residencies_for(plan)
             _refuse_shortage(plan, residencies)
             return Run(

@@ -68,6 +68,7 @@ def _encode(
     keys = {prompt: _key(model, prompt) for prompt in prompts}
     rows = {p: found for p, key in keys.items() if key and (found := cache.get(key)) is not None}
     lacking = [prompt for prompt in prompts if prompt not in rows]
+    planned = model.placements.get(SLOT, RESIDENT).device
     if lacking:
         try:
             encoder = components.get(SLOT)
@@ -77,16 +78,15 @@ def _encode(
                     with components.attributed():
                         made = recovery.persist(partial(encoder.encode, some), [components])
                     rows.update({p: one.cpu() for p, one in zip(some, made, strict=True)})
+                    # rows of another device differ in the last bits: no later run takes them for its own
+                    if components.placement(SLOT).device == planned:
+                        for prompt in some:
+                            if key := keys[prompt]:
+                                cache.put(key, rows[prompt])
                     done += len(some)
                     progress(done)
         finally:
             components.close()
-    planned = model.placements.get(SLOT, RESIDENT).device
-    as_planned = components.placement(SLOT).device == planned
-    for prompt in lacking:
-        # rows of another device differ in the last bits: no later run takes them for its own
-        if as_planned and (key := keys[prompt]):
-            cache.put(key, rows[prompt])
     return rows
 
 

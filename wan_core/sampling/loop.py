@@ -153,9 +153,13 @@ def _run(
             state.latents = held.write(moving.put(moved, seen), conditioning.pin, now)
         return raw, velocity
 
+    def keep() -> None:
+        if record:
+            record.cut_short(state)
+
     while state.index < schedule.steps:
         step, seen = schedule.step(state.index), state.latents
-        raw, velocity = persistently(partial(advance, step, seen), lambda: state.whole)
+        raw, velocity = persistently(partial(advance, step, seen), lambda: state.whole, keep)
         if unchecked is not None and raw:
             unchecked.after_first_step(denoiser, conditioning, raw, seen, state.latents, step)
             unchecked = None

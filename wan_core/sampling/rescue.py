@@ -37,11 +37,14 @@ def rescued(make_room: Callable[[], None]) -> Iterator[None]:
         _make_room.reset(token)
 
 
-def persistently(step: Callable[[], T], may_repeat: Callable[[], bool]) -> T:
+def persistently(
+    step: Callable[[], T], may_repeat: Callable[[], bool], keep: Callable[[], None]
+) -> T:
     """Call ``step`` until it does not run out of memory, or nobody can help.
 
     Args:
         may_repeat: whether a step that failed has left everything as it was.
+        keep: called before room is made, after which the same steps may give other bits.
     """
     make_room = _make_room.get()
     while True:
@@ -50,5 +53,9 @@ def persistently(step: Callable[[], T], may_repeat: Callable[[], bool]) -> T:
         except torch.OutOfMemoryError as error:
             if make_room is None or not may_repeat():
                 raise
+            let_go(error)
+        try:
+            keep()
+        except torch.OutOfMemoryError as error:  # what is on the device may need some to leave it
             let_go(error)
         make_room()
