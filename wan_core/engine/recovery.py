@@ -121,17 +121,34 @@ class Recovery:
             self._left |= idle
             self.report(stage, task, "out of memory", f"{', '.join(new)} left the device")
             return
-        for use, name in _in_use(components, slot):
-            while rung := next_rung(use.placement(name), use.abilities(name)):
-                found_room = self._take(use, name, rung)
-                # what changes bits counts from now on, also where something else has to make room
-                if found_room or not rung.exact:
-                    how = f"{slot_in_words(name)}: {rung.how}"
-                    self.report(stage, task, "out of memory", how, exact=rung.exact)
-                if found_room:
+        # whatever has been used last: nothing changes bits while something else could make room without
+        for exact in (True, False):
+            for use, name in _in_use(components, slot):
+                if self._made_smaller(use, name, (stage, task), exact=exact):
                     return
         self._keep()
         raise self.given_up(stage, task)
+
+    def _made_smaller(
+        self, use: ModelComponents, slot: str, place: tuple[str, str], *, exact: bool
+    ) -> bool:
+        """Whether a component has been made smaller, and there was room for that.
+
+        Args:
+            place: the stage and the task that ran out of memory.
+            exact: only by what changes no bit.
+        """
+        while rung := next_rung(use.placement(slot), use.abilities(slot)):
+            if exact and not rung.exact:
+                break
+            found_room = self._take(use, slot, rung)
+            # what changes bits counts from now on, also where something else has to make room
+            if found_room or not rung.exact:
+                how = f"{slot_in_words(slot)}: {rung.how}"
+                self.report(*place, "out of memory", how, exact=rung.exact)
+            if found_room:
+                return True
+        return False
 
     def report(self, stage: str, task: str, what: str, how: str, *, exact: bool = True) -> None:
         """Tell of a recovery, and remember it for the end of the run."""
