@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from wan_core.contract.events import Listener, Note
 from wan_core.engine.identity import differences
 from wan_core.engine.recoveries import FILE, Recoveries, read_recoveries
 from wan_core.engine.safely import read_tensors, write_tensors
-from wan_core.engine.unfinished import RUN, Card, Taken, is_own, locked
+from wan_core.engine.unfinished import CARD, RUN, Card, Taken, is_own, locked
 from wan_core.weights.safetensors_header import Header, read_header
 
 if TYPE_CHECKING:
@@ -195,6 +195,10 @@ class Keepsakes:
     def discard(self) -> None:
         """Nothing needs keeping any more."""
         if self.folder:
+            with suppress(
+                OSError
+            ):  # a process that is killed on the way leaves no run that could go on
+                (self.folder / CARD).unlink(missing_ok=True)
             shutil.rmtree(self.folder, ignore_errors=True)
         self.folder = None
         self.close()

@@ -213,7 +213,7 @@ class Run:
             remember(places(self.plan, made.inputs))
         if written.path != self.plan.output:
             self.emit(
-                Note(f"{self.plan.output} appeared during the run and was left as it is", "warning")
+                Note(f"{self.plan.output} is there already, and was left as it is", "warning")
             )
         return written.path
 
