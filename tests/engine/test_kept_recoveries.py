@@ -12,11 +12,12 @@ import attrs
 import numpy as np
 import pytest
 import torch
-from test_recovery import KEY, Shortage, ways
-from test_swapped_runs import BLOCKS, PLUGINS, frames, planned, swapped
+from test_recovery import IDLE, KEY, Shortage, ways
+from test_swapped_runs import BLOCKS, PLUGINS, TEXT, frames, planned, swapped
 
 from wan_core import Session
-from wan_core.contract.events import Event, Note, Recovered
+from wan_core.contract.errors import Cancelled
+from wan_core.contract.events import Event, Note, Recovered, TaskProgress
 from wan_core.contract.placement import RESIDENT, Placement
 from wan_core.engine import keep, text
 from wan_core.engine.components import ModelComponents
@@ -27,8 +28,9 @@ from wan_core.media import probe
 from wan_core.models.encoders import TextEncoder
 from wan_core.models.vae import WanVAE
 from wan_core.models.wan.block import WanBlock
-from wan_core.planning import Plan
+from wan_core.planning import Library, Plan, make_plans
 from wan_core.planning.provenance import read_record
+from wan_core.workflow import parse_workflows
 
 Kill = Callable[..., None]
 CALLS = 2 * len(BLOCKS)
@@ -280,6 +282,31 @@ def test_a_spoilt_file_costs_a_note(
     assert np.array_equal(frames(result), whole)
 
 
+def test_a_sweep_remembers_what_its_runs_have_recovered_from(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first run has recovered and is over; the second is stopped."""
+    text = TEXT.format(family="tiny-t2v", model="", more="seed = [1, 2]", steps=3)
+    workflows = parse_workflows(text, name="s.toml", folder=tmp_path, plugins=PLUGINS)
+    plans = make_plans(workflows, PLUGINS, device="cpu", library=Library(()))
+    steps = iter(range(10))
+
+    def stop(event: Event) -> None:
+        if isinstance(event, TaskProgress) and event.task == "sampling" and next(steps) == 4:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        Shortage(patch).at(WanBlock, "forward", lambda n: n == 0)
+        with pytest.raises(Cancelled):
+            session.sweep(plans, listen=stop)
+    first, second = session.sweep(plans, resume=True).outcomes
+    assert isinstance(first, RunResult)
+    assert isinstance(second, RunResult)
+    assert [IDLE in one.how for one in first.recoveries] == [True]
+    assert not second.recoveries
+    assert unfinished(session.cache) == []
+
+
 def test_names_of_nothing_are_left_out(
     session: Session, tmp_path: Path, killed: Kill, loaded: dict[str, list[Placement]]
 ) -> None:
@@ -292,6 +319,12 @@ def test_names_of_nothing_are_left_out(
     loaded.clear()
     in_a_new_process(tmp_path, planned(tmp_path))
     assert [one.swapped for one in loaded["transformer"]] == [("blocks.1",)]
+    killed(planned(tmp_path), "sampling", 1)
+    (run,) = unfinished(session.cache)
+    Recoveries((), {("main", "transformer"): Placement(device="cpu")}).write(run.path)
+    loaded.clear()
+    in_a_new_process(tmp_path, planned(tmp_path))
+    assert loaded["transformer"] == [RESIDENT]
 
 
 def test_a_full_disk_costs_a_note(
@@ -322,7 +355,7 @@ def test_they_are_read_as_they_were_written(tmp_path: Path) -> None:
         },
     )
     kept.write(tmp_path)
-    assert read_recoveries(tmp_path / FILE) == kept
+    assert read_recoveries(tmp_path) == kept
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 

@@ -16,7 +16,7 @@ import attrs
 from wan_core.contract.errors import WeightsError
 from wan_core.contract.events import Listener, Note
 from wan_core.engine.identity import differences
-from wan_core.engine.recoveries import FILE, Recoveries, read_recoveries
+from wan_core.engine.recoveries import Recoveries, read_recoveries
 from wan_core.engine.safely import read_tensors, write_tensors
 from wan_core.engine.unfinished import CARD, RUN, Card, Taken, is_own, locked
 from wan_core.weights.safetensors_header import Header, read_header
@@ -136,11 +136,10 @@ class Keepsakes:
 
     def recoveries(self) -> Recoveries:
         """What the run had recovered from before it was cut short."""
-        if not (self._going_on and self.folder) or not os.path.lexists(self.folder / FILE):
+        if not (self._going_on and self.folder):
             return Recoveries()
         try:
-            _check_own(self.folder / FILE)
-            found = read_recoveries(self.folder / FILE)
+            found = read_recoveries(self.folder)
         except WeightsError as error:
             self.tell(f"how the run has recovered before is forgotten ({error.problem})")
             return Recoveries()
@@ -180,13 +179,13 @@ class Keepsakes:
         self._emit(Note(text, level))
 
     def finished(self, outputs: Sequence[Path]) -> None:
-        """The run is over, the sweep that it belongs to is not: what is left is what it has written."""
+        """The run is over, the sweep that it belongs to is not: what is left says what it has written."""
         if self.folder is None:
             return
         self._card = attrs.evolve(self._card, outputs=tuple(map(str, outputs)))
         try:
             self._card.write(self.folder)
-            for one in (*self.folder.glob("*.safetensors"), self.folder / FILE):
+            for one in self.folder.glob("*.safetensors"):
                 one.unlink(missing_ok=True)
         except OSError:
             self.discard()

@@ -6,6 +6,7 @@ No torch. What the file says is believed only where it could be ours.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from wan_core.contract.events import Recovered
 from wan_core.contract.options import unprintable
 from wan_core.contract.placement import Placement
 from wan_core.engine.safely import write_whole
+from wan_core.engine.unfinished import is_own
 
 FILE = "recoveries.json"
 FORMAT = 1
@@ -56,12 +58,17 @@ class Recoveries:
         write_whole(folder / FILE, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
-def read_recoveries(path: Path) -> Recoveries:
-    """Read what :meth:`Recoveries.write` has written.
+def read_recoveries(folder: Path) -> Recoveries:
+    """Read what :meth:`Recoveries.write` has written; nothing where it has not.
 
     Raises:
-        WeightsError: it can't be that.
+        WeightsError: what is there can't be that.
     """
+    path = folder / FILE
+    if not os.path.lexists(path):
+        return Recoveries()
+    if not is_own(path):
+        raise WeightsError("is no plain file", where=path.name)
     try:
         with path.open("rb") as file:
             text = file.read(LARGEST + 1)

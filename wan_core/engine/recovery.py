@@ -69,6 +69,8 @@ class Recovery:
             model = self.plan.models.get(name)
             if model is None or slot not in model.family.components:
                 continue
+            if kept.device and slot in model.family.slots("transformer"):
+                continue  # these stay where they were planned
             sizes = model.sizes.get(slot)
             self.placements[key_of(model, slot)] = smaller(
                 model.placements.get(slot, RESIDENT),
