@@ -20,7 +20,7 @@ from wan_core.contract.placement import RESIDENT, Placement
 from wan_core.contract.text import slot_in_words
 from wan_core.engine.ladder import Rung, next_rung
 from wan_core.engine.recoveries import Recoveries, smaller
-from wan_core.memory import Ledger, Residency, gigabytes, give_back, let_go
+from wan_core.memory import Ledger, Residency, as_shortage, gigabytes, give_back, let_go
 from wan_core.planning import Plan
 from wan_core.planning.sharing import components_once, key_of
 
@@ -102,7 +102,8 @@ class Recovery:
         """
         while True:
             try:
-                return call()
+                with as_shortage():
+                    return call()
             except torch.OutOfMemoryError as error:
                 let_go(error)
             self.make_room(components, slot)
@@ -193,7 +194,8 @@ class Recovery:
     def _take(self, use: ModelComponents, slot: str, rung: Rung) -> bool:
         """Whether there was room for changing to a smaller placement; else a still smaller one may do."""
         try:
-            use.place(slot, rung.placement)
+            with as_shortage():
+                use.place(slot, rung.placement)
         except torch.OutOfMemoryError as error:
             let_go(error)
         else:

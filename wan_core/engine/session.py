@@ -31,6 +31,7 @@ from wan_core.engine.unfinished import Card, Taken, Unfinished, still_going_on, 
 from wan_core.memory import (
     Ledger,
     Residency,
+    as_shortage,
     bound,
     empty_allocator,
     gigabytes,
@@ -236,18 +237,19 @@ class Session:
             recovery.take_up(keepsakes.recoveries())
             residencies = self._residencies_for(plan)
             _refuse_shortage(plan, residencies)
-            return Run(
-                plan,
-                self.plugins,
-                residencies,
-                self._host,
-                ledger,
-                keepsakes,
-                recovery,
-                emit,
-                self.cache,
-                previews,
-            ).execute()
+            with as_shortage():
+                return Run(
+                    plan,
+                    self.plugins,
+                    residencies,
+                    self._host,
+                    ledger,
+                    keepsakes,
+                    recovery,
+                    emit,
+                    self.cache,
+                    previews,
+                ).execute()
         except (KeyboardInterrupt, Cancelled) as error:
             cancelled = Cancelled(_and("stopped", keepsakes))
             emit(RunFailed(str(cancelled), cancelled.exit_code))

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import torch
 
-from wan_core.memory import let_go
+from wan_core.memory import as_shortage, let_go
 
 T = TypeVar("T")
 
@@ -49,13 +49,15 @@ def persistently(
     make_room = _make_room.get()
     while True:
         try:
-            return step()
+            with as_shortage():
+                return step()
         except torch.OutOfMemoryError as error:
             if make_room is None or not may_repeat():
                 raise
             let_go(error)
         try:
-            keep()
+            with as_shortage():
+                keep()
         except torch.OutOfMemoryError as error:  # what is on the device may need some to leave it
             let_go(error)
         make_room()

@@ -12,6 +12,7 @@ from wan_core.contract.errors import MediaError, WanCoreError, WeightsError
 from wan_core.contract.events import Event, Note
 from wan_core.contract.loading import Components
 from wan_core.contract.requests import StageContext
+from wan_core.memory import as_shortage
 from wan_core.models.vae import WanVAE, encode_pieces
 from wan_core.stages.frames import given_video
 from wan_core.weights.spoilt import spoilt_weight, weights_of
@@ -85,7 +86,8 @@ class LatentVideo:
         self._readers += 1
         stays = False
         try:
-            yield from DecodedVideo(vae, self.latents, self.emit)
+            with as_shortage():
+                yield from DecodedVideo(vae, self.latents, self.emit)
         except torch.OutOfMemoryError:
             stays = True  # in use, so that it can be made to take less before the next try
             raise
