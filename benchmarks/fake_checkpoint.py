@@ -3,7 +3,8 @@
     python benchmarks/fake_checkpoint.py wan2.1-t2v-14b /tmp/14b.safetensors --precision fp8_scaled
     python benchmarks/fake_checkpoint.py umt5-xxl-encoder /tmp/umt5.safetensors --device cuda
 
-Names come from tests/golden/manifests. Written tensor by tensor, so that the memory it takes is that of one.
+Names come from tests/golden/manifests, where encoders and VAEs have one for each dialect; --dialect renames
+those of Wan transformers. Written tensor by tensor, so that the memory it takes is that of one.
 Matrices are drawn from a normal distribution and then stored in the precision asked for, with what belongs to
 it beside them; blocks of nvfp4, mxfp8 and GGUF are random codes with plausible scales. What the makers'
 converters keep in high precision stays so here. The numbers mean nothing; what they give has a sane size.
@@ -76,16 +77,20 @@ Made = Mapping[str, Tensor]
 
 
 def main() -> int:
-    options = parse()
-    shapes = names_of(options.manifest)
+    parser = parser_of()
+    options = parser.parse_args()
     torch.manual_seed(options.seed)
     write = write_gguf if options.precision in GGUF else write_safetensors
-    size = write(options.out, shapes, options.precision, options.dialect, options.device)
+    try:
+        shapes = names_of(options.manifest)
+        size = write(options.out, shapes, options.precision, options.dialect, options.device)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     print(f"{options.out}: {size / 1e9:.2f} GB")
     return 0
 
 
-def parse() -> argparse.Namespace:
+def parser_of() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("manifest", help=f"a name in {MANIFESTS.relative_to(ROOT)}")
     parser.add_argument("out", type=Path)
@@ -93,11 +98,19 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--dialect", choices=DIALECTS, default="official")
     parser.add_argument("--device", default="cpu", help="where the numbers are drawn")
     parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args()
+    return parser
 
 
 def names_of(manifest: str) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of a checkpoint."""
+    """Names and shapes of a checkpoint.
+
+    Raises:
+        ValueError: there is no manifest of this name.
+    """
+    known = [path.name.removesuffix(".json.gz") for path in sorted(MANIFESTS.glob("*.json.gz"))]
+    known = [name for name in known if "-to-" not in name]  # those say what names become
+    if manifest not in known:
+        raise ValueError(f"there is no manifest {manifest!r}; there are {', '.join(known)}")
     with gzip.open(MANIFESTS / f"{manifest}.json.gz", "rt") as file:
         return {name: tuple(shape) for name, shape in json.load(file).items()}
 
@@ -117,10 +130,13 @@ def write_safetensors(
     dialect: str = "official",
     device: str = "cpu",
 ) -> int:
-    """Write the file and return its size."""
-    groups = [
-        group(renamed(name, dialect), shape, precision, device) for name, shape in shapes.items()
-    ]
+    """Write the file and return its size.
+
+    Raises:
+        ValueError: the checkpoint does not come in this dialect.
+    """
+    named = in_dialect(shapes, dialect)
+    groups = [group(name, shape, precision, device) for name, shape in named.items()]
     if precision.startswith("fp8_"):
         groups.append(plain("scaled_fp8", (0,), torch.float8_e4m3fn, device))
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
@@ -151,7 +167,7 @@ def write_gguf(
 ) -> int:
     """The same as a GGUF file: matrices in blocks, the rest in float32."""
     kind = next(one for one in GGML_TYPES.values() if one.name == GGUF[precision])
-    named = {renamed(name, dialect): shape for name, shape in shapes.items()}
+    named = in_dialect(shapes, dialect)
     types = {name: kind.name if quantised(name, shape) else "F32" for name, shape in named.items()}
     header, _ = gguf_header(named, types)
     with out.open("wb") as file:
@@ -173,10 +189,25 @@ def write_gguf(
     return out.stat().st_size
 
 
-def renamed(name: str, dialect: str) -> str:
-    if dialect == "diffusers":
-        return str(DIFFUSERS.from_official(name))
-    return PREFIX + name if dialect == "comfy" else name
+def in_dialect(
+    shapes: Mapping[str, tuple[int, ...]], dialect: str
+) -> Mapping[str, tuple[int, ...]]:
+    """The shapes under the names of a dialect.
+
+    Raises:
+        ValueError: the checkpoint does not come in it.
+    """
+    if dialect == "official":
+        return shapes
+    if dialect == "comfy" and any(name.startswith("patch_embedding") for name in shapes):
+        return {PREFIX + name: shape for name, shape in shapes.items()}
+    found = {name: DIFFUSERS.from_official(name) for name in shapes} if dialect != "comfy" else {}
+    if found and all(found.values()):
+        return {str(found[name]): shape for name, shape in shapes.items()}
+    raise ValueError(
+        f"this checkpoint does not come in the dialect {dialect!r}; leave --dialect out, and look for a "
+        "manifest with other names, such as one that ends in .hf or .diffusers"
+    )
 
 
 def quantised(name: str, shape: Sequence[int]) -> bool:

@@ -9,7 +9,10 @@ import pytest
 from benchmarks.fake_checkpoint import (
     DIALECTS,
     GGUF,
+    MANIFESTS,
     PRECISIONS,
+    in_dialect,
+    main,
     names_of,
     write_gguf,
     write_safetensors,
@@ -43,3 +46,57 @@ def test_names_come_from_the_manifests() -> None:
     shapes = names_of("wan2.1-t2v-14b")
     assert len(shapes) == 1095
     assert shapes["blocks.39.ffn.0.weight"] == (13824, 5120)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_no_two_tensors_have_one_name(dialect: str) -> None:
+    """Encoders and VAEs come in other dialects than transformers; mappings of names are no checkpoints."""
+    refused = set()
+    for path in MANIFESTS.glob("*.json.gz"):
+        name = path.name.removesuffix(".json.gz")
+        try:
+            shapes = names_of(name)
+        except ValueError as error:
+            assert "-to-" in name
+            assert "there are bigvgan" in str(error)
+            continue
+        assert all(isinstance(size, int) for shape in shapes.values() for size in shape)
+        try:
+            named = in_dialect(shapes, dialect)
+        except ValueError as error:
+            refused.add(name)
+            assert f"does not come in the dialect '{dialect}'" in str(error)
+        else:
+            assert list(named.values()) == list(shapes.values())
+            assert "None" not in named
+    wan = {"wan2.1-t2v-14b", "wan2.1-i2v-14b", "wan2.2-ti2v-5b", "wan2.1-vace-14b"}
+    assert not refused & wan
+    others = {"umt5-xxl-encoder", "umt5-xxl-encoder.hf", "wan2.1-vae", "wan2.1-vae.diffusers"}
+    assert refused & others == (set() if dialect == "official" else others)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("nothing", "x.safetensors"), "there is no manifest 'nothing'; there are"),
+        (("taew2_1", "x.safetensors", "--dialect", "diffusers"), "leave --dialect out"),
+        (
+            ("taew2_1", "nowhere/x.safetensors"),
+            "No such file or directory: 'nowhere/x.safetensors'",
+        ),
+    ],
+)
+def test_mistakes_are_one_sentence(
+    arguments: tuple[str, ...],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["fake_checkpoint.py", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+    assert not list(tmp_path.iterdir())

@@ -33,6 +33,7 @@ from wan_core.contract.descriptions import (
 )
 from wan_core.contract.errors import PluginError, WanCoreError, nearest
 from wan_core.contract.lazy import resolve
+from wan_core.memory.shortage import is_shortage
 
 CORE = "core"
 DISABLE_VARIABLE = "WAN_CORE_DISABLE"
@@ -248,7 +249,7 @@ class Plugins:
             raise
         except (Exception, SystemExit) as error:
             # running out of memory is the machine's, whoever asked for it
-            if self.is_core(one) or type(error).__name__ == "OutOfMemoryError":
+            if self.is_core(one) or is_shortage(error):
                 raise
             raise PluginError(
                 f"{self.title_of(one)} failed: {brief(error)}",

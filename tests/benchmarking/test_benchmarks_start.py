@@ -56,6 +56,49 @@ def test_help() -> None:
     assert not initialised
 
 
+# what a bare machine has not can't be imported; prints nothing when all went well
+BARE = """
+import importlib, pathlib, sys
+folder, out = map(pathlib.Path, sys.argv[1:])
+sys.path.insert(0, str(folder))
+MISSING = (
+    "av", "imageio", "PIL", "click", "rich", "pluggy", "transformers", "tokenizers", "diffusers",
+    "huggingface_hub", "wan_core.media", "wan_core.workflow", "wan_core.planning", "wan_core.engine",
+)
+class Bare:
+    def find_spec(self, name, path=None, target=None):
+        if any(name == one or name.startswith(one + ".") for one in MISSING):
+            raise ModuleNotFoundError(f"a bare machine has no {name}")
+sys.meta_path.insert(0, Bare())
+import side_by_side, wan_core.memory.compiled
+side_by_side.WIDE = {"dim": 96, "ffn_dim": 64, "num_heads": 2, "num_layers": 4}
+wan_core.memory.compiled.BACKEND = lambda graph, inputs: graph
+clip = ("--height", "16", "--width", "16", "--frames", "5", "--repeats", "2")
+for name, more in (("block_swap", ()), ("lora_apart", ("--size", "0.0001"))):
+    sys.argv[:] = [name, *clip, *more, "--out", str(out / "result.json")]
+    importlib.import_module(name).main()
+import fake_checkpoint, swap_setup
+file = swap_setup.write_model(out, swap_setup.wide())
+sys.argv[:] = ["swap_setup", "--one", "wan_core", "--file", str(file)]
+assert swap_setup.one_set_up(swap_setup.parse())["swapped GB"] > 0
+fake_checkpoint.write_safetensors(out / "x.safetensors", {"blocks.0.ffn.0.weight": (4, 32)}, "fp8_scaled")
+for name in ("wan14b", "fp8_products", "transformer_vs_diffusers", "block_variants"):
+    importlib.import_module(name)
+"""
+
+
+def test_a_bare_gpu_machine_runs_them(tmp_path: Path) -> None:
+    """From end to end, on tiny models: what they need shows only then."""
+    run = subprocess.run(
+        [sys.executable, "-c", BARE, str(FOLDER), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(FOLDER.parent)},
+    )
+    assert run.returncode == 0, run.stderr
+
+
 def test_no_benchmark_names_media_or_workflow() -> None:
     """Nor within functions, which ``--help`` doesn't reach."""
     for path in FOLDER.glob("*.py"):

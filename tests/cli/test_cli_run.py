@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace as Namespace
 from typing import Any
 
 import pytest
@@ -18,11 +19,11 @@ from terminal import on_a_terminal
 
 from wan_core.cli import main
 from wan_core.cli.live import LiveView
-from wan_core.cli.run import summary, terminated_like_interrupted
+from wan_core.cli.run import summary, sweep_summary, terminated_like_interrupted
 from wan_core.cli.views import PlainLines, WarningsOnly
 from wan_core.contract.errors import DeadLatentsError, PluginError, WeightsError
 from wan_core.contract.events import Note, Preview, Recovered, RunFailed
-from wan_core.engine.results import RunResult
+from wan_core.engine.results import RunResult, SweepResult
 
 FAKE = [sys.executable, str(Path(__file__).with_name("fake_engine.py"))]
 
@@ -95,6 +96,19 @@ def test_recoveries_are_lines_of_the_run_and_of_its_summary(
         told = capsys.readouterr().err
         assert "it works on the CPU" in told
         assert ("all 40 blocks" in told) == (not isinstance(view, WarningsOnly))
+
+
+def test_recoveries_are_lines_of_the_summary_of_a_sweep() -> None:
+    one = Recovered("generate", "sampling", "out of memory", "all 40 blocks are swapped")
+    made = [RunResult((Path("a.mp4"),), {"total": 2.0}, 0, None, recoveries=(one,)), OSError("x")]
+    plans: Any = [
+        Namespace(workflow=Namespace(source=Namespace(label=f"seed {n}"))) for n in (1, 2)
+    ]
+    lines = sweep_summary(SweepResult(tuple(made), None), plans)
+    assert [line.split(maxsplit=2)[:2] for line in lines[::2]] == [["seed", "1"], ["seed", "2"]]
+    assert lines[1].split("  ")[-2:] == [
+        "recovered", "generate / sampling: out of memory; all 40 blocks are swapped",
+    ]  # fmt: skip
 
 
 def test_without_a_terminal_there_is_one_plain_line_for_each_finished_task(

@@ -109,11 +109,49 @@ def test_killed_at_any_moment_a_run_goes_on_with_the_same_bits(
         for folder in folders:
             monkeypatch.setenv("WAN_CORE_CACHE", str(folder / "cache"))
             monkeypatch.chdir(folder)
-            if not Path("clip.mkv").exists():  # else it was whole before the signal came
+            if "w.toml" in call("runs").out:  # else it was over before the signal came
                 said = call("run", "w.toml", "--resume")
                 assert said.code == 0, (seed, said.err)
                 assert call("runs").out == "there is no unfinished run\n"
-            assert np.array_equal(frames(folder / "clip.mkv"), whole), seed
+            made = sorted(folder.glob("clip*.mkv"))  # two, if the first had its name just then
+            assert made, seed
+            assert all(np.array_equal(frames(path), whole) for path in made), seed
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_killed_when_the_video_had_its_name(
+    gone: bool, call: Call, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything that was kept is deleted, and when the first of it is."""
+    workflow = write(stage="steps = 4", path="clip.mkv")
+    discard = keep.Keepsakes.discard
+    found: list[Path] = []
+
+    def killed(self: keep.Keepsakes) -> None:
+        assert self.folder is not None
+        if gone:
+            with monkeypatch.context() as patch:
+                patch.setattr(keep.shutil, "rmtree", lambda *_, **__: found.extend(self_files()))
+                discard(self)
+        self.folder = None
+
+    def self_files() -> list[Path]:
+        return list((cache_folder() / "runs").glob("*/*.safetensors"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keep.Keepsakes, "discard", killed)
+        assert call("run", workflow).code == 0
+    whole = frames(tmp_path / "clip.mkv")
+    if gone:
+        assert found
+        assert call("runs").out == "there is no unfinished run\n"
+        return
+    said = call("run", "w.toml", "--resume")
+    assert said.code == 0, said.err
+    assert "clip.mkv is there already, and was left as it is" in said.err
+    assert np.array_equal(frames(tmp_path / "clip-2.mkv"), whole)
+    assert np.array_equal(frames(tmp_path / "clip.mkv"), whole)
+    assert call("runs").out == "there is no unfinished run\n"
 
 
 def test_what_stops_a_run_names_the_command_that_goes_on(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -12,8 +13,11 @@ import pytest
 from torch import Tensor
 
 from wan_core import Session
+from wan_core.contract.events import Event, TaskProgress
+from wan_core.engine.unfinished import unfinished
 from wan_core.models.encoders import TextEncoder
 from wan_core.models.vae import WanVAE
+from wan_core.planning import Plan
 from wan_core.plugins import Found, Plugins, installed_entry_points
 from wan_core.workflow import Workflow, parse_workflow
 
@@ -88,3 +92,29 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     monkeypatch.setattr(WanVAE, "encode_chunk", encoding)
     monkeypatch.setattr(TextEncoder, "encode", prompts)
     return counted
+
+
+class Killed(BaseException):
+    """As if the process had been killed: nothing is cleaned up after it."""
+
+
+@pytest.fixture
+def killed(session: Session) -> Callable[..., None]:
+    """Run a workflow until a task has done so much, and leave its folder as a killed process would."""
+
+    def killed(workflow: Workflow | Plan, task: str, done: int, stage: str = "generate") -> None:
+        def listen(event: Event) -> None:
+            if not isinstance(event, TaskProgress) or event.done != done:
+                return
+            if (event.stage, event.task) == (stage, task):
+                for run in unfinished(session.cache):
+                    shutil.copytree(run.path, run.path.with_suffix(".copy"))
+                raise Killed
+
+        with pytest.raises(Killed):
+            session.run(workflow, listen=listen)
+        for copy in (session.cache / "runs").glob("*.copy"):
+            shutil.rmtree(copy.with_suffix(""), ignore_errors=True)
+            copy.rename(copy.with_suffix(""))
+
+    return killed

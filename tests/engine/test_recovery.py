@@ -54,8 +54,13 @@ class Shortage:
         calls: so far.
     """
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        error: Exception = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),  # noqa: B008
+    ) -> None:
         self.monkeypatch = monkeypatch
+        self.error = error
         self.held: list[weakref.ref[torch.Tensor]] = []
         self.calls = 0
 
@@ -68,7 +73,7 @@ class Shortage:
             if fails(number):
                 large = torch.zeros(1000)
                 self.held.append(weakref.ref(large))
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+                raise type(self.error)(*self.error.args)
             return method(this, *args, **more)
 
         self.monkeypatch.setattr(owner, name, failing)
@@ -141,6 +146,29 @@ def test_a_step_is_repeated_with_more_swapped_and_the_same_bits(
     assert len(shortage.held) == times
 
 
+@pytest.mark.parametrize("owner", [WanBlock, Decoder, TextEncoder, Encoder])
+def test_libraries_that_say_it_otherwise(
+    session: Session,
+    tmp_path: Path,
+    undisturbed: Callable[..., np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+    owner: type,
+) -> None:
+    """cuBLAS and the driver ask for memory of their own."""
+    asked = {"family": "tiny-i2v", "more": f'image = "{PICTURE}"'}
+    want = undisturbed(tmp_path, **asked)
+    said = RuntimeError(
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+    )
+    name = "encode" if owner is TextEncoder else "forward"
+    short = Shortage(monkeypatch, said)
+    short.at(owner, name, lambda n: n == 0)
+    result = session.run(planned(tmp_path, **asked))
+    assert np.array_equal(frames(result), want)
+    assert [one.what for one in result.recoveries] == ["out of memory"]
+    assert not any(ref() for ref in short.held)
+
+
 def test_fewer_rows_are_close_and_said(
     session: Session,
     tmp_path: Path,
@@ -182,8 +210,9 @@ def test_when_nothing_helps_the_run_says_what_was_tried_and_goes_on_later(
     shortage: Shortage,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    error = RuntimeError("CUDA error: out of memory")
     with monkeypatch.context() as patch:
-        Shortage(patch).at(WanBlock, "forward", lambda n: n > 15)
+        Shortage(patch, error).at(WanBlock, "forward", lambda n: n > 15)
         with pytest.raises(ResourceError) as caught:
             session.run(planned(tmp_path))
     said = str(caught.value)

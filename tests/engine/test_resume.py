@@ -55,32 +55,6 @@ def session(cache: Path) -> Iterator[Session]:
         yield session
 
 
-class Killed(BaseException):
-    """As if the process had been killed: nothing is cleaned up after it."""
-
-
-@pytest.fixture
-def killed(session: Session, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Run a workflow until a task has done so much, and leave its folder as a killed process would."""
-
-    def killed(workflow: Workflow, task: str, done: int, stage: str = "generate") -> None:
-        def listen(event: Event) -> None:
-            if not isinstance(event, TaskProgress) or event.done != done:
-                return
-            if (event.stage, event.task) == (stage, task):
-                for run in unfinished(session.cache):
-                    shutil.copytree(run.path, run.path.with_suffix(".copy"))
-                raise Killed
-
-        with pytest.raises(Killed):
-            session.run(workflow, listen=listen)
-        for copy in (session.cache / "runs").glob("*.copy"):
-            shutil.rmtree(copy.with_suffix(""), ignore_errors=True)
-            copy.rename(copy.with_suffix(""))
-
-    return killed
-
-
 def frames(path: Path) -> np.ndarray:
     return np.stack(list(read_frames(path)))
 

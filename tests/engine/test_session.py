@@ -210,7 +210,7 @@ def test_what_appears_while_it_samples_costs_no_more_than_the_name(
         return
     assert there.read_text() == "mine"
     assert written == tmp_path / path.replace("out", "out-2")
-    assert notes == [f"{tmp_path / path} appeared during the run and was left as it is"]
+    assert notes == [f"{tmp_path / path} is there already, and was left as it is"]
 
 
 def test_two_failed_runs_keep_their_latents_apart(make: Make, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ prompt = "a small red circle moves right on a black background"
 frames = 5
 width = 32
 height = 32
-steps = 3
+steps = {steps}
 {more}
 [output]
 path = "out.mkv"
@@ -87,8 +87,9 @@ def planned(
     family: str = "tiny-t2v",
     model: str = "",
     more: str = "",
+    steps: int = 3,
 ) -> Plan:
-    text = TEXT.format(family=family, model=model, more=more)
+    text = TEXT.format(family=family, model=model, more=more, steps=steps)
     workflow = parse_workflow(text, name="w.toml", folder=folder, plugins=PLUGINS)
     plan = make_plan(workflow, PLUGINS, device="cpu", library=Library(()))
     main = attrs.evolve(plan.models["main"], placements=placements or {})

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from tests.seams.longcat.plugin import EXACT
 from wan_core import Session
 from wan_core.contract import Component, LoadRequest, Quantization, Stack
-from wan_core.contract.errors import PluginError, WanCoreError
-from wan_core.contract.events import Event, Note
+from wan_core.contract.errors import Cancelled, PluginError, WanCoreError
+from wan_core.contract.events import Event, Note, TaskProgress
 from wan_core.contract.lazy import resolve
+from wan_core.engine import keep
 from wan_core.engine.results import RunResult
 from wan_core.media import read_frames
 from wan_core.memory import ALIGNMENT, compiled, packed_bytes, stack_of, tensors_of
@@ -355,6 +356,37 @@ def test_all_together(runs: Runs) -> None:
     both = [one for one in runs.transformer().modules() if isinstance(one, LoraLinear)]
     assert len(both) == runs.probe.adapted
     assert all(isinstance(one, QuantLinear) for one in both)
+
+
+@pytest.mark.parametrize("probe", IN_STEPS)
+def test_all_together_cut_short(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process that is new after every step: strengths by step, codes, swap."""
+    monkeypatch.setattr(keep, "SHARE", float("inf"))
+    model = f"{runs.file()}\nquantization = {{}}\n"
+    model += runs.lora(", merge = false, strength = [1.0, 0.0, 0.5]")
+    plan = runs.plan(model, memory="blocks_to_swap = 2\nprefetch_blocks = 1")
+    whole = np.stack(list(read_frames(runs.session.run(plan).outputs[0])))
+    plain = runs.plan(model.replace("0.5]", "1.0]"), memory="blocks_to_swap = 2")
+    assert not np.array_equal(
+        np.stack(list(read_frames(runs.session.run(plain).outputs[0]))), whole
+    )
+    begun = stops = 0
+
+    def stop(event: Event) -> None:
+        if isinstance(event, TaskProgress) and event.task.startswith("sampling"):
+            raise KeyboardInterrupt
+
+    while True:
+        with Session(plugins=runs.plugins, device="cpu", cache=runs.session.cache) as fresh:
+            try:
+                result = fresh.run(plan, listen=stop, resume=begun > 0)
+                break
+            except Cancelled:
+                stops += 1
+        begun += 1
+        assert stops < 20
+    assert stops >= 3
+    assert np.array_equal(np.stack(list(read_frames(result.outputs[0]))), whole)
 
 
 @pytest.fixture

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import logging
+import runpy
+import sys
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from wan_core.kernels import quantise_rows, quantise_rows_reference, rows, telling
+from wan_core.kernels import (
+    failures,
+    norm_rotate,
+    quantise_rows,
+    quantise_rows_reference,
+    rows,
+    telling,
+)
 from wan_core.weights import QuantLinear
 from wan_core.weights.quantised import linear
 from wan_core.weights.quantised.linear import multiply_in_fp8
@@ -147,7 +156,8 @@ def test_a_broken_kernel_costs_a_warning(
     def broken(x: Tensor) -> tuple[Tensor, Tensor]:
         raise RuntimeError("no C compiler")
 
-    monkeypatch.setattr(rows, "_broken", False)
+    monkeypatch.setattr(failures._everywhere, "told", set())
+    monkeypatch.setattr(rows, "_broken", "")
     monkeypatch.setattr(rows, "_suits", lambda x: True)
     monkeypatch.setattr(rows, "_kernel", lambda: None if rows._broken else broken)
     x = random(4, 32)
@@ -166,17 +176,56 @@ def test_a_run_hears_of_a_broken_kernel(
     def broken(x: Tensor) -> tuple[Tensor, Tensor]:
         raise RuntimeError("no C compiler \x1b[31m\nmore")
 
-    monkeypatch.setattr(rows, "_broken", False)
+    monkeypatch.setattr(rows, "_broken", "")
     monkeypatch.setattr(rows, "_suits", lambda x: True)
     monkeypatch.setattr(rows, "_kernel", lambda: None if rows._broken else broken)
     heard: list[tuple[str, str]] = []
     with telling(lambda what, instead: heard.append((what, instead))):
         quantise_rows(random(4, 32))
         quantise_rows(random(4, 32))
-    ((what, instead),) = heard
+    with telling(lambda what, instead: heard.append((what, instead))):  # the next run
+        quantise_rows(random(4, 32))
+        quantise_rows(random(4, 32))
+    (what, instead), again = heard
+    assert again == (what, instead)
     assert what == "the kernel that quantises inputs failed (no C compiler ?[31m)"
     assert "slower" in instead
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        (ModuleNotFoundError("No module named 'triton'"), "No module named 'triton'"),
+        (RuntimeError("0 active drivers"), "0 active drivers"),
+        (OSError(), "OSError"),
+    ],
+)
+def test_a_kernel_that_cannot_be_imported_is_missing(
+    fault: Exception, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of Triton that is not there, and of one that is and does not fit."""
+
+    class Broken:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name.endswith("_triton"):
+                raise fault
+
+    for name in ("rows_triton", "norm_rotate_triton"):
+        monkeypatch.delitem(sys.modules, f"wan_core.kernels.{name}", raising=False)
+        monkeypatch.delattr(f"wan_core.kernels.{name}", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    monkeypatch.setattr(rows, "_broken", "")
+    monkeypatch.setattr(rows, "_suits", lambda x: True)
+    heard: list[str] = []
+    x = random(4, 32)
+    with telling(lambda what, instead: heard.append(what)):
+        codes, scales = quantise_rows(x)
+    assert torch.equal(codes.float(), quantise_rows_reference(x)[0].float())
+    assert torch.equal(scales, quantise_rows_reference(x)[1])
+    assert heard == [f"the kernel that quantises inputs failed ({why})"]
+    # the other one is looked for when its module is imported
+    assert runpy.run_path(norm_rotate.__file__)["fused"] is None
 
 
 def test_memory_that_is_short_is_no_broken_kernel(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -150,7 +150,7 @@ def summary(result: RunResult) -> list[str]:
 
 
 def sweep_summary(sweep: SweepResult, plans: Sequence[Plan]) -> list[str]:
-    """A line for each run, and the contact sheet."""
+    """A line for each run, for what each has recovered from, and for the contact sheet."""
     rows = []
     for plan, outcome in zip(plans, sweep.outcomes, strict=True):
         label = plan.workflow.source.label
@@ -159,6 +159,7 @@ def sweep_summary(sweep: SweepResult, plans: Sequence[Plan]) -> list[str]:
         else:
             seconds = duration(outcome.seconds["total"])
             rows.append((label, seconds, ", ".join(map(short_path, outcome.outputs))))
+            rows += [("", "recovered", str(one)) for one in outcome.recoveries]
     if sweep.sheet:
         rows.append(("contact sheet", "", short_path(sweep.sheet)))
     return columns(rows)

@@ -123,12 +123,11 @@ def newest() -> Card:
 def plans_to_go_on(
     loaded: Sequence[Workflow], wanted: Wanted, plugins: Plugins
 ) -> tuple[Plan, ...]:
-    """Plans as :func:`make_plans` makes them, where videos of a sweep may be there already.
+    """Plans as :func:`make_plans` makes them, where videos may be there already.
 
-    They are not replaced for that: where one is in the way, the new one gets another name.
+    Of a sweep those of the runs that are over; and a run may have been killed when its video had its name and
+    nobody knew yet. They are not replaced for that: where one is in the way, the new one gets another name.
     """
-    if len(loaded) == 1:
-        return make_plans(loaded, wanted, plugins)
     plans = make_plans(loaded, attrs.evolve(wanted, overwrite=True), plugins)
     return tuple(_with_own_overwrite(plans, loaded, wanted))
 

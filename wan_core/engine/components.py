@@ -163,6 +163,8 @@ class ModelComponents:
             self._held[slot] = use.component.value
         else:
             self._hold(slot, partial(self._load, slot), headroom)
+        if self._keys[slot][1] != self._planned_place(slot):
+            self._recovery.until_the_end(*self._keys[slot])
         return self._held[slot]
 
     def _hold(self, slot: str, load: Callable[[], Any], headroom: int) -> None:
@@ -272,6 +274,12 @@ class ModelComponents:
 
     def _swapped_key(self, slot: str) -> Hashable:
         return (self._key(slot), "swapped")
+
+    def _planned_place(self, slot: str) -> Hashable:
+        """Under which key the component lies in a run that has memory enough."""
+        planned = self.model.placements.get(slot, RESIDENT)
+        key = key_of(self.model, slot, planned.device)
+        return (key, "swapped") if planned.swapped else key
 
     def _load(self, slot: str, keep: Keeper | None = None) -> Any:
         component = self.model.family.components[slot]

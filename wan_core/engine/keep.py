@@ -7,7 +7,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,9 @@ import attrs
 from wan_core.contract.errors import WeightsError
 from wan_core.contract.events import Listener, Note
 from wan_core.engine.identity import differences
+from wan_core.engine.recoveries import Recoveries, read_recoveries
 from wan_core.engine.safely import read_tensors, write_tensors
-from wan_core.engine.unfinished import RUN, Card, Taken, is_own, locked
+from wan_core.engine.unfinished import CARD, RUN, Card, Taken, is_own, locked
 from wan_core.weights.safetensors_header import Header, read_header
 
 if TYPE_CHECKING:
@@ -124,6 +125,26 @@ class Keepsakes:
         self.tell(f"the latents of {stage} are kept already", level="info")
         return tensors
 
+    def keep_recoveries(self, recoveries: Recoveries) -> None:
+        """Write what the run has recovered from; what another plan made stays as that has left it."""
+        if self.folder is None or not self._own:
+            return
+        try:
+            recoveries.write(self.folder)
+        except OSError as error:
+            self._tell_once("recoveries", f"how it has recovered could not be kept ({error})")
+
+    def recoveries(self) -> Recoveries:
+        """What the run had recovered from before it was cut short."""
+        if not (self._going_on and self.folder):
+            return Recoveries()
+        try:
+            found = read_recoveries(self.folder)
+        except WeightsError as error:
+            self.tell(f"how the run has recovered before is forgotten ({error.problem})")
+            return Recoveries()
+        return found if self._same else found.of_latents()
+
     def repeat(self) -> None:
         """A stage is repeated within the run: what it has stored serves it, unless another plan made it."""
         if self._own:
@@ -158,7 +179,7 @@ class Keepsakes:
         self._emit(Note(text, level))
 
     def finished(self, outputs: Sequence[Path]) -> None:
-        """The run is over, the sweep that it belongs to is not: what is left is what it has written."""
+        """The run is over, the sweep that it belongs to is not: what is left says what it has written."""
         if self.folder is None:
             return
         self._card = attrs.evolve(self._card, outputs=tuple(map(str, outputs)))
@@ -173,6 +194,10 @@ class Keepsakes:
     def discard(self) -> None:
         """Nothing needs keeping any more."""
         if self.folder:
+            with suppress(
+                OSError
+            ):  # a process that is killed on the way leaves no run that could go on
+                (self.folder / CARD).unlink(missing_ok=True)
             shutil.rmtree(self.folder, ignore_errors=True)
         self.folder = None
         self.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from wan_core.engine.ladder import Abilities
 from wan_core.memory import BlockStack, WithParts, stack_of, tensors_of
 from wan_core.memory.units import tables_of
 from wan_core.models.vae import RampTiling
+from wan_core.weights.spoilt import weights_of
 
 
 def work_as(component: Any, placement: Placement) -> None:
@@ -56,6 +58,18 @@ def to_cpu(component: Any) -> None:
     elif (stack := stack_of(component)) is not None:
         for tensor in everything_of(stack):
             tensor.data = tensor.data.cpu()
+
+
+def named_weights(component: Any) -> Iterator[tuple[str, Tensor]]:
+    """All numbers of a component by name, of quantised layers what their codes are worth."""
+    stack = stack_of(component)
+    if stack is None:
+        yield from weights_of(component)
+        return
+    for unit in stack.units():
+        for name, tensor in weights_of(unit.module):
+            yield f"{unit.name}.{name}", tensor
+    yield from stack.rest().items()
 
 
 def everything_of(stack: BlockStack) -> list[Tensor]:

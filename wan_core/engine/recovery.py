@@ -2,7 +2,8 @@
 
 Where a step of sampling fails, it is repeated from the latents before it. Where anything else of a stage fails,
 the stage is repeated: what it has sampled is there. Where decoding fails, the file is written anew. What is
-learned in a run is forgotten with it: the next one is planned as always.
+learned in a run is forgotten with it: the next one is planned as always. Only a run that goes on where it was
+cut short takes it up again.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import attrs
 import torch
 
 from wan_core.contract.errors import ResourceError
-from wan_core.contract.events import Listener, Recovered
-from wan_core.contract.placement import Placement
+from wan_core.contract.events import Listener, Note, Recovered
+from wan_core.contract.placement import RESIDENT, Placement
 from wan_core.contract.text import slot_in_words
 from wan_core.engine.ladder import Rung, next_rung
-from wan_core.memory import Ledger, Residency, gigabytes, give_back, let_go
+from wan_core.engine.recoveries import Recoveries, smaller
+from wan_core.memory import Ledger, Residency, as_shortage, gigabytes, give_back, let_go
 from wan_core.planning import Plan
+from wan_core.planning.sharing import components_once, key_of
 
 if TYPE_CHECKING:
     from wan_core.engine.components import ModelComponents
@@ -34,16 +37,19 @@ class Recovery:
     """What one run does when memory runs out.
 
     Attributes:
+        keep: is handed all of it whenever there is more.
         placements: of components that are others than planned, by the component's key
             (:func:`wan_core.planning.sharing.key_of`): models that share one share what it has learned.
-        made: what has been done so far.
+        made: what has been done so far, before the run was cut short, too.
     """
 
     emit: Listener
     ledger: Ledger
     plan: Plan
+    keep: Callable[[Recoveries], None] = lambda recoveries: None
     placements: dict[Hashable, Placement] = attrs.field(factory=dict, init=False)
     made: list[Recovered] = attrs.field(factory=list, init=False)
+    _before: tuple[Recovered, ...] = attrs.field(default=(), init=False)
     _left: set[str] = attrs.field(factory=set, init=False)
     _visitors: list[tuple[Residency, Hashable]] = attrs.field(factory=list, init=False)
 
@@ -56,6 +62,26 @@ class Recovery:
     def changed(self) -> list[str]:
         """What has changed bits, in plain words."""
         return [f"{one.what}: {one.how}" for one in self.made if not one.exact]
+
+    def take_up(self, before: Recoveries) -> None:
+        """Go on as small as the run was when it was cut short."""
+        for (name, slot), kept in before.placements.items():
+            model = self.plan.models.get(name)
+            if model is None or slot not in model.family.components:
+                continue
+            if kept.device and slot in model.family.slots("transformer"):
+                continue  # these stay where they were planned
+            sizes = model.sizes.get(slot)
+            self.placements[key_of(model, slot)] = smaller(
+                model.placements.get(slot, RESIDENT),
+                kept,
+                units=(*sizes.units, *sizes.parts) if sizes else (),
+                allow_inexact=self.allows_inexact,
+            )
+        self._before = before.made
+        self.made.extend(before.made)
+        for one in before.made:
+            self.emit(Note(f"before it was cut short: {one}"))
 
     def persist(
         self,
@@ -76,7 +102,8 @@ class Recovery:
         """
         while True:
             try:
-                return call()
+                with as_shortage():
+                    return call()
             except torch.OutOfMemoryError as error:
                 let_go(error)
             self.make_room(components, slot)
@@ -97,21 +124,41 @@ class Recovery:
             self._left |= idle
             self.report(stage, task, "out of memory", f"{', '.join(new)} left the device")
             return
-        for use, name in _in_use(components, slot):
-            while rung := next_rung(use.placement(name), use.abilities(name)):
-                found_room = self._take(use, name, rung)
-                # what changes bits counts from now on, also where something else has to make room
-                if found_room or not rung.exact:
-                    how = f"{slot_in_words(name)}: {rung.how}"
-                    self.report(stage, task, "out of memory", how, exact=rung.exact)
-                if found_room:
+        # whatever has been used last: nothing changes bits while something else could make room without
+        for exact in (True, False):
+            for use, name in _in_use(components, slot):
+                if self._made_smaller(use, name, (stage, task), exact=exact):
                     return
+        self._keep()
         raise self.given_up(stage, task)
+
+    def _made_smaller(
+        self, use: ModelComponents, slot: str, place: tuple[str, str], *, exact: bool
+    ) -> bool:
+        """Whether a component has been made smaller, and there was room for that.
+
+        Args:
+            place: the stage and the task that ran out of memory.
+            exact: only by what changes no bit.
+        """
+        while rung := next_rung(use.placement(slot), use.abilities(slot)):
+            if exact and not rung.exact:
+                break
+            found_room = self._take(use, slot, rung)
+            # what changes bits counts from now on, also where something else has to make room
+            if found_room or not rung.exact:
+                how = f"{slot_in_words(slot)}: {rung.how}"
+                self.report(*place, "out of memory", how, exact=rung.exact)
+            if found_room:
+                return True
+        return False
 
     def report(self, stage: str, task: str, what: str, how: str, *, exact: bool = True) -> None:
         """Tell of a recovery, and remember it for the end of the run."""
         one = Recovered(stage, task, what, how, exact)
-        self.made.append(one)
+        if one not in self._before:  # else it has failed once more, and is the same line
+            self.made.append(one)
+        self._keep()
         self.emit(one)
 
     def until_the_end(self, residency: Residency, key: Hashable) -> None:
@@ -136,10 +183,19 @@ class Recovery:
             text += f"; tried before that: {'; '.join(tried)}"
         return ResourceError(text, remedy=HELP)
 
+    def _keep(self) -> None:
+        placed = {
+            (model.name, slot): self.placements[key]
+            for model, slot, _ in components_once(self.plan.models)
+            if (key := key_of(model, slot)) in self.placements
+        }
+        self.keep(Recoveries(tuple(self.made), placed))
+
     def _take(self, use: ModelComponents, slot: str, rung: Rung) -> bool:
         """Whether there was room for changing to a smaller placement; else a still smaller one may do."""
         try:
-            use.place(slot, rung.placement)
+            with as_shortage():
+                use.place(slot, rung.placement)
         except torch.OutOfMemoryError as error:
             let_go(error)
         else:

@@ -18,6 +18,7 @@ from wan_core.engine.components import ModelComponents
 from wan_core.engine.features import Features
 from wan_core.engine.guards import checked_outputs, guarded_attend, handed_latents
 from wan_core.engine.keep import Keepsakes
+from wan_core.engine.recoveries import WRITING
 from wan_core.engine.recovery import Recovery
 from wan_core.engine.swapping import HostComponents
 from wan_core.engine.text import encode_texts
@@ -193,10 +194,9 @@ class Run:
         made = record(
             self.plan, self.plugins, circumstances(self.plan, eager, self.recovery.changed)
         )
-        task = "decoding and writing"
         total = size.frames if size else None
         with (
-            self.ledger.task(stage.name, task, total=total, unit="frame") as progress,
+            self.ledger.task(stage.name, WRITING, total=total, unit="frame") as progress,
             # chunks that the writer can't take are those of the stage
             self.plugins.attributed(stage.description),
         ):
@@ -213,7 +213,7 @@ class Run:
             remember(places(self.plan, made.inputs))
         if written.path != self.plan.output:
             self.emit(
-                Note(f"{self.plan.output} appeared during the run and was left as it is", "warning")
+                Note(f"{self.plan.output} is there already, and was left as it is", "warning")
             )
         return written.path
 

@@ -31,6 +31,7 @@ from wan_core.engine.unfinished import Card, Taken, Unfinished, still_going_on, 
 from wan_core.memory import (
     Ledger,
     Residency,
+    as_shortage,
     bound,
     empty_allocator,
     gigabytes,
@@ -182,7 +183,7 @@ class Session:
         each_unit = plan.workflow.memory.block_swap_debug
         ledger = Ledger(emit, torch.device(plan.machine.device), each_unit=each_unit)
         keepsakes = Keepsakes(self.cache, emit, card, taken)
-        recovery = Recovery(emit, ledger, plan)
+        recovery = Recovery(emit, ledger, plan, keepsakes.keep_recoveries)
         start = time.perf_counter()
         try:
             outputs = self._execute(plan, emit, ledger, keepsakes, recovery, previews)
@@ -233,20 +234,22 @@ class Session:
             keepsakes.open()
             names = tuple(s.name for s in plan.stages)
             emit(RunStarted(source.name, names, source.label, plan.seconds))
+            recovery.take_up(keepsakes.recoveries())
             residencies = self._residencies_for(plan)
             _refuse_shortage(plan, residencies)
-            return Run(
-                plan,
-                self.plugins,
-                residencies,
-                self._host,
-                ledger,
-                keepsakes,
-                recovery,
-                emit,
-                self.cache,
-                previews,
-            ).execute()
+            with as_shortage():
+                return Run(
+                    plan,
+                    self.plugins,
+                    residencies,
+                    self._host,
+                    ledger,
+                    keepsakes,
+                    recovery,
+                    emit,
+                    self.cache,
+                    previews,
+                ).execute()
         except (KeyboardInterrupt, Cancelled) as error:
             cancelled = Cancelled(_and("stopped", keepsakes))
             emit(RunFailed(str(cancelled), cancelled.exit_code))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from wan_core.contract.errors import WanCoreError
-from wan_core.contract.events import Listener, Note
+from wan_core.contract.errors import WanCoreError, WeightsError
+from wan_core.contract.events import Listener, Note, Recovered
+from wan_core.engine.recoveries import read_recoveries
 from wan_core.engine.results import RunResult
 from wan_core.engine.resume import card_of, refuse, runs_of
 from wan_core.engine.unfinished import Card, Unfinished
@@ -61,7 +63,10 @@ class SweepKept:
         for run in self.runs:
             outputs = tuple(map(Path, run.card.outputs))
             if run.card.plan == card.plan and outputs and all(map(exists, outputs)):
-                return RunResult(outputs, {"total": 0.0}, 0, None)
+                recoveries: tuple[Recovered, ...] = ()
+                with suppress(WeightsError):
+                    recoveries = read_recoveries(run.path).made
+                return RunResult(outputs, {"total": 0.0}, 0, None, recoveries=recoveries)
         return None
 
     def forget(self) -> None:

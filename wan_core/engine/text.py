@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from wan_core.contract.errors import WeightsError
 from wan_core.contract.placement import RESIDENT
 from wan_core.engine.components import ModelComponents
+from wan_core.engine.pieces import named_weights
 from wan_core.engine.recovery import Recovery
 from wan_core.engine.swapping import HostComponents
 from wan_core.memory import Ledger, Residency
@@ -16,6 +18,7 @@ from wan_core.models.encoders import EmbeddingCache, embedding_key
 from wan_core.planning import Plan, PlannedModel
 from wan_core.planning.sharing import together
 from wan_core.plugins import Plugins
+from wan_core.weights.spoilt import spoilt_weight
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -68,6 +71,7 @@ def _encode(
     keys = {prompt: _key(model, prompt) for prompt in prompts}
     rows = {p: found for p, key in keys.items() if key and (found := cache.get(key)) is not None}
     lacking = [prompt for prompt in prompts if prompt not in rows]
+    planned = model.placements.get(SLOT, RESIDENT).device
     if lacking:
         try:
             encoder = components.get(SLOT)
@@ -77,17 +81,36 @@ def _encode(
                     with components.attributed():
                         made = recovery.persist(partial(encoder.encode, some), [components])
                     rows.update({p: one.cpu() for p, one in zip(some, made, strict=True)})
+                    # before anything is kept for later runs
+                    if not all(bool(rows[prompt].isfinite().all()) for prompt in some):
+                        raise _why_not_finite(encoder, model)
+                    # rows of another device differ in the last bits: no later run takes them for its own
+                    if components.placement(SLOT).device == planned:
+                        for prompt in some:
+                            if key := keys[prompt]:
+                                cache.put(key, rows[prompt])
                     done += len(some)
                     progress(done)
         finally:
             components.close()
-    planned = model.placements.get(SLOT, RESIDENT).device
-    as_planned = components.placement(SLOT).device == planned
-    for prompt in lacking:
-        # rows of another device differ in the last bits: no later run takes them for its own
-        if as_planned and (key := keys[prompt]):
-            cache.put(key, rows[prompt])
     return rows
+
+
+def _why_not_finite(encoder: Any, model: PlannedModel) -> WeightsError:
+    """Find the cause: a broken weight, or a precision that is too small."""
+    file = model.files.get(SLOT)
+    name = file.path.name if file else ""
+    if spoilt := spoilt_weight(named_weights(encoder)):
+        return WeightsError(
+            f"{spoilt}, which spoils the text rows",
+            where=name,
+            remedy="the text encoder's file is damaged: download or convert it again",
+        )
+    return WeightsError(
+        "the text rows that it makes hold NaN or infinity",
+        where=name,
+        remedy="run the text encoder in bfloat16 or float32, or check its file",
+    )
 
 
 def _together(prompts: Sequence[str], *, swapped: bool) -> list[list[str]]:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from wan_core.kernels.failures import failed
+from wan_core.kernels.failures import failed, reason
 
 __all__ = ["LARGEST", "SMALLEST", "WIDEST", "quantise_rows", "quantise_rows_reference"]
 
@@ -25,7 +25,8 @@ WIDEST = 32768
 """Columns that the kernel holds in registers."""
 
 _Launch = Callable[[Tensor], tuple[Tensor, Tensor]]
-_broken = False
+_broken = ""
+"""Why the kernel is not used in this process."""
 
 
 def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -34,13 +35,15 @@ def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
     A kernel that can't be built here (no triton, no C compiler) costs time, and is told
     (:mod:`~wan_core.kernels.failures`).
     """
-    if not torch.compiler.is_compiling() and _suits(x) and (launch := _kernel()):
-        try:
-            return launch(x)
-        except torch.OutOfMemoryError:
-            raise
-        except Exception as error:
-            _give_up(error)
+    if not torch.compiler.is_compiling() and _suits(x):
+        if launch := _kernel():
+            try:
+                return launch(x)
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:
+                _give_up(error)
+        _tell()
     return quantise_rows_reference(x)
 
 
@@ -69,7 +72,7 @@ def _kernel() -> _Launch | None:
         return None
     try:
         from wan_core.kernels.rows_triton import quantise_rows_in_one_pass
-    except ImportError as error:
+    except Exception as error:  # no triton, or one that does not fit this machine
         _give_up(error)
         return None
     return quantise_rows_in_one_pass
@@ -77,9 +80,12 @@ def _kernel() -> _Launch | None:
 
 def _give_up(error: Exception) -> None:
     global _broken
-    _broken = True
+    _broken = reason(error)
+
+
+def _tell() -> None:
     failed(
         "the kernel that quantises inputs",
         "inputs are quantised without a kernel of their own, which is slower",
-        error,
+        _broken,
     )

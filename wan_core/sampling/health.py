@@ -22,7 +22,7 @@ from wan_core.contract.errors import DeadLatentsError
 from wan_core.contract.protocols import Denoiser, Latents, Step
 from wan_core.sampling.experts import TwoExperts
 from wan_core.sampling.held import FRAMES
-from wan_core.weights.quantised.linear import QuantLinear
+from wan_core.weights.spoilt import spoilt_weight, weights_of
 
 EXPLODED = 1e3
 """Root mean square beyond which latents (about 1 when normalised) are not meant."""
@@ -174,6 +174,13 @@ def _check_given(
 ) -> None:
     for branch in predictions:
         for name, encoded in _encoded(conditioning.view(branch), branch, step):
+            if not bool(torch.isfinite(encoded).all()):
+                raise DeadLatentsError(
+                    f'the given latents for "{name}" ({branch}) hold NaN or infinity',
+                    where=where,
+                    remedy="the VAE's file is damaged, or its precision too small: download it again, or set "
+                    'precision = "bfloat16" or "float32"',
+                )
             level = _rms(encoded)
             if level == 0 or NORMALISED[0] <= level <= NORMALISED[1]:
                 continue
@@ -235,22 +242,16 @@ def _why_not_finite(
     denoiser: Denoiser, prediction: Tensor, what: str, where: str
 ) -> DeadLatentsError:
     """Find the cause: a broken weight, an overflow of float16, or something else."""
-    half = prediction.dtype == torch.float16 or getattr(denoiser, "dtype", None) == torch.float16
-    for name, weight in _weights(denoiser):
-        half = half or weight.dtype == torch.float16
-        values = weight.detach().float()
-        broken = "NaN" if bool(torch.isnan(values).any()) else ""
-        if weight.dtype != torch.float16 and bool(torch.isinf(values).any()):
-            broken = "infinity"
-        if broken:
-            file = (
-                "a LoRA file" if ".lora." in name else "the transformer's file, or a merged LoRA,"
-            )
-            return DeadLatentsError(
-                f'the weight "{name}" holds {broken}, which spoils the prediction for {what}',
-                where=where,
-                remedy=f"{file} is damaged: download or convert it again",
-            )
+    found = list(_weights(denoiser))
+    if spoilt := spoilt_weight(found):
+        file = "a LoRA file" if ".lora." in spoilt else "the transformer's file, or a merged LoRA,"
+        return DeadLatentsError(
+            f"{spoilt}, which spoils the prediction for {what}",
+            where=where,
+            remedy=f"{file} is damaged: download or convert it again",
+        )
+    dtypes = {prediction.dtype, getattr(denoiser, "dtype", None), *(w.dtype for _, w in found)}
+    half = torch.float16 in dtypes
     if half:
         return DeadLatentsError(
             f"float16 overflowed: the prediction for {what} holds NaN or infinity",
@@ -277,19 +278,7 @@ def _weights(denoiser: Denoiser) -> Iterator[tuple[str, Tensor]]:
             for name, tensor in _weights(getattr(denoiser, expert)):
                 yield f"{expert}.{name}", tensor
         return
-    held = (
-        [denoiser]
-        if isinstance(denoiser, nn.Module)
-        else getattr(denoiser, "__dict__", {}).values()
-    )
-    for module in held:
-        if isinstance(module, nn.Module):
-            for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-                if tensor.is_floating_point():
-                    yield name, tensor
-            for name, layer in module.named_modules():
-                if isinstance(layer, QuantLinear):
-                    yield f"{name}.weight", layer.dequantised()
+    yield from weights_of(denoiser)
 
 
 def _check_prompt_matters(

@@ -80,7 +80,8 @@ def sample(
     with the same state tries it again; a stored state gives the same bits as an uninterrupted run.
     Inside of :func:`~wan_core.sampling.recording.recorded` that happens by itself: the call goes on where
     the same one was cut short, or returns what it has returned before. Inside of
-    :func:`~wan_core.sampling.rescue.rescued` a step that runs out of memory is tried again.
+    :func:`~wan_core.sampling.rescue.rescued` a step that runs out of memory is tried again. What the denoiser
+    prefills is made with the strengths of the first step, wherever the call goes on.
 
     Args:
         observe: called after each step, for progress and previews; to stop the run it raises
@@ -99,6 +100,8 @@ def sample(
         record.load(state)
         if state.index == schedule.steps:
             return dict(state.latents)
+    # whatever the call before has ended with, and also where this one goes on in its middle
+    _take_strengths(denoiser, 0)
     prefilled = denoiser.prefill(conditioning)
     state.attach(prefilled, guidance)
     try:
@@ -153,9 +156,13 @@ def _run(
             state.latents = held.write(moving.put(moved, seen), conditioning.pin, now)
         return raw, velocity
 
+    def keep() -> None:
+        if record:
+            record.cut_short(state)
+
     while state.index < schedule.steps:
         step, seen = schedule.step(state.index), state.latents
-        raw, velocity = persistently(partial(advance, step, seen), lambda: state.whole)
+        raw, velocity = persistently(partial(advance, step, seen), lambda: state.whole, keep)
         if unchecked is not None and raw:
             unchecked.after_first_step(denoiser, conditioning, raw, seen, state.latents, step)
             unchecked = None
@@ -190,9 +197,14 @@ def predict(
     inputs = attrs.evolve(inputs, held=held.spans(latents, view))
     timesteps = held.timesteps(latents, view, step.timestep)
     now = held.Moment(step.sigma, step.index / step.steps)
-    if loras := loras_of(denoiser):
-        loras.at(step.index)
+    _take_strengths(denoiser, step.index)
     return denoiser(held.write(latents, view.overlay, now), timesteps, inputs)
+
+
+def _take_strengths(denoiser: Denoiser, step: int) -> None:
+    """Let LoRA files that are kept apart count as strongly as in a step."""
+    if loras := loras_of(denoiser):
+        loras.at(step)
 
 
 def _velocity(prediction: Latents, denoiser: Denoiser) -> dict[str, Tensor]:

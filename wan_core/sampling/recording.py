@@ -88,7 +88,7 @@ class Record:
             self._store(state)
 
     def cut_short(self, state: SamplerState) -> None:
-        """Keep what there is, because the run is about to end."""
+        """Keep what there is, because the run is about to end, or to go on otherwise."""
         if state.index > self._last and state.whole:
             self._store(state)
 

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 import torch
 
-from wan_core.memory import let_go
+from wan_core.memory import as_shortage, let_go
 
 T = TypeVar("T")
 
@@ -37,18 +37,27 @@ def rescued(make_room: Callable[[], None]) -> Iterator[None]:
         _make_room.reset(token)
 
 
-def persistently(step: Callable[[], T], may_repeat: Callable[[], bool]) -> T:
+def persistently(
+    step: Callable[[], T], may_repeat: Callable[[], bool], keep: Callable[[], None]
+) -> T:
     """Call ``step`` until it does not run out of memory, or nobody can help.
 
     Args:
         may_repeat: whether a step that failed has left everything as it was.
+        keep: called before room is made, after which the same steps may give other bits.
     """
     make_room = _make_room.get()
     while True:
         try:
-            return step()
+            with as_shortage():
+                return step()
         except torch.OutOfMemoryError as error:
             if make_room is None or not may_repeat():
                 raise
+            let_go(error)
+        try:
+            with as_shortage():
+                keep()
+        except torch.OutOfMemoryError as error:  # what is on the device may need some to leave it
             let_go(error)
         make_room()

@@ -8,11 +8,14 @@ import attrs
 import torch
 from torch import Tensor
 
+from wan_core.contract.errors import MediaError, WanCoreError, WeightsError
 from wan_core.contract.events import Event, Note
 from wan_core.contract.loading import Components
 from wan_core.contract.requests import StageContext
+from wan_core.memory import as_shortage
 from wan_core.models.vae import WanVAE, encode_pieces
 from wan_core.stages.frames import given_video
+from wan_core.weights.spoilt import spoilt_weight, weights_of
 
 FLAT = 2e-3
 """Standard deviation (of pixels in -1…1) below which a decoded chunk is one colour."""
@@ -35,12 +38,26 @@ class DecodedVideo:
         flat = True
         for decoded in self.vae.decode_stream(self.latents):
             frames = decoded[0].transpose(0, 1).float().clamp(-1, 1).cpu()
+            if not bool(frames.isfinite().all()):
+                raise self._why_not_finite()
             flat = flat and float(frames.std(dim=(0, 2, 3)).max()) < FLAT
             yield frames
         if flat:
             self.emit(
                 Note("the whole video is one colour: is this the VAE of this model?", "warning")
             )
+
+    def _why_not_finite(self) -> WanCoreError:
+        """Find the cause: a broken weight, or a precision that is too small."""
+        if spoilt := spoilt_weight(weights_of(self.vae)):
+            return WeightsError(
+                f"{spoilt}, which spoils the decoded video",
+                remedy="the VAE's file is damaged: download or convert it again",
+            )
+        return MediaError(
+            "the decoded video has values that are not numbers",
+            remedy="try a larger precision for the VAE",
+        )
 
 
 @attrs.define(eq=False)
@@ -69,7 +86,8 @@ class LatentVideo:
         self._readers += 1
         stays = False
         try:
-            yield from DecodedVideo(vae, self.latents, self.emit)
+            with as_shortage():
+                yield from DecodedVideo(vae, self.latents, self.emit)
         except torch.OutOfMemoryError:
             stays = True  # in use, so that it can be made to take less before the next try
             raise

@@ -75,7 +75,7 @@ class EmbeddingCache:
         self.max_bytes = max_bytes
 
     def get(self, key: str) -> Tensor | None:
-        """The rows stored under ``key``; None when there are none or they are damaged."""
+        """The rows stored under ``key``; None when there are none, or they are damaged or no numbers."""
         path = self.folder / (key + SUFFIX)
         try:
             header = read_header(path)
@@ -89,7 +89,7 @@ class EmbeddingCache:
         from safetensors.torch import load
 
         rows: Tensor = load(data)[ENTRY]
-        return rows
+        return rows if bool(rows.isfinite().all()) else None
 
     def put(self, key: str, rows: Tensor) -> None:
         """Store ``rows`` (``[rows, text_dim]``) under ``key``, whole or not at all."""

@@ -7,7 +7,6 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -72,6 +71,8 @@ def _comfy(pictures: Tensor, size: int, scaled: tuple[int, int]) -> Tensor:
 
 
 def _transformers(pictures: Tensor, size: int) -> Tensor:
+    from PIL import Image
+
     levels = pictures
     if pictures.dtype is not torch.uint8:
         levels = (_unit(pictures) * 255).clip(0, 255).round().byte()
