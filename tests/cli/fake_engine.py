@@ -125,8 +125,14 @@ def install(script: Script, set_item: Callable[[Any, str, ModuleType], None]) ->
         return (Workflow(),)
 
     def make_plans(
-        workflows: Sequence[Workflow], plugins: Any, *, device: str, library: Any
+        workflows: Sequence[Workflow],
+        plugins: Any,
+        *,
+        device: str,
+        library: Any,
+        assume_files: bool,
     ) -> tuple[Plan, ...]:
+        assert not assume_files
         (workflow,) = workflows
         script.asked.update(output=workflow.output.path, device=device)
         script.asked.update(where=workflow.source.where, overwrite=workflow.output.overwrite)

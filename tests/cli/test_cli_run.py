@@ -321,8 +321,7 @@ def test_under_nohup_a_lost_connection_does_not_stop_the_run() -> None:
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert run.stderr
-    while not run.stderr.readline().startswith("text:"):
-        pass
+    assert any(line.startswith("text:") for line in run.stderr)
     run.send_signal(signal.SIGHUP)
     out, _ = run.communicate(timeout=20)
     assert (run.returncode, out) == (0, SUMMARY)
