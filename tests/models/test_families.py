@@ -19,7 +19,9 @@ def test_a_wider_model_of_public_parts_differs_from_the_built_in_one_by_its_widt
     assert wide.keys() == built_in.components.keys()
     own = built_in.components["transformer"]
     assert wide["transformer"].config == {**own.config, "in_dim": 48}
-    same = attrs.evolve(wide["transformer"], config=own.config, published=own.published)
+    same = attrs.evolve(
+        wide["transformer"], config=own.config, published=own.published, outline=own.outline
+    )
     assert {**wide, "transformer": same} == built_in.components
     assert built_in.preset.sizes == public.SIZES_1_3B
     assert built_in.preset.negative_prompt == public.WAN_NEGATIVE_PROMPT

@@ -194,9 +194,8 @@ class Keepsakes:
     def discard(self) -> None:
         """Nothing needs keeping any more."""
         if self.folder:
-            with suppress(
-                OSError
-            ):  # a process that is killed on the way leaves no run that could go on
+            # a process that is killed on the way leaves no run that could go on
+            with suppress(OSError):
                 (self.folder / CARD).unlink(missing_ok=True)
             shutil.rmtree(self.folder, ignore_errors=True)
         self.folder = None

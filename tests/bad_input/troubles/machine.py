@@ -71,8 +71,7 @@ GROUP = Group(
             (
                 Case("budget-too-small",
                      "w.toml, line 12, memory.ram: generate / text is predicted to need 113 MB (weights 3 MB, "
-                     "activations 110 MB), the budget is 1 MB; use a smaller size, fewer frames, a smaller "
-                     "precision or a larger budget.",
+                     "activations 110 MB), the budget is 1 MB; use a smaller precision or a larger budget.",
                      {"w.toml": workflow(family="tiny-t2v") + '[memory]\nram = "1MiB"\n'}, code=5),
                 Case("too-many-frames-for-the-budget",
                      "w.toml, line 14, memory.ram: generate / decoding is predicted to need 5.2 GB (weights "

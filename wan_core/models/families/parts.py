@@ -41,7 +41,7 @@ MIDDLE = {"dim": 3072, "ffn_dim": 14336, "num_heads": 24, "num_layers": 30}
 """Those of 5 B."""
 
 
-def outline(name: str) -> str:
+def outline_of(name: str) -> str:
     """A list of published tensors, which docs/make_outlines.py makes."""
     return f"outlines/{name}.outline.json"
 
@@ -49,16 +49,16 @@ def outline(name: str) -> str:
 def transformer(
     sizes: Mapping[str, int],
     files: tuple[PublishedFile, ...],
-    tensors: str,
     *,
     in_dim: int = 16,
     out_dim: int = 16,
+    outline: str | None = None,
     **more: Any,
 ) -> Component:
     """A Wan transformer.
 
     Args:
-        tensors: name of its outline.
+        outline: of the first file, see :attr:`wan_core.contract.Component.outline`.
         more: further configuration.
     """
     return Component(
@@ -75,7 +75,7 @@ def transformer(
             **more,
         },
         published=files,
-        outline=outline(tensors),
+        outline=outline,
         unpacks=FLOAT32,
         quantises=QUANTISED_LAYERS,
         units=TRANSFORMER_UNITS,
@@ -90,7 +90,7 @@ def text_encoder() -> Component:
         verify=VERIFY_TEXT_ENCODER,
         config={"dim": 4096, "layers": 24, "text_len": TEXT_LENGTH},
         published=published.UMT5_XXL,
-        outline=outline("umt5-xxl-encoder"),
+        outline=outline_of("umt5-xxl-encoder"),
         unpacks=UMT5_TABLES,
         units=TEXT_ENCODER_UNITS,
     )
@@ -104,7 +104,7 @@ def image_encoder() -> Component:
         verify=VERIFY_IMAGE_ENCODER,
         config={"dim": 1280},
         published=published.CLIP,
-        outline=outline("clip-vit-h-14-full-official-checkpoint"),
+        outline=outline_of("clip-vit-h-14-full-official-checkpoint"),
         units=IMAGE_ENCODER_UNITS,
     )
 
@@ -126,7 +126,7 @@ def _vae(channels: int, files: tuple[PublishedFile, ...], tensors: str) -> Compo
         verify=VERIFY_VAE,
         config={"z_dim": channels},
         published=files,
-        outline=outline(tensors),
+        outline=outline_of(tensors),
     )
 
 

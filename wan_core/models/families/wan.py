@@ -12,6 +12,7 @@ from wan_core.models.families.parts import (
     SMALL,
     WIDE,
     image_encoder,
+    outline_of,
     text_encoder,
     transformer,
     vaes,
@@ -77,8 +78,8 @@ def _experts(repository: str, variant: str, in_dim: int = 16) -> dict[str, Compo
             f"transformer.{expert}": transformer(
                 WIDE,
                 published.experts(repository, expert),
-                f"wan2.2-{variant}-a14b",
                 in_dim=in_dim,
+                outline=outline_of(f"wan2.2-{variant}-a14b"),
                 variant=variant,
                 sees_images=False,
             )
@@ -93,7 +94,9 @@ WAN21_T2V_1_3B = Family(
     name="wan2.1-t2v-1.3b",
     title="Wan 2.1 text to video, 1.3 B parameters",
     task="text-to-video",
-    components=_parts(transformer(SMALL, published.T2V_1_3B, "wan2.1-t2v-1.3b", variant="t2v")),
+    components=_parts(
+        transformer(SMALL, published.T2V_1_3B, outline=outline_of("wan2.1-t2v-1.3b"), variant="t2v")
+    ),
     preset=_preset(_480P, SIZES_1_3B, 50, 5.0),
 )
 
@@ -101,7 +104,9 @@ WAN21_T2V_14B = Family(
     name="wan2.1-t2v-14b",
     title="Wan 2.1 text to video, 14 B parameters",
     task="text-to-video",
-    components=_parts(transformer(WIDE, published.T2V_14B, "wan2.1-t2v-14b", variant="t2v")),
+    components=_parts(
+        transformer(WIDE, published.T2V_14B, outline=outline_of("wan2.1-t2v-14b"), variant="t2v")
+    ),
     preset=_preset(_720P, SIZES_14B, 50, 5.0),
 )
 
@@ -116,8 +121,8 @@ def _i2v(size: str, pixels: tuple[int, int], shift: float) -> Family:
                 transformer(
                     WIDE,
                     published.I2V_14B[size],
-                    "wan2.1-i2v-14b",
                     in_dim=36,
+                    outline=outline_of("wan2.1-i2v-14b"),
                     variant="i2v",
                     sees_images=True,
                 )
@@ -141,8 +146,8 @@ WAN21_FLF2V_14B = Family(
             transformer(
                 WIDE,
                 published.FLF2V_14B,
-                "wan2.1-flf2v-14b",
                 in_dim=36,
+                outline=outline_of("wan2.1-flf2v-14b"),
                 variant="flf2v",
                 sees_images=True,
             )
@@ -168,7 +173,7 @@ def _vace(size: str, widths: dict[str, int], pixels: tuple[int, int]) -> Family:
             transformer(
                 widths,
                 published.VACE_1_3B if size == "1.3B" else published.VACE_14B,
-                f"wan2.1-vace-{size.lower()}",
+                outline=outline_of(f"wan2.1-vace-{size.lower()}"),
                 variant="vace",
             )
         ),
@@ -204,7 +209,12 @@ WAN22_TI2V_5B = Family(
     task="text-to-video",
     components={
         "transformer": transformer(
-            MIDDLE, published.TI2V_5B, "wan2.2-ti2v-5b", in_dim=48, out_dim=48, variant="ti2v"
+            MIDDLE,
+            published.TI2V_5B,
+            in_dim=48,
+            out_dim=48,
+            outline=outline_of("wan2.2-ti2v-5b"),
+            variant="ti2v",
         ),
         "text_encoder": text_encoder(),
         **vaes_2_2(),
