@@ -28,10 +28,10 @@ from wan_core.engine.run import Run
 from wan_core.engine.swapping import HostComponents
 from wan_core.engine.sweep import SweepKept, make_sheet, title, with_all_texts
 from wan_core.engine.unfinished import Card, Taken, Unfinished, still_going_on, take
+from wan_core.kernels import as_shortage
 from wan_core.memory import (
     Ledger,
     Residency,
-    as_shortage,
     bound,
     empty_allocator,
     gigabytes,
@@ -39,6 +39,7 @@ from wan_core.memory import (
     pinnable_bytes,
 )
 from wan_core.planning import Library, Plan, look, make_plan, make_plans
+from wan_core.planning.machine import whole_ram
 from wan_core.plugins import Plugins
 from wan_core.workflow import Workflow
 
@@ -128,10 +129,18 @@ class Session:
             if machine.vram is not None and (stated is not None or device in self._bounded):
                 bound(device, stated)
                 self._bounded.add(device)
-        # beside what a user states, no more than may be pinned: files serve as well as memory that is not
-        share = plan.bounds.host if plan.bounds else pinnable_bytes()
-        self._host.residency.budget = share
+        self._host.residency.budget = self._host_share(plan)
         return self._residencies
+
+    def _host_share(self, plan: Plan) -> int:
+        """What may lie in host memory to be swapped from there, in bytes."""
+        if plan.bounds is None:
+            return pinnable_bytes()
+        # free when it was planned, and what lies there already: a later run finds it where it is
+        share = plan.bounds.host + self._host.residency.bytes
+        # beside what a user states, no more than may be pinned: files serve as well as memory that is not
+        stated = plan.bounds.stated_ram
+        return min(share, whole_ram() // 2 if stated is None else stated)
 
     def run(
         self,
