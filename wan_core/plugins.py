@@ -33,7 +33,7 @@ from wan_core.contract.descriptions import (
 )
 from wan_core.contract.errors import PluginError, WanCoreError, nearest
 from wan_core.contract.lazy import resolve
-from wan_core.memory.shortage import is_shortage
+from wan_core.kernels import is_shortage
 
 CORE = "core"
 DISABLE_VARIABLE = "WAN_CORE_DISABLE"

@@ -13,7 +13,7 @@ import pytest
 
 from wan_core import Session
 from wan_core.contract.errors import ResourceError
-from wan_core.contract.events import Event, TaskProgress
+from wan_core.contract.events import Event, TaskProgress, TaskStarted
 from wan_core.engine.results import RunResult
 from wan_core.media import read_frames
 from wan_core.planning import Library, Plan, make_plan
@@ -50,8 +50,8 @@ def no_kept_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("wan_core.engine.text._key", lambda model, prompt: None)
 
 
-def planned(session: Session, folder: Path) -> Plan:
-    workflow = parse_workflow(TEXT, name="w.toml", folder=folder, plugins=session.plugins)
+def planned(session: Session, folder: Path, text: str = TEXT) -> Plan:
+    workflow = parse_workflow(text, name="w.toml", folder=folder, plugins=session.plugins)
     return make_plan(workflow, session.plugins, device="cpu", library=Library(()))
 
 
@@ -85,6 +85,33 @@ def test_all_of_host_memory_is_within_ram(session: Session, tmp_path: Path) -> N
     for _ in range(2):
         assert np.array_equal(frames(session.run(plan, listen=listen)), want)
     assert abs(held["sampling"] - swapped) <= 0.01 * swapped
+
+
+@pytest.mark.parametrize("ram", ["", 'ram = "1GiB"\n'])
+def test_what_lies_there_is_there_for_the_next_run(
+    ram: str, session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan of a session that holds something finds less free: not a reason to let that go."""
+    first = planned(session, tmp_path)
+    swapped = first.models["main"].host_bytes("transformer")
+    started: list[str] = []
+
+    def free() -> int:
+        return 2**29 + 2 * swapped - session._host.residency.bytes
+
+    def listen(event: Event) -> None:
+        if isinstance(event, TaskStarted):
+            started.append(event.task)
+
+    monkeypatch.setattr("wan_core.planning.machine.free_ram", free)
+    monkeypatch.setattr("wan_core.planning.bounds.MARGIN", 2**29 + swapped // 2)
+    text = TEXT.replace("blocks_to_swap", f"{ram}blocks_to_swap")
+    for _ in range(3):
+        plan = planned(session, tmp_path, text)
+        session.run(plan, listen=listen)
+    assert plan.bounds
+    assert plan.bounds.host < swapped == session._host.residency.bytes
+    assert started.count("loading transformer") == 1
 
 
 def test_a_full_disk_is_told_where_units_have_to_lie_in_files(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from wan_core.memory import as_shortage, is_shortage
+from wan_core.kernels import as_shortage, is_shortage
 
 SAID = (
     "CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported",

@@ -105,6 +105,13 @@ def test_what_was_made_goes_to_a_file_without_a_name(tmp_path: Path) -> None:
         assert (place.dtype, place.stride()) == (tensor.dtype, tensor.stride())
 
 
+def test_what_lies_on_a_device_is_in_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a driver maps at its addresses."""
+    monkeypatch.setattr("wan_core.memory.mapped._file_spans", lambda: [(0, 2**64)])
+    assert are_mapped([torch.ones(3)])
+    assert not are_mapped([torch.ones(3), torch.empty(3, device="meta")])
+
+
 def test_room_is_given_back() -> None:
     host = HostRoom(1000)
     first = host("first", [torch.zeros(100)])

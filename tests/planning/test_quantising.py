@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import wan_core.models
 from wan_core.contract import Quantization
-from wan_core.contract.errors import WanCoreError
+from wan_core.contract.errors import ResourceError, WanCoreError
 from wan_core.contract.requests import LoadRequest
 from wan_core.models.families.tiny import TINY_T2V
 from wan_core.models.loaders import load_transformer
@@ -217,6 +217,17 @@ def test_why_products_are_exact(
     assert found == says if says is None else found and found.startswith(says)
     assert why_products_are_exact(Quantization(), device, dtype) is None
     assert why_products_are_exact(None, device, dtype) is None
+
+
+def test_a_gpu_without_room_for_a_product_is_told_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(device: torch.device) -> bool:
+        raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED")
+
+    monkeypatch.setattr(products, "can_multiply", full)
+    with pytest.raises(
+        ResourceError, match=r"^cuda:0 has no memory left for a single product; close"
+    ):
+        why_products_are_exact(Quantization(products="fp8"), "cuda:0", "bfloat16")
 
 
 def test_products_on_a_file_that_is_in_fp8(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import runpy
 import sys
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +21,7 @@ from wan_core.kernels import (
     telling,
 )
 from wan_core.weights import QuantLinear
-from wan_core.weights.quantised import linear
+from wan_core.weights.quantised import linear, products
 from wan_core.weights.quantised.linear import multiply_in_fp8
 from wan_core.weights.quantised.packed import Packed, pack
 from wan_core.weights.quantised.products import can_multiply, fp8_linear_reference, suits_fp8
@@ -228,15 +230,58 @@ def test_a_kernel_that_cannot_be_imported_is_missing(
     assert runpy.run_path(norm_rotate.__file__)["fused"] is None
 
 
-def test_memory_that_is_short_is_no_broken_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(x: Tensor) -> tuple[Tensor, Tensor]:
-        raise torch.OutOfMemoryError("full")
+SHORT = (
+    torch.OutOfMemoryError("full"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("Triton Error [CUDA]: out of memory"),
+)
+
+
+@pytest.mark.parametrize("error", SHORT)
+def test_memory_that_is_short_is_no_broken_kernel(
+    error: RuntimeError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Tensor) -> Any:
+        raise error
 
     monkeypatch.setattr(rows, "_suits", lambda x: True)
     monkeypatch.setattr(rows, "_kernel", lambda: full)
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(RuntimeError) as caught:
         quantise_rows(random(4, 32))
+    assert caught.value is error
     assert not rows._broken
+
+
+@pytest.mark.parametrize("error", SHORT)
+def test_memory_that_is_short_says_nothing_of_products(
+    error: RuntimeError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the whole process would go on without them."""
+    failing = [error]
+
+    def product(x: Tensor, *_: Any) -> Tensor:
+        if failing:
+            raise failing.pop()
+        return x
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
+    monkeypatch.setattr(torch, "ones", partial(_on_the_cpu, torch.ones))
+    monkeypatch.setattr(products, "fp8_linear", product)
+    can_multiply.cache_clear()
+    device = torch.device("cuda:0")
+    try:
+        with pytest.raises(RuntimeError) as caught:
+            can_multiply(device)
+        assert caught.value is error
+        assert can_multiply(device)
+    finally:
+        can_multiply.cache_clear()
+
+
+def _on_the_cpu(make: Any, *shape: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    made: Tensor = make(*shape, dtype=dtype)
+    return made
 
 
 def test_the_layer_is_captured_whole(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,7 +197,7 @@ class ModelComponents:
             beside = device_bytes(sizes, placement) + self.plan.headroom(
                 self._stage, self.model, slot
             )
-        return HostSizes(size, sizes.movable, beside)
+        return HostSizes(size, tuple(sizes.movable), sizes.outside + sizes.buffers, beside)
 
     def _swap_resident(self, slot: str) -> None:
         """From now on units of a component that is resident are swapped."""

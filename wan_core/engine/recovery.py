@@ -20,7 +20,8 @@ from wan_core.contract.placement import RESIDENT, Placement
 from wan_core.contract.text import slot_in_words
 from wan_core.engine.ladder import Rung, next_rung
 from wan_core.engine.recoveries import Recoveries, smaller
-from wan_core.memory import Ledger, Residency, as_shortage, gigabytes, give_back, let_go
+from wan_core.kernels import as_shortage
+from wan_core.memory import Ledger, Residency, gigabytes, give_back, let_go
 from wan_core.planning import Plan
 from wan_core.planning.sharing import components_once, key_of
 

@@ -7,7 +7,7 @@ included, and neither is read twice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from wan_core.contract.errors import ResourceError
 from wan_core.contract.placement import Placement
 from wan_core.engine.pieces import to_cpu
 from wan_core.memory import (
-    BUFFERS,
     BlockStack,
     BlockSwap,
     Copier,
@@ -59,23 +58,15 @@ class HostSizes:
 
     Attributes:
         bytes: of all its weights.
-        units: name -> size, of what can lie in a file instead; empty where that is not known.
+        units: names of what can lie in files instead; none where that is not known.
+        fixed: of what can't, and of the buffers that units in files go through.
         beside: what else has to have room there while it is in use.
     """
 
     bytes: int
-    units: Mapping[str, int] = attrs.field(factory=dict)
+    units: Collection[str] = ()
+    fixed: int = 0
     beside: int = 0
-
-    @property
-    def outside(self) -> int:
-        """Of what belongs to no unit."""
-        return max(0, self.bytes - sum(self.units.values())) if self.units else 0
-
-    @property
-    def largest(self) -> int:
-        """Of its largest unit."""
-        return max(self.units.values(), default=0)
 
 
 class HostComponents:
@@ -120,7 +111,7 @@ class HostComponents:
         def loaded() -> SwappedComponent:
             room, staying = self._room, []
             if taken < sizes.bytes:
-                room = room.bounded(max(0, taken - sizes.outside - BUFFERS * sizes.largest))
+                room = room.bounded(max(0, taken - sizes.fixed))
                 staying = [name for name in sizes.units if name not in placement.swapped]
             keeper = Keeper(placement.swapped, torch.device(device), room, staying)
             return _swapped(load(keeper), title, placement, keeper)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from wan_core.kernels.failures import failed, reason
+from wan_core.kernels.shortage import is_shortage
 
 __all__ = ["LARGEST", "SMALLEST", "WIDEST", "quantise_rows", "quantise_rows_reference"]
 
@@ -39,9 +40,9 @@ def quantise_rows(x: Tensor) -> tuple[Tensor, Tensor]:
         if launch := _kernel():
             try:
                 return launch(x)
-            except torch.OutOfMemoryError:
-                raise
             except Exception as error:
+                if is_shortage(error):
+                    raise
                 _give_up(error)
         _tell()
     return quantise_rows_reference(x)

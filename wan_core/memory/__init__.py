@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from wan_core.memory.pinning import pinnable_bytes as pinnable_bytes
     from wan_core.memory.residency import Residency as Residency
     from wan_core.memory.residency import gigabytes as gigabytes
-    from wan_core.memory.shortage import as_shortage as as_shortage
-    from wan_core.memory.shortage import is_shortage as is_shortage
     from wan_core.memory.sizes import ALIGNMENT as ALIGNMENT
     from wan_core.memory.sizes import BUFFERS as BUFFERS
     from wan_core.memory.sizes import packed_bytes as packed_bytes
@@ -96,8 +94,6 @@ __getattr__, __dir__, __all__ = exports(
         "gigabytes": "residency",
         "give_back": "freeing",
         "let_go": "freeing",
-        "as_shortage": "shortage",
-        "is_shortage": "shortage",
         "let_segments_grow": "allocator",
         "packed_bytes": "sizes",
         "pinnable_bytes": "pinning",

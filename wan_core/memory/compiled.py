@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from wan_core.contract.errors import WanCoreError
+from wan_core.kernels import is_shortage
 from wan_core.memory.units import BlockStack
 
 LIMITS = {
@@ -116,9 +117,11 @@ def _guarded(
         try:
             with _circumstances(compiling):
                 return compiled()(module, *args, **kwargs)
-        except (torch.OutOfMemoryError, WanCoreError):
+        except WanCoreError:
             raise
         except Exception as error:  # whatever torch, Triton or a compiler may raise
+            if is_shortage(error):
+                raise
             reason = in_one_line(error)
         finally:
             if compiling.graphs > graphs:
@@ -156,9 +159,9 @@ def _backend(graph: torch.fx.GraphModule, inputs: Sequence[Any]) -> Any:
     compiling.begin()
     try:
         return BACKEND(graph, inputs)
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:
+        if is_shortage(error):
+            raise
         # an error that passes through torch's tracer leaves it hooked into Python, and callers then hold the
         # tensors that they pass on: better this call runs what was captured, and no other call is compiled
         compiling.fail(in_one_line(error))

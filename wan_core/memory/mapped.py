@@ -125,6 +125,8 @@ def spooled(tensors: Sequence[Tensor], folder: Path | None) -> list[Tensor]:
 
 def are_mapped(tensors: Sequence[Tensor]) -> bool:
     """Whether all of them lie in mapped files; False where the system doesn't tell."""
+    if any(t.device.type != "cpu" for t in tensors):
+        return False  # drivers map files of theirs at addresses of a device
     spans = _file_spans()
     return all(
         any(start <= t.data_ptr() and t.data_ptr() + t.nbytes <= end for start, end in spans)

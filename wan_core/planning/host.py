@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import attrs
 
-from wan_core.memory.sizes import BUFFERS
 from wan_core.planning.unit_sizes import UnitSizes
 
 __all__ = ["HostShare", "host_share"]
@@ -47,8 +46,6 @@ def host_share(
         return HostShare(every)
     if in_use is None or in_use.bytes <= room:
         return HostShare(in_use.bytes if in_use else 0)
-    units = in_use.movable
-    outside = max(0, in_use.bytes - sum(units.values()))
-    buffers = BUFFERS * max(units.values(), default=0)
+    outside, buffers = in_use.outside, in_use.buffers
     there = max(room, outside + buffers)
     return HostShare(there, in_use.bytes + buffers - there, outside, buffers)

@@ -9,9 +9,10 @@ from typing import Any
 import attrs
 
 from wan_core.contract.descriptions import Component
-from wan_core.contract.errors import WorkflowError
+from wan_core.contract.errors import ResourceError, WorkflowError
 from wan_core.contract.options import show
 from wan_core.contract.quantization import Quantization, idle_pattern
+from wan_core.kernels import is_shortage
 from wan_core.planning.files import PlannedFile
 from wan_core.weights import open_weights, printable, strip_prefixes
 from wan_core.weights.described import can_be_quantised, quantised_layers
@@ -113,7 +114,11 @@ def _check_products(
 
 
 def why_products_are_exact(asked: Quantization | None, device: str, dtype: str) -> str | None:
-    """Why a model unpacks its weights although products in fp8 were asked for, as a note."""
+    """Why a model unpacks its weights although products in fp8 were asked for, as a note.
+
+    Raises:
+        ResourceError: the device has no memory left to try it.
+    """
     if asked is None or asked.products != "fp8":
         return None
     what = "products in fp8 were asked for, but weights are unpacked here: "
@@ -125,6 +130,13 @@ def why_products_are_exact(asked: Quantization | None, device: str, dtype: str) 
 
     from wan_core.weights.quantised.products import can_multiply
 
-    if can_multiply(torch.device(device)):
-        return None
+    try:
+        if can_multiply(torch.device(device)):
+            return None
+    except RuntimeError as error:
+        if not is_shortage(error):
+            raise
+        raise ResourceError(
+            f"{device} has no memory left for a single product", remedy="close what else uses it"
+        ) from error
     return f"{what}this card or this build of torch doesn't multiply 8-bit floats"

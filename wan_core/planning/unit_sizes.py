@@ -9,7 +9,7 @@ import attrs
 
 from wan_core.contract.descriptions import Component, Family
 from wan_core.contract.quantization import Quantization
-from wan_core.memory.sizes import packed_bytes
+from wan_core.memory.sizes import BUFFERS, packed_bytes
 from wan_core.planning.files import PlannedFile
 from wan_core.planning.predict import ITEM_SIZE
 from wan_core.weights import open_weights
@@ -45,6 +45,16 @@ class UnitSizes:
             **{name: size for name, size in self.parts.items() if name not in self.on_host},
             **self.units,
         }
+
+    @property
+    def outside(self) -> int:
+        """Of what is not :attr:`movable`, and so can't lie in a file."""
+        return max(0, self.bytes - sum(self.movable.values()))
+
+    @property
+    def buffers(self) -> int:
+        """Of the buffers in host memory that units in files go through."""
+        return BUFFERS * max(self.movable.values(), default=0)
 
     def plus(self, more: Mapping[str, int]) -> UnitSizes:
         """The same with more that lies in units and parts, such as factors of LoRA files.

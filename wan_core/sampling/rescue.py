@@ -15,7 +15,8 @@ from typing import TypeVar
 
 import torch
 
-from wan_core.memory import as_shortage, let_go
+from wan_core.kernels import as_shortage
+from wan_core.memory import let_go
 
 T = TypeVar("T")
 

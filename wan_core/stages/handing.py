@@ -12,7 +12,7 @@ from wan_core.contract.errors import MediaError, WanCoreError, WeightsError
 from wan_core.contract.events import Event, Note
 from wan_core.contract.loading import Components
 from wan_core.contract.requests import StageContext
-from wan_core.memory import as_shortage
+from wan_core.kernels import as_shortage
 from wan_core.models.vae import WanVAE, encode_pieces
 from wan_core.stages.frames import given_video
 from wan_core.weights.spoilt import spoilt_weight, weights_of

@@ -21,6 +21,7 @@ from torch import Tensor
 from wan_core.contract.errors import ResourceError, WeightsError
 from wan_core.contract.events import Note, Preview
 from wan_core.contract.requests import StageContext
+from wan_core.kernels import as_shortage
 from wan_core.models.vae.descriptor import PREVIEW_SLOT
 from wan_core.models.vae.preview import colours_of
 from wan_core.sampling import StepReport
@@ -100,7 +101,8 @@ class Previewer:
             torch.cuda.synchronize(latents.device)
         start = self.clock()
         try:
-            pixels = self.draw(latents)
+            with as_shortage():
+                pixels = self.draw(latents)
         except (ResourceError, WeightsError, torch.OutOfMemoryError) as error:
             self._give_up(error)
             return

@@ -13,7 +13,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from wan_core.kernels import quantise_rows, quantise_rows_reference
+from wan_core.kernels import is_shortage, quantise_rows, quantise_rows_reference
 from wan_core.weights.quantised.packed import Packed
 
 __all__ = ["can_multiply", "fp8_linear", "fp8_linear_reference", "rounded_inputs", "suits_fp8"]
@@ -91,9 +91,9 @@ def can_multiply(device: torch.device) -> bool:
         packed = Packed("fp8_e4m3fn", (MULTIPLE, MULTIPLE), codes)
         x = torch.ones(MULTIPLE, MULTIPLE, dtype=torch.bfloat16, device=device)
         return bool(fp8_linear(x, packed, x[0]).isfinite().all())
-    except torch.OutOfMemoryError:
-        raise
-    except (RuntimeError, AttributeError):  # a build of torch without it
+    except (RuntimeError, AttributeError) as error:  # a build of torch without it
+        if is_shortage(error):
+            raise
         return False
 
 
