@@ -407,6 +407,18 @@ def test_the_table_keeps_to_a_stated_ram(folder: Path) -> None:
     assert least.ram > GIB
 
 
+def test_the_table_with_a_stated_ram_is_the_same_wherever_it_is_asked(
+    folder: Path, assume: Assume
+) -> None:
+    rows = []
+    for free in (4, 100):
+        assume(card(11.2, free))
+        (row,) = table_of_budgets(plan(folder), MemorySpec(ram=64 * GIB), [8 * GIB])
+        rows.append((row.fits, row.ram, row.files))
+    assert rows[0] == rows[1]
+    assert rows[0][0] and rows[0][2] == 0
+
+
 def test_the_table_of_this_machine_has_its_times(folder: Path, assume: Assume) -> None:
     machine = card(79)
     assume(machine)

@@ -108,7 +108,7 @@ def _row(
     known: list[tuple[PlannedStage, Known | None]] = [
         (stage, one and one.under(models)) for stage, one in staged
     ]
-    phases = predict_run(known, bounds.stated_ram and bounds.host)
+    phases = predict_run(known, bounds.stated_ram)
     highest = max(phases, key=lambda phase: phase.peak, default=None)
     seconds, _ = predict_seconds(known, models, plan.texts, machine)
     fullest = max(phases, key=lambda phase: phase.host, default=None)
