@@ -193,6 +193,18 @@ def test_broken_latents_are_no_trouble_of_a_preview() -> None:
     assert clock.sent[0].frames.tolist() == [[[[128, 0, 128]]]]
 
 
+def test_a_preview_without_room_is_given_up_in_whatever_words() -> None:
+    def draw(latents: torch.Tensor) -> Any:
+        raise RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED")
+
+    told: list[Event] = []
+    context: Any = SimpleNamespace(stage="s", emit=told.append)
+    shows = Previewer(context, draw)
+    shows.show(1, 1, lambda: torch.zeros(1, 2, 1, 1, 1))
+    assert told == [Note("no preview of s: out of memory", "warning")]
+    assert shows.draw is None
+
+
 def test_nothing_is_loaded_unless_previews_are_wanted() -> None:
     loaded: list[str] = []
     vae = SimpleNamespace(mean=maps.WAN21.mean)
