@@ -41,6 +41,7 @@ def fake_torch(
             get_device_name=lambda index: gpus[index].name,
             get_device_capability=lambda index: gpus[index].capability,
             mem_get_info=lambda index: (gpus[index].free, gpus[index].total),
+            memory_reserved=lambda index: 0,
             get_arch_list=lambda: ["sm_75", "sm_80", "sm_90a", "sm_120"],
         ),
     )

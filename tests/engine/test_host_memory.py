@@ -10,13 +10,15 @@ from pathlib import Path
 import attrs
 import numpy as np
 import pytest
+import torch
 
 from wan_core import Session
 from wan_core.contract.errors import ResourceError
 from wan_core.contract.events import Event, TaskProgress, TaskStarted
 from wan_core.engine.results import RunResult
 from wan_core.media import read_frames
-from wan_core.planning import Library, Plan, make_plan
+from wan_core.planning import Library, Plan, look, make_plan
+from wan_core.planning.machine import Machine, beside
 from wan_core.workflow import parse_workflow
 
 TEXT = """
@@ -112,6 +114,43 @@ def test_what_lies_there_is_there_for_the_next_run(
     assert plan.bounds
     assert plan.bounds.host < swapped == session._host.residency.bytes
     assert started.count("loading transformer") == 1
+
+
+def test_a_session_plans_with_what_it_holds_itself(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that the same workflow has the same plan, and finds its components where they are."""
+    memory = session._residencies["cpu"]
+    monkeypatch.setattr("wan_core.planning.machine.free_ram", lambda: 2**30 - memory.held)
+    workflow = parse_workflow(TEXT, name="w.toml", folder=tmp_path, plugins=session.plugins)
+    plans = []
+    for _ in range(2):
+        plans.append(session.plan(workflow))
+        session.run(plans[-1])
+    first, second = plans
+    assert memory.held > 10_000_000
+    assert first.machine.ram == second.machine.ram == 2**30
+    assert (first.bounds, first.models, first.notes) == (second.bounds, second.models, second.notes)
+
+
+@pytest.mark.parametrize(("held", "ram"), [(0, 9), (5, 14), (9, 16)])
+def test_no_machine_has_more_than_it_has(held: int, ram: int) -> None:
+    machine = Machine("cpu", "some CPU", 9, whole_ram=16)
+    assert beside(machine, held).ram == ram
+
+
+def test_what_torch_has_reserved_of_a_gpu_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    played = {
+        "is_available": lambda: True,
+        "device_count": lambda: 1,
+        "get_device_name": lambda index: "some GPU",
+        "mem_get_info": lambda index: (3_000, 10_000),
+        "memory_reserved": lambda index: 5_000,
+    }
+    for name, play in played.items():
+        monkeypatch.setattr(torch.cuda, name, play)
+    machine = look("cuda")
+    assert (machine.vram, machine.whole_vram) == (8_000, 10_000)
 
 
 def test_a_full_disk_is_told_where_units_have_to_lie_in_files(

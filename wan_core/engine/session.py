@@ -38,7 +38,7 @@ from wan_core.memory import (
     let_segments_grow,
     pinnable_bytes,
 )
-from wan_core.planning import Library, Plan, look, make_plan, make_plans
+from wan_core.planning import Library, Plan, look, make_plans
 from wan_core.planning.machine import whole_ram
 from wan_core.plugins import Plugins
 from wan_core.workflow import Workflow
@@ -106,7 +106,7 @@ class Session:
         Raises:
             WanCoreError: for everything that can't work, before any weight is read.
         """
-        return make_plan(workflow, self.plugins, device=self.device, library=self.library)
+        return self._make_plans([workflow])[0]
 
     def _plans(self, what: Sequence[Workflow] | Sequence[Plan]) -> Sequence[Plan]:
         plans = [one for one in what if isinstance(one, Plan)]
@@ -114,7 +114,17 @@ class Session:
             return plans
         workflows = [one.workflow if isinstance(one, Plan) else one for one in what]
         # together, so that no two of them get one name
-        return make_plans(workflows, self.plugins, device=self.device, library=self.library)
+        return self._make_plans(workflows)
+
+    def _make_plans(self, workflows: Sequence[Workflow]) -> Sequence[Plan]:
+        """Plans that count what the session holds as free, as a run may have all of it."""
+        return make_plans(
+            workflows,
+            self.plugins,
+            device=self.device,
+            library=self.library,
+            held=self._residencies["cpu"].held,
+        )
 
     def _residencies_for(self, plan: Plan) -> dict[str, Residency]:
         """What is resident on each device of the plan, with the budget that holds now."""
@@ -122,8 +132,8 @@ class Session:
         for device in _devices(plan) | {"cpu"}:
             residency = self._residencies.setdefault(device, Residency(on_leave=empty_allocator))
             machine = look(device)
-            # free now, and what our own components would give back
-            room = (machine.ram if machine.vram is None else machine.vram) + residency.held
+            # free now, and what our own components would give back, which of a GPU is counted already
+            room = machine.ram + residency.held if machine.vram is None else machine.vram
             stated = plan.bounds.allocatable(machine) if plan.bounds else None
             residency.budget = room if stated is None else min(room, stated)
             if machine.vram is not None and (stated is not None or device in self._bounded):

@@ -17,6 +17,8 @@ DEVICE = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 class Machine:
     """A device and the memory that is free now, in bytes (``vram`` None on the CPU).
 
+    What torch has reserved of a GPU in this process counts as free: it can be given back.
+
     Attributes:
         whole_ram, whole_vram: all that there is; None = not known.
     """
@@ -64,8 +66,17 @@ def look(device: str, *, where: str = "") -> Machine:
             where=where,
         )
     free, whole = torch.cuda.mem_get_info(index)
+    free += torch.cuda.memory_reserved(index)
     title = torch.cuda.get_device_name(index)
     return Machine(f"cuda:{index}", title, free_ram(), free, whole_ram(), whole)
+
+
+def beside(machine: Machine, held: int) -> Machine:
+    """The machine for whoever holds so many bytes of its host memory, and would give them back."""
+    ram = machine.ram + held
+    return attrs.evolve(
+        machine, ram=ram if machine.whole_ram is None else min(ram, machine.whole_ram)
+    )
 
 
 def _cpu() -> Machine:

@@ -31,7 +31,7 @@ from wan_core.planning.known import Known, what_is_known
 from wan_core.planning.library import Library, configured
 from wan_core.planning.lora_sets import refuse_long
 from wan_core.planning.loras import plan_loras
-from wan_core.planning.machine import Machine, look, precision
+from wan_core.planning.machine import Machine, beside, look, precision
 from wan_core.planning.output import alike
 from wan_core.planning.phases import predict_run
 from wan_core.planning.placements import place
@@ -60,6 +60,7 @@ def make_plan(
     device: str = "auto",
     library: Library | None = None,
     assume_files: bool = False,
+    held: int = 0,
 ) -> Plan:
     """Check a workflow against plugins, files and machine, and work out what the run will do.
 
@@ -67,12 +68,13 @@ def make_plan(
         device: replaces what the models say (``"auto"`` leaves it to them).
         library: where weight files are looked for; None = where the configuration says.
         assume_files: published files that are not here count as if they were; such a plan can't be run.
+        held: bytes of host memory that the caller's components take now, and will give back.
 
     Raises:
         WanCoreError: for everything that can't work, one sentence each.
     """
     return make_plans(
-        [workflow], plugins, device=device, library=library, assume_files=assume_files
+        [workflow], plugins, device=device, library=library, assume_files=assume_files, held=held
     )[0]
 
 
@@ -83,6 +85,7 @@ def make_plans(
     device: str = "auto",
     library: Library | None = None,
     assume_files: bool = False,
+    held: int = 0,
 ) -> tuple[Plan, ...]:
     """Plan all runs of a sweep, each with a file of its own; see :func:`make_plan`."""
     library = configured() if library is None else library
@@ -93,7 +96,7 @@ def make_plans(
         same = bool(plans) and _files_named(workflow) == _files_named(workflows[0])
         places = Places(library, workflow.source.folder, assume_files)
         models = plans[0].models if same else _plan_models(workflow, plugins, device, places)
-        plans.append(_plan(workflow, plugins, device, models, taken))
+        plans.append(_plan(workflow, plugins, device, models, taken, held))
         taken.add(alike(plans[-1].output))
     return tuple(plans)
 
@@ -118,11 +121,12 @@ def _plan(
     device: str,
     models: Mapping[str, PlannedModel],
     taken: Collection[str],
+    held: int,
 ) -> Plan:
     stages = plan_stages(workflow, models, plugins)
     _check_strengths(workflow, models, stages)
     output = plan_output(workflow, stages, models, taken)
-    machine = look(device if device != "auto" else _first_device(models))
+    machine = beside(look(device if device != "auto" else _first_device(models)), held)
     texts: dict[str, tuple[str, ...]] = {}
     for stage in stages:
         if stage.spec.model:
