@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -155,6 +156,32 @@ def test_a_denoiser_that_passes_calls_on_names_what_computes() -> None:
             return model(*told)  # type: ignore[no-any-return]
 
     assert 'the weight "inner.weight" holds NaN' in stopped(Passing())
+
+
+def test_quantised_weights_are_unpacked_one_after_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All of a large model at once would take more than the room that it is quantised for."""
+    model = TinyModel()
+    for name in "abcdef":
+        packed = pack(torch.randn(16, 64), "int8", by_channel=True)
+        model.add_module(name, QuantLinear(packed))
+    model.register_forward_hook(lambda *told: {"video": told[2]["video"] * float("nan")})
+    unpacked: list[weakref.ref[Tensor]] = []
+    most = 0
+    plain = QuantLinear.dequantised
+
+    def dequantised(layer: QuantLinear) -> Tensor:
+        nonlocal most
+        weight = plain(layer)
+        unpacked.append(weakref.ref(weight))
+        most = max(most, sum(one() is not None for one in unpacked))
+        return weight
+
+    monkeypatch.setattr(QuantLinear, "dequantised", dequantised)
+    assert "though no weight does" in stopped(model)
+    assert len(unpacked) == 6
+    assert most <= 2  # that which is looked at, and the next
 
 
 def test_a_weight_that_is_infinite_in_bfloat16_is_no_overflow_of_float16() -> None:

@@ -242,15 +242,21 @@ def _why_not_finite(
     denoiser: Denoiser, prediction: Tensor, what: str, where: str
 ) -> DeadLatentsError:
     """Find the cause: a broken weight, an overflow of float16, or something else."""
-    found = list(_weights(denoiser))
-    if spoilt := spoilt_weight(found):
+    dtypes = {prediction.dtype, getattr(denoiser, "dtype", None)}
+
+    def seen() -> Iterator[tuple[str, Tensor]]:
+        # one after the other: quantised ones are unpacked to be looked at
+        for name, weight in _weights(denoiser):
+            dtypes.add(weight.dtype)
+            yield name, weight
+
+    if spoilt := spoilt_weight(seen()):
         file = "a LoRA file" if ".lora." in spoilt else "the transformer's file, or a merged LoRA,"
         return DeadLatentsError(
             f"{spoilt}, which spoils the prediction for {what}",
             where=where,
             remedy=f"{file} is damaged: download or convert it again",
         )
-    dtypes = {prediction.dtype, getattr(denoiser, "dtype", None), *(w.dtype for _, w in found)}
     half = torch.float16 in dtypes
     if half:
         return DeadLatentsError(
