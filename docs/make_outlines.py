@@ -9,12 +9,14 @@ import re
 import sys
 from pathlib import Path
 
+from wan_core.contract.text import spans
+from wan_core.weights.outlines import OUTLINE_SUFFIX
+
 ROOT = Path(__file__).resolve().parents[1]
 MANIFESTS = ROOT / "tests" / "golden" / "manifests"
 FOLDER = ROOT / "wan_core" / "models" / "outlines"
 FOLDERS = {"unilumos-1.3b": ROOT / "plugins" / "unilumos" / "wan_plugin_unilumos"}
 """Those of plugins."""
-SUFFIX = ".outline.json"
 
 HALF = ("umt5-xxl-encoder", "unilumos-1.3b")
 """Published in bfloat16, as their sizes tell."""
@@ -52,7 +54,7 @@ def outline(name: str) -> str:
         numbers.setdefault((before, after, entry), []).append(int(number) if number else -1)
     tensors = {}
     for (before, after, entry), all_of in numbers.items():
-        for first, last in runs(sorted(all_of)):
+        for first, last in spans(all_of):
             number = str(first) if first == last else f"{{{first}-{last}}}"
             tensors[f"{before}{number if first >= 0 else ''}{after}"] = entry
     return json.dumps({"tensors": dict(sorted(tensors.items()))}, indent=0) + "\n"
@@ -63,24 +65,13 @@ def dtype(name: str, tensor: str) -> str:
     return "BF16" if name in HALF or tensor.startswith("vace_") else "F32"
 
 
-def runs(numbers: list[int]) -> list[tuple[int, int]]:
-    """First and last of each run of neighbours."""
-    found: list[tuple[int, int]] = []
-    for number in numbers:
-        if found and number == found[-1][1] + 1:
-            found[-1] = (found[-1][0], number)
-        else:
-            found.append((number, number))
-    return found
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
     stale = []
     for name in NAMES:
-        path, text = FOLDERS.get(name, FOLDER) / f"{name}{SUFFIX}", outline(name)
+        path, text = FOLDERS.get(name, FOLDER) / f"{name}{OUTLINE_SUFFIX}", outline(name)
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(path.name)
             if not check:

@@ -15,9 +15,8 @@ import attrs
 
 from wan_core.contract.errors import WeightsError
 from wan_core.contract.events import Recovered
-from wan_core.contract.options import unprintable
 from wan_core.contract.placement import Placement
-from wan_core.engine.safely import write_whole
+from wan_core.engine.safely import as_line, as_list, read_json, write_whole
 from wan_core.engine.unfinished import is_own
 
 FILE = "recoveries.json"
@@ -70,17 +69,13 @@ def read_recoveries(folder: Path) -> Recoveries:
     if not is_own(path):
         raise WeightsError("is no plain file", where=path.name)
     try:
-        with path.open("rb") as file:
-            text = file.read(LARGEST + 1)
-        if len(text) > LARGEST:
-            raise ValueError("too large")
-        fields: Any = json.loads(text)
+        fields = read_json(path, LARGEST)
         if fields["format"] != FORMAT:
             raise ValueError("of another version")
-        made = tuple(Recovered(**_fields(Recovered, one)) for one in _list(fields["made"]))
+        made = tuple(Recovered(**_fields(Recovered, one)) for one in as_list(fields["made"]))
         placements = {
-            (_line(one["model"]), _line(one["slot"])): _placement(one)
-            for one in _list(fields["placements"])
+            (as_line(one["model"]), as_line(one["slot"])): _placement(one)
+            for one in as_list(fields["placements"])
         }
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise WeightsError("is damaged", where=path.name) from error
@@ -115,7 +110,7 @@ def smaller(
 def _placement(fields: Mapping[str, Any]) -> Placement:
     found = Placement(
         device="cpu" if fields["device"] == "cpu" else None,  # no other one is chosen
-        swapped=tuple(map(_line, _list(fields["swapped"]))),
+        swapped=tuple(map(as_line, as_list(fields["swapped"]))),
         prefetch=fields["prefetch"],
         rows=fields["rows"],
         at_once=fields["at_once"],
@@ -129,7 +124,9 @@ def _placement(fields: Mapping[str, Any]) -> Placement:
 
 def _fields(kind: type[attrs.AttrsInstance], value: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        field.name: _flag(value[field.name]) if field.name == "exact" else _line(value[field.name])
+        field.name: _flag(value[field.name])
+        if field.name == "exact"
+        else as_line(value[field.name])
         for field in attrs.fields(kind)
     }
 
@@ -137,16 +134,4 @@ def _fields(kind: type[attrs.AttrsInstance], value: Mapping[str, Any]) -> dict[s
 def _flag(value: object) -> bool:
     if not isinstance(value, bool):
         raise TypeError("neither true nor false")
-    return value
-
-
-def _list(value: object) -> list[Any]:
-    if not isinstance(value, list):
-        raise TypeError("no list")
-    return value
-
-
-def _line(value: object) -> str:
-    if not isinstance(value, str) or unprintable(value):
-        raise ValueError("no text for a terminal")
     return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -10,12 +11,50 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wan_core.contract.errors import WeightsError
+from wan_core.contract.options import unprintable
 from wan_core.weights.safetensors_header import Header, read_header
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 DIGEST = "sha256"
+
+
+def read_json(path: Path, most: int) -> Any:
+    """What the JSON in a file of no more than ``most`` bytes says.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is larger, or no JSON.
+        RecursionError: it is nested too deeply.
+    """
+    with path.open("rb") as file:
+        text = file.read(most + 1)
+    if len(text) > most:
+        raise ValueError("too large")
+    return json.loads(text)
+
+
+def as_text(value: object) -> str:
+    """A text that a file holds where it should; TypeError if it is none."""
+    if not isinstance(value, str):
+        raise TypeError("no text")
+    return value
+
+
+def as_line(value: object) -> str:
+    """The same of a text that a terminal may show; ValueError if it may not."""
+    text = as_text(value)
+    if unprintable(text):
+        raise ValueError("no text for a terminal")
+    return text
+
+
+def as_list(value: object) -> list[Any]:
+    """A list that a file holds where it should; TypeError if it is none."""
+    if not isinstance(value, list):
+        raise TypeError("no list")
+    return value
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:

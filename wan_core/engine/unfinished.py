@@ -6,17 +6,15 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import attrs
 from filelock import FileLock, Timeout
 
 from wan_core.contract.errors import ResourceError, WeightsError
-from wan_core.contract.options import unprintable
-from wan_core.engine.safely import write_whole
+from wan_core.engine.safely import as_line, as_list, as_text, read_json, write_whole
 from wan_core.weights.safetensors_header import read_header
 
 FORMAT = 1
@@ -183,20 +181,16 @@ def read_card(folder: Path) -> Card | None:
     if not is_own(folder / CARD):
         return None
     try:
-        with (folder / CARD).open("rb") as file:
-            text = file.read(LARGEST_CARD + 1)
-        if len(text) > LARGEST_CARD:
-            return None
-        fields: Any = json.loads(text)
+        fields = read_json(folder / CARD, LARGEST_CARD)
         if fields["format"] != FORMAT:
             return None
-        facts = {_text(k): _text(v) for k, v in fields["facts"].items()}
+        facts = {as_text(k): as_text(v) for k, v in fields["facts"].items()}
         return Card(
-            workflow=_line(fields["workflow"]),
-            folder=_line(fields["folder"]),
-            label=_line(fields["label"]),
+            workflow=as_line(fields["workflow"]),
+            folder=as_line(fields["folder"]),
+            label=as_line(fields["label"]),
             arguments=_lines(fields["arguments"]),
-            plan=_line(fields["plan"]),
+            plan=as_line(fields["plan"]),
             facts=facts,
             outputs=_lines(fields["outputs"]),
         )
@@ -209,23 +203,8 @@ def is_own(path: Path) -> bool:
     return path.is_file() and not path.is_symlink()
 
 
-def _lines(value: Sequence[object]) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise TypeError("no list")
-    return tuple(_line(one) for one in value)
-
-
-def _line(value: object) -> str:
-    text = _text(value)
-    if unprintable(text):
-        raise ValueError("no text for a terminal")
-    return text
-
-
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise TypeError("no text")
-    return value
+def _lines(value: object) -> tuple[str, ...]:
+    return tuple(map(as_line, as_list(value)))
 
 
 def _as_typed(argument: str) -> str:

@@ -160,10 +160,11 @@ def _plan(
         elif m.quantization and m.quantization.products == "fp8":
             inexact.append("products in fp8 are inexact: results differ from the reference")
     inexact += [*shortages(machine, bounds, phases), *simulated(models)]
-    away = {
-        m.family.name: None for m in models.values() if any(f.assumed for f in m.files.values())
-    }
-    inexact += [f"{AWAY}; wan-core models pull {name} fetches them" for name in away]
+    inexact += [
+        f"{AWAY}; wan-core models pull {m.family.name} fetches them"
+        for m in models.values()
+        if any(file.assumed for file in m.files.values())
+    ]
     of_loras = (
         note for m in models.values() for lora in m.every_lora.values() for note in lora.notes
     )

@@ -62,14 +62,6 @@ class Outline(TensorSource):
     ) -> Tensor:
         if name not in self.tensors:
             raise KeyError(name)
-        self._refuse()
-
-    def raw(self, name: str) -> bytes:
-        if name not in self.tensors:
-            raise KeyError(name)
-        self._refuse()
-
-    def _refuse(self) -> NoReturn:
         raise WeightsError(
             "this is an outline, which says what a file would hold and has no weights",
             where=place(self.path),

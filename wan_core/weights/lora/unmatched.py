@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import attrs
 
+from wan_core.contract.text import spans
 from wan_core.weights.lora.keys import split
 from wan_core.weights.lora.matching import LoraFile
 from wan_core.weights.safetensors_header import shown
@@ -78,11 +79,5 @@ def _count(labels: Iterable[_Label]) -> int:
 
 def _spans(labels: Iterable[_Label]) -> str:
     """The numbers of blocks in names: ``"0-3,7"``."""
-    numbers = sorted({int(found[0]) for label in labels if (found := _NUMBER.search(label.text))})
-    spans: list[list[int]] = []
-    for number in numbers:
-        if spans and number == spans[-1][-1] + 1:
-            spans[-1] = [spans[-1][0], number]
-        else:
-            spans.append([number, number])
-    return ",".join(f"{a}-{b}" if a < b else f"{a}" for a, b in spans)
+    numbers = (int(found[0]) for label in labels if (found := _NUMBER.search(label.text)))
+    return ",".join(f"{a}-{b}" if a < b else f"{a}" for a, b in spans(numbers))
